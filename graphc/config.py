@@ -1,0 +1,112 @@
+"""Every option of graphc, once: ``gx.config(threads=2)`` as a call or a context manager.
+
+Each option can also be set by an environment variable ``GRAPHC_<OPTION>``, read at import.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from graphc.errors import DTypeError, ShapeError
+
+
+def _available_cpus() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows have no affinity mask
+        return os.cpu_count() or 1
+
+
+def _default_cache_dir() -> str:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return str(Path(base) / "graphc")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options and their defaults."""
+
+    threads: int = 0
+    """Threads of a compiled step; 0 means the CPUs this process may use."""
+    cache_dir: str = ""
+    """Folder of compiled kernels; empty means ``$XDG_CACHE_HOME/graphc``."""
+    dump: str = ""
+    """Folder into which every stage is written as text; empty means none."""
+    check: bool = False
+    """Verify the graph and interpret it before and after every pass."""
+    disable_passes: str = ""
+    """Names of passes to leave out, separated by commas."""
+
+    def thread_count(self) -> int:
+        return self.threads or _available_cpus()
+
+    def cache_path(self) -> Path:
+        return Path(self.cache_dir or _default_cache_dir())
+
+
+def _parse(name: str, value: Any) -> Any:
+    """Return ``value`` as the option's type, or raise an error that names the option."""
+    default = getattr(Options(), name)
+    if isinstance(default, bool):
+        if isinstance(value, str):
+            if value.lower() not in ("", "0", "1", "false", "true"):
+                raise ShapeError(f"option {name} takes 0 or 1, not {value!r}")
+            return value.lower() in ("1", "true")
+        return bool(value)
+    if isinstance(default, int):
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            raise DTypeError(f"option {name} takes an integer, not {value!r}") from None
+        if number < 0:
+            raise ShapeError(f"option {name} must not be negative, got {number}")
+        return number
+    if not isinstance(value, str) and isinstance(value, (list, tuple, set, frozenset)):
+        return ",".join(sorted(map(str, value)))
+    return str(value)
+
+
+def _from_environment() -> Options:
+    values = {}
+    for field in fields(Options):
+        text = os.environ.get(f"GRAPHC_{field.name.upper()}")
+        if text is not None:
+            values[field.name] = _parse(field.name, text)
+    return Options(**values)
+
+
+_current = _from_environment()
+
+
+def options() -> Options:
+    """Return the options in force."""
+    return _current
+
+
+class config:
+    """Set options: ``gx.config(threads=2)``; as a context manager, until the block ends."""
+
+    def __init__(self, **values: Any) -> None:
+        global _current
+        known = {f.name for f in fields(Options)}
+        for name in values:
+            if name not in known:
+                raise DTypeError(f"no option {name!r}; the options are {', '.join(sorted(known))}")
+        self._before = _current
+        _current = replace(_current, **{n: _parse(n, v) for n, v in values.items()})
+
+    def __enter__(self) -> Options:
+        return _current
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        global _current
+        _current = self._before

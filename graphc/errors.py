@@ -1,0 +1,42 @@
+"""Errors that say what is wrong, where the user wrote it, and what to do.
+
+Every error a user can cause derives from :class:`GraphcError` and from the built-in
+exception that a user of NumPy would expect.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parent)
+
+
+class GraphcError(Exception):
+    """Base of every error raised on purpose by graphc."""
+
+
+class ShapeError(GraphcError, ValueError):
+    """Operands whose shapes or values do not fit together."""
+
+
+class DTypeError(GraphcError, TypeError):
+    """An operand of the wrong kind or data type."""
+
+
+class IndexingError(GraphcError, IndexError):
+    """An index outside its axis."""
+
+
+class VerificationError(GraphcError, AssertionError):
+    """A stage of the compiler broke an invariant: a bug in graphc, never the user's."""
+
+
+def user_location() -> str | None:
+    """Return ``"file:line"`` of the innermost frame outside graphc, or None."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    if frame is None:
+        return None
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

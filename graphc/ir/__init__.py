@@ -1,0 +1,1 @@
+"""The intermediate representation: tensors as nodes, ops, graphs, and their interpreter."""

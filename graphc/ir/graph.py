@@ -1,0 +1,180 @@
+"""A graph: named outputs and parameter updates over the tensors they need."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import networkx as nx
+
+from graphc.errors import ShapeError
+from graphc.ir.printer import format_graph
+from graphc.ir.source import Input, Parameter
+from graphc.ir.tensor import PHASES, Tensor
+
+if TYPE_CHECKING:
+    Dag = nx.DiGraph[str]
+
+
+def ancestors(roots: Iterable[Tensor]) -> list[Tensor]:
+    """Return every tensor that ``roots`` need, operands before their users."""
+    seen: dict[int, Tensor] = {}
+    stack = list(roots)
+    while stack:
+        tensor = stack.pop()
+        if tensor.id not in seen:
+            seen[tensor.id] = tensor
+            stack.extend(tensor.inputs)
+    return [seen[i] for i in sorted(seen)]
+
+
+class Graph:
+    """An immutable computation: inputs, named outputs, and updates ``{parameter: new value}``.
+
+    Iterating yields the tensors in creation order, which is topological. A whole training
+    step is one graph without side effects: the updates take place after all else.
+    """
+
+    def __init__(
+        self,
+        inputs: Iterable[Tensor],
+        outputs: Mapping[str, Tensor],
+        updates: Mapping[Tensor, Tensor] | None = None,
+    ) -> None:
+        self.inputs = tuple(inputs)
+        self.outputs = dict(outputs)
+        self.updates = dict(updates or {})
+        self.nodes = tuple(ancestors([*self.inputs, *self.outputs.values(), *self.updates.values(),
+                                      *self.updates]))  # fmt: skip
+        fed = {t.id for t in self.inputs}
+        for node in self.nodes:
+            if isinstance(node.op, Input) and node.id not in fed:
+                raise ShapeError(
+                    f"input {node.describe()} is needed but is not among the inputs"
+                    f" (made at {node.loc})"
+                )
+        for parameter, value in self.updates.items():
+            if not isinstance(parameter.op, Parameter):
+                raise ShapeError(f"{parameter.describe()} is updated but is not a parameter")
+            if parameter.type != value.type:
+                raise ShapeError(
+                    f"the update of {parameter.describe()} has another type: {value.describe()}"
+                )
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __str__(self) -> str:
+        return format_graph(self)
+
+    @cached_property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The parameters in creation order."""
+        return tuple(n for n in self.nodes if isinstance(n.op, Parameter))
+
+    @cached_property
+    def roots(self) -> tuple[Tensor, ...]:
+        """The tensors whose values leave the graph: outputs, then new parameter values."""
+        return (*self.outputs.values(), *self.updates.values())
+
+    @cached_property
+    def users(self) -> dict[Tensor, list[Tensor]]:
+        """For every tensor, the tensors that take it as operand, once each."""
+        result: dict[Tensor, list[Tensor]] = {n: [] for n in self.nodes}
+        for node in self.nodes:
+            for operand in dict.fromkeys(node.inputs):
+                result[operand].append(node)
+        return result
+
+    @cached_property
+    def keys(self) -> dict[Tensor, str]:
+        """A readable unique name for every tensor: the user's, else op and number."""
+        result: dict[Tensor, str] = {}
+        taken: Counter[str] = Counter()
+        for node in self.nodes:
+            if node.label is not None:
+                base = node.label
+                key = base if base not in taken else f"{base}_{taken[base]}"
+            else:
+                base = node.op.name
+                key = f"{base}_{taken[base]}"
+            while key in taken:
+                taken[base] += 1
+                key = f"{base}_{taken[base]}"
+            taken[base] += 1
+            if key != base:
+                taken[key] += 1
+            result[node] = key
+        return result
+
+    @cached_property
+    def dag(self) -> Dag:
+        """The graph as a ``networkx.DiGraph`` over :attr:`keys`, in creation order.
+
+        Nodes carry ``op``, ``name``, ``shape``, ``dtype``, ``phase``, ``adjoint_of``, ``loc``,
+        ``scope`` and ``tensor``. Edges go from operand to user; ``x * x`` has one edge with
+        ``operands=(0, 1)``, the places at which the operand stands.
+        """
+        key = self.keys
+        dag: Dag = nx.DiGraph()
+        dag.add_nodes_from(
+            (
+                key[n],
+                {
+                    "op": n.op.name,
+                    "name": key[n],
+                    "shape": n.shape,
+                    "dtype": n.dtype.name,
+                    "phase": n.phase,
+                    "adjoint_of": None if n.adjoint_of is None else key.get(n.adjoint_of),
+                    "loc": n.loc,
+                    "scope": n.scope,
+                    "tensor": n,
+                },
+            )
+            for n in self.nodes
+        )
+        dag.add_edges_from(
+            (key[x], key[n], {"operands": tuple(i for i, y in enumerate(n.inputs) if y is x)})
+            for n in self.nodes
+            for x in dict.fromkeys(n.inputs)
+        )
+        return dag
+
+    def phase(self, name: str) -> tuple[Tensor, ...]:
+        """Return the tensors of one phase."""
+        assert name in PHASES
+        return tuple(n for n in self.nodes if n.phase == name)
+
+    def rebuild(self, rule: Callable[[Tensor, tuple[Tensor, ...]], Tensor]) -> Graph:
+        """Return the graph in which each node is ``rule(node, new_operands)``.
+
+        The rule sees nodes in topological order; it may return a node of its own making, an
+        operand, or the node itself. Marks of adjoints follow the nodes they refer to.
+        """
+        new: dict[Tensor, Tensor] = {}
+        for node in self.nodes:
+            operands = tuple(new[x] for x in node.inputs)
+            result = rule(node, operands)
+            new[node] = result
+            if node.adjoint_of is not None and result.adjoint_of is None:
+                primal = new.get(node.adjoint_of)
+                if primal is not None and result.id > primal.id and result is not primal:
+                    result.mark_adjoint(primal)
+        return Graph(
+            self.inputs,
+            {name: new[t] for name, t in self.outputs.items()},
+            {new[p]: new[t] for p, t in self.updates.items()},
+        )
+
+
+def replace_inputs(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
+    """Return ``node`` over other operands of the same types; itself if they are its own."""
+    if all(a is b for a, b in zip(node.inputs, operands, strict=True)):
+        return node
+    return Tensor(node.op, operands, node.type, label=node.label, like=node)

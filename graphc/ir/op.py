@@ -1,0 +1,386 @@
+"""What an operation is: one class in one place.
+
+An op states its type rule, its NumPy reference, its derivative and how it is computed. How it
+is computed is a *trait*, the abstract subclass it derives from, and the planner and the code
+generator know ops by their trait only:
+
+=================  =========================================================================
+:class:`Source`        holds or makes a value: inputs, parameters, constants
+:class:`Elementwise`   one scalar expression per element; operands broadcast
+:class:`Reduction`     folds axes with an associative scalar expression
+:class:`View`          only reinterprets the strides of its operand
+:class:`Assembly`      writes its operands into regions of the result
+:class:`Contraction`   a batched matrix product
+:class:`Loops`         writes its own loop nest
+:class:`Composite`     a name for a formula in other ops, with a derivative of its own
+=================  =========================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, Self, TypeVar
+
+import numpy as np
+
+from graphc.errors import DTypeError
+from graphc.ir.tensor import FUNCTIONS, Tensor
+from graphc.types import AnyDim, Dim, Shape, TensorType, broadcast_shapes
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Literal = Callable[[Any], str]
+"""Renders a number as text in the data type the expression is computed in."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Operands on which the generated tests try an op or function.
+
+    ``args`` are passed to the public function; arrays in them become symbolic inputs.
+    ``differentiable`` tells whether derivatives are checked there by finite differences.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: tuple[tuple[str, Any], ...] = ()
+    differentiable: bool = True
+
+
+class Op(ABC):
+    """An operation. Subclasses are frozen dataclasses: equal parameters make equal ops."""
+
+    name: ClassVar[str] = ""
+
+    @abstractmethod
+    def infer(self, *types: TensorType) -> TensorType:
+        """Return the type of the result, or raise a GraphcError in NumPy's words."""
+
+    @abstractmethod
+    def numpy(self, *arrays: Array) -> Array:
+        """Compute with NumPy: the reference of every other implementation."""
+
+    def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
+        """Return the vector-Jacobian product of cotangent ``g`` for each operand.
+
+        ``None`` says that the result does not depend differentiably on the operand. Prefer
+        ``out`` to ``inputs`` where the formula allows: the operands' memory is free sooner.
+        """
+        return (None,) * len(inputs)
+
+    def jvp(
+        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
+    ) -> Tensor | None:
+        """Return the Jacobian-vector product for the operands' ``tangents`` (None is zero)."""
+        return None
+
+    def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
+        """Floating-point operations of one evaluation."""
+        return 0
+
+    def bind(self, batch: int) -> Self:
+        """Return the op for a batch of ``batch`` rows: its dimensions made numbers."""
+        fields = getattr(self, "__dataclass_fields__", {})
+        bound = {n: _bind(getattr(self, n), batch) for n in fields}
+        changed = {n: v for n, v in bound.items() if v is not getattr(self, n)}
+        return replace(self, **changed) if changed else self  # type: ignore[type-var]
+
+    def parameters(self) -> str:
+        """Return the op's parameters as text, for printing: ``axes=(1,)``."""
+        fields = getattr(self, "__dataclass_fields__", {})
+        return ", ".join(f"{n}={getattr(self, n)}" for n, f in fields.items() if f.repr)
+
+
+def _bind(value: Any, batch: int) -> Any:
+    if isinstance(value, Dim):
+        return value.at(batch)
+    if isinstance(value, tuple):
+        bound = tuple(_bind(v, batch) for v in value)
+        return value if all(a is b for a, b in zip(value, bound, strict=True)) else bound
+    return value
+
+
+OpType = TypeVar("OpType", bound=type[Op])
+
+OPS: dict[str, type[Op]] = {}
+"""Every op class by name."""
+
+
+def register(cls: OpType) -> OpType:
+    """Enter an op class into the registry under its name in snake case."""
+    if "name" not in cls.__dict__:
+        words = "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__)
+        cls.name = words.lstrip("_")
+    if cls.name in OPS:
+        raise ValueError(f"two ops are named {cls.name!r}")
+    OPS[cls.name] = cls
+    return cls
+
+
+@dataclass(frozen=True)
+class FunctionEntry:
+    """A public function: the samples of its tests and the NumPy function it must equal."""
+
+    name: str
+    function: Callable[..., Any]
+    samples: Callable[[], Iterable[Sample]]
+    reference: Callable[..., Any]
+    section: str
+    ops: tuple[str, ...] = ()
+
+
+ENTRIES: dict[str, FunctionEntry] = {}
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def function(
+    *, samples: Callable[[], Iterable[Sample]], reference: Callable[..., Any], section: str
+) -> Callable[[F], F]:
+    """Register a public symbolic function, its test samples and its NumPy reference."""
+
+    def enter(f: F) -> F:
+        name = f.__name__.rstrip("_")
+        ENTRIES[name] = FunctionEntry(name, f, samples, reference, section)
+        FUNCTIONS[name] = f
+        return f
+
+    return enter
+
+
+# -- traits ---------------------------------------------------------------------------------
+
+
+class Source(Op):
+    """Holds or makes a value; has no operands."""
+
+
+class Elementwise(Op):
+    """One scalar expression per element; operands of one data type broadcast.
+
+    ``indexed`` says whether the expression needs the element's place: ``"flat"`` for its
+    number in row-major order, ``"full"`` for its index along every axis.
+    """
+
+    indexed: ClassVar[str] = ""
+    cost: ClassVar[float] = 1.0
+    """Cost of one element, in multiplications."""
+
+    def result_dtype(self, *dtypes: np.dtype[Any]) -> np.dtype[Any]:
+        """Return the data type of the result; operands have been cast to one type before."""
+        return dtypes[0]
+
+    def infer(self, *types: TensorType) -> TensorType:
+        dtypes = [t.dtype for t in types]
+        shape = broadcast_shapes(*[t.shape for t in types])
+        return TensorType(self.result_dtype(*dtypes), shape)
+
+    @abstractmethod
+    def scalar(self, lit: Literal, *args: str) -> str:
+        """Return the value of one element as a Python expression.
+
+        ``args`` are names (or, with ``indexed``, first the index names and then the operands)
+        of scalars in the operands' data types. The text is compiled by Numba: it may use
+        Python's operators, ``vmath.<function>``, and numbers only through ``lit(number)``.
+        """
+
+    def partials(self, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
+        """Return the derivative of the result by each operand, elementwise, or None."""
+        return (None,) * len(inputs)
+
+    def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
+        return [
+            None if p is None else unbroadcast(g * p, x.type.shape)
+            for p, x in zip(self.partials(out, *inputs), inputs, strict=True)
+        ]
+
+    def jvp(
+        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
+    ) -> Tensor | None:
+        partials = self.partials(out, *inputs)
+        terms = [
+            t * p for t, p in zip(tangents, partials, strict=True) if t is not None and p is not None
+        ]
+        return add_all(terms)
+
+    def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
+        return out.size * math.ceil(self.cost) if self.cost else 0
+
+
+class Reduction(Op):
+    """Folds ``axes`` with an associative scalar expression; ``keepdims`` as in NumPy."""
+
+    axes: tuple[int, ...]
+    keepdims: bool
+
+    def result_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        return dtype
+
+    def infer(self, *types: TensorType) -> TensorType:
+        (x,) = types
+        shape = reduced_shape(x.shape, self.axes, self.keepdims)
+        return TensorType(self.result_dtype(x.dtype), shape)
+
+    @abstractmethod
+    def initial(self, lit: Literal, dtype: np.dtype[Any]) -> str:
+        """Return the neutral element as an expression."""
+
+    @abstractmethod
+    def combine(self, acc: str, x: str) -> str:
+        """Return the fold of ``acc`` and ``x`` as an expression in the result's data type."""
+
+    def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
+        return types[0].size
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the elements of a tensor lie in a buffer: offset and strides, in elements."""
+
+    offset: AnyDim
+    strides: tuple[AnyDim, ...]
+
+    @staticmethod
+    def contiguous(shape: Shape) -> Layout:
+        """Return the row-major layout of ``shape``."""
+        strides: list[AnyDim] = []
+        step: AnyDim = 1
+        for dim in reversed(shape):
+            strides.append(step)
+            step = dim * step
+        return Layout(0, tuple(reversed(strides)))
+
+    def is_contiguous(self, shape: Shape) -> bool:
+        """Tell whether this is row-major from the buffer's first element (sizes 1 aside)."""
+        expected = Layout.contiguous(shape)
+        same = all(
+            s == e for s, e, d in zip(self.strides, expected.strides, shape, strict=True) if d != 1
+        )
+        return same and self.offset == 0
+
+
+class View(Op):
+    """Only reinterprets the strides of its one operand."""
+
+    @abstractmethod
+    def layout(self, layout: Layout, x: TensorType, out: TensorType) -> Layout | None:
+        """Return the result's layout over the buffer of ``x``, or None if it needs a copy."""
+
+
+class Assembly(Op):
+    """Writes its operands into disjoint regions of the result, row-major in memory."""
+
+    @abstractmethod
+    def fill(self) -> float | int | None:
+        """Return the value of the elements outside all regions, or None if there are none."""
+
+    @abstractmethod
+    def regions(self, out: TensorType, *types: TensorType) -> Sequence[Layout]:
+        """Return the layout, within the row-major result, of each operand's region."""
+
+
+class Contraction(Op):
+    """A batched matrix product of operands ``(..., M, K)`` and ``(..., K, N)``.
+
+    ``transpose_a`` and ``transpose_b`` say that the last two axes of an operand are swapped
+    before the product. Leading axes broadcast.
+    """
+
+    transpose_a: bool
+    transpose_b: bool
+
+
+class Access(Protocol):
+    """An operand or result inside generated loops."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def shape(self) -> tuple[str, ...]:
+        """The length of each axis, as an expression."""
+        ...
+
+    def at(self, *index: str) -> str:
+        """Return the element at ``index`` as an expression (for a result: also a target)."""
+        ...
+
+
+class Emitter(Protocol):
+    """Writes the text of one kernel."""
+
+    def line(self, text: str) -> None: ...
+
+    def loop(self, name: str, extent: str) -> AbstractContextManager[None]:
+        """Open ``for name in range(extent)``."""
+        ...
+
+    def parallel(self, name: str, extent: AnyDim) -> AbstractContextManager[None]:
+        """Open the outermost loop, whose iterations are independent; at most once."""
+        ...
+
+    def lit(self, value: Any, dtype: np.dtype[Any]) -> str:
+        """Return ``value`` as a literal of ``dtype``."""
+        ...
+
+
+class Loops(Op):
+    """Writes its own loop nest."""
+
+    @abstractmethod
+    def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
+        """Write the loops that compute every element of ``out``.
+
+        The body must write each element of the result. Start with ``e.parallel`` over an axis
+        whose iterations are independent, if there is one.
+        """
+
+
+class Composite(Op):
+    """A name for a formula in other ops, kept as one node so that rules can see it whole."""
+
+    @abstractmethod
+    def expand(self, *inputs: Tensor) -> Tensor:
+        """Return the formula in other ops; the last pass replaces the node by it."""
+
+
+# -- helpers shared by derivative rules ----------------------------------------------------------
+
+
+def reduced_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
+    """Return ``shape`` with ``axes`` dropped, or kept as 1."""
+    if keepdims:
+        return tuple(1 if a in axes else d for a, d in enumerate(shape))
+    return tuple(d for a, d in enumerate(shape) if a not in axes)
+
+
+def unbroadcast(g: Tensor, shape: Shape) -> Tensor:
+    """Sum ``g`` over the axes along which ``shape`` was broadcast: the transpose of that."""
+    if g.type.shape == shape:
+        return g
+    lead = g.ndim - len(shape)
+    axes = tuple(range(lead)) + tuple(
+        a for a, d in enumerate(shape, lead) if d == 1 and g.type.shape[a] != 1
+    )
+    if axes:
+        g = FUNCTIONS["sum"](g, axis=axes, keepdims=True)
+    return g if g.type.shape == shape else FUNCTIONS["reshape"](g, shape)
+
+
+def add_all(terms: Sequence[Tensor]) -> Tensor | None:
+    """Return the sum of ``terms``, or None if there are none."""
+    total: Tensor | None = None
+    for term in terms:
+        total = term if total is None else total + term
+    return total
+
+
+def require_float(what: str, *types: TensorType) -> None:
+    """Raise :class:`DTypeError` unless every type is floating-point."""
+    for t in types:
+        if t.dtype.kind != "f":
+            raise DTypeError(f"{what} needs floating-point operands, got {t}")
+
+

@@ -1,0 +1,233 @@
+"""The sources of a graph: inputs, parameters and constants."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.ir.op import Array, Source, register
+from graphc.ir.tensor import Tensor
+from graphc.types import (
+    BATCH,
+    FLOAT32,
+    DTypeLike,
+    TensorType,
+    as_dtype,
+    as_shape,
+    show_shape,
+)
+
+Initializer = Callable[[tuple[int, ...], np.random.Generator], Array]
+"""Returns initial values of a shape, drawn with a generator."""
+
+ALIGNMENT = 64
+"""Bytes at which every buffer starts: a cache line, and the widest vector."""
+
+
+def aligned_empty(nbytes: int) -> Array:
+    """Return ``nbytes`` uninitialised bytes that start at a cache line."""
+    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + nbytes]
+
+
+class Cell:
+    """The storage of one parameter: initial values, then an aligned array of its own.
+
+    ``array`` keeps its address once made, so compiled code may hold it, unless
+    :meth:`place` moves it into a flat buffer before that.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], init: Array | Initializer):
+        self.shape = shape
+        self.dtype = dtype
+        self.init = init
+        self._array: Array | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    @property
+    def is_allocated(self) -> bool:
+        return self._array is not None
+
+    @property
+    def array(self) -> Array:
+        """The values; made (with seed 0 if they are random) at the first use."""
+        if self._array is None:
+            self.initialize(np.random.default_rng(0))
+        assert self._array is not None
+        return self._array
+
+    def initial_values(self, rng: np.random.Generator) -> Array:
+        """Return fresh initial values."""
+        values = self.init(self.shape, rng) if callable(self.init) else self.init
+        values = np.asarray(values)
+        if values.shape != self.shape:
+            raise ShapeError(
+                f"the initialiser returned shape {values.shape} for a parameter of {self.shape}"
+            )
+        return values.astype(self.dtype, copy=False)
+
+    def place(self, memory: Array) -> None:
+        """Let the values live in ``memory``, an aligned piece of bytes, from now on."""
+        self._array = memory[: self.nbytes].view(self.dtype).reshape(self.shape)
+
+    def initialize(self, rng: np.random.Generator) -> None:
+        """Set the values to fresh initial ones."""
+        values = self.initial_values(rng)
+        if self._array is None:
+            self.place(aligned_empty(self.nbytes))
+        assert self._array is not None
+        self._array[...] = values
+
+
+@register
+@dataclass(frozen=True)
+class Input(Source):
+    """A value that the caller feeds."""
+
+    label: str
+    type: TensorType = field(repr=False)
+    token: object = field(repr=False, compare=True)
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return self.type
+
+    def numpy(self, *arrays: Array) -> Array:
+        raise DTypeError(f"input {self.label!r} has no value of its own")
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Parameter(Source):
+    """A value that stays between calls, and that updates may replace."""
+
+    cell: Cell = field(repr=False)
+    trainable: bool
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return TensorType(self.cell.dtype, tuple(self.cell.shape))
+
+    def numpy(self, *arrays: Array) -> Array:
+        return self.cell.array
+
+
+class Frozen:
+    """An immutable array, equal to another by its bytes."""
+
+    __slots__ = ("array", "digest")
+
+    def __init__(self, array: Array) -> None:
+        self.array = np.array(array, order="C", copy=True)
+        self.array.setflags(write=False)
+        text = f"{self.array.dtype.str}{self.array.shape}".encode()
+        self.digest = hashlib.sha256(text + self.array.tobytes()).digest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Frozen) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __str__(self) -> str:
+        if self.array.size == 1:
+            return repr(self.array.item())
+        return f"<{self.digest.hex()[:8]}>"
+
+
+@register
+@dataclass(frozen=True)
+class Constant(Source):
+    """A fixed value."""
+
+    value: Frozen
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return TensorType(self.value.array.dtype, tuple(self.value.array.shape))
+
+    def numpy(self, *arrays: Array) -> Array:
+        return self.value.array
+
+
+def input(name: str, shape: Any = (), dtype: DTypeLike = FLOAT32) -> Tensor:
+    """Declare a value that is fed at every call.
+
+    ``None`` as the first dimension is the batch: any size, one compiled binary.
+    """
+    dims = as_shape(shape)
+    if BATCH in dims[1:]:
+        raise ShapeError(
+            f"input {name!r}: only the first dimension can be None, got {show_shape(dims)}"
+            f"\n  at {user_location()}"
+        )
+    if not isinstance(name, str) or not name:
+        raise DTypeError(f"an input's name must be a non-empty string, not {name!r}")
+    op = Input(name, TensorType(as_dtype(dtype), dims), object())
+    return Tensor(op, (), op.type, label=name)
+
+
+def parameter(
+    init: Any,
+    shape: Any = None,
+    *,
+    name: str | None = None,
+    dtype: DTypeLike = None,
+    trainable: bool = True,
+) -> Tensor:
+    """Declare a value that stays between calls and that training changes.
+
+    ``init`` is an array (its shape is the parameter's), or an initialiser from
+    :mod:`graphc.nn.init`, a function ``(shape, rng) -> array``, with ``shape``.
+    The data type is ``dtype``, else a floating-point array's own, else float32.
+    """
+    where = f"\n  at {user_location()}"
+    if callable(init):
+        if shape is None:
+            raise ShapeError(f"parameter: an initialiser needs a shape{where}")
+        dims = as_shape(shape)
+        kind = as_dtype(dtype or FLOAT32)
+        values: Any = init
+    else:
+        array = np.asarray(init)
+        own = isinstance(init, (np.ndarray, np.generic)) and array.dtype.kind == "f"
+        kind = as_dtype(dtype or (array.dtype if own else FLOAT32))
+        dims = tuple(array.shape) if shape is None else as_shape(shape)
+        if shape is not None and tuple(array.shape) != dims:
+            try:
+                array = np.broadcast_to(array, dims)  # type: ignore[arg-type]
+            except ValueError:
+                raise ShapeError(
+                    f"parameter: init of shape {array.shape} does not fit shape "
+                    f"{show_shape(dims)}{where}"
+                ) from None
+        values = np.array(array, dtype=kind)
+    if not all(isinstance(d, int) for d in dims):
+        raise ShapeError(f"parameter: its shape must be fixed, got {show_shape(dims)}{where}")
+    cell = Cell(dims, kind, values)  # type: ignore[arg-type]
+    op = Parameter(cell, trainable)
+    return Tensor(op, (), op.infer(), label=name)
+
+
+def constant(value: Any, dtype: DTypeLike = None) -> Tensor:
+    """Return a fixed value as a tensor.
+
+    A NumPy array keeps its data type; Python numbers become bool, int64 or float32.
+    """
+    if isinstance(value, Tensor):
+        raise DTypeError(f"constant: {value.describe()} is symbolic\n  at {user_location()}")
+    array = np.asarray(value)
+    if dtype is None and not isinstance(value, (np.ndarray, np.generic)) and array.dtype.kind == "f":
+        dtype = FLOAT32
+    try:
+        kind = as_dtype(dtype if dtype is not None else array.dtype)
+    except DTypeError as error:
+        raise DTypeError(f"constant: {error}\n  at {user_location()}") from None
+    op = Constant(Frozen(array.astype(kind)))
+    return Tensor(op, (), op.infer())

@@ -1,0 +1,62 @@
+"""Change of data type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.ir.op import Array, Elementwise, Literal, Sample, function, register
+from graphc.ir.tensor import Tensor, apply
+from graphc.types import BOOL, DTypeLike, as_dtype
+
+
+@register
+@dataclass(frozen=True)
+class Cast(Elementwise):
+    """Convert to ``dtype``: floats truncate towards zero, anything non-zero is True."""
+
+    dtype: np.dtype[Any]
+
+    def result_dtype(self, *dtypes: np.dtype[Any]) -> np.dtype[Any]:
+        return self.dtype
+
+    def numpy(self, *arrays: Array) -> Array:
+        return arrays[0].astype(self.dtype)
+
+    def scalar(self, lit: Literal, *args: str) -> str:
+        (x,) = args
+        return f"({x} != 0)" if self.dtype == BOOL else f"{self.dtype.name}({x})"
+
+    def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
+        (x,) = inputs
+        return (cast(g, x.dtype) if self._differentiable(x) else None,)
+
+    def jvp(
+        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
+    ) -> Tensor | None:
+        (t,) = tangents
+        return None if t is None or not self._differentiable(inputs[0]) else cast(t, self.dtype)
+
+    def _differentiable(self, x: Tensor) -> bool:
+        return self.dtype.kind == "f" and x.dtype.kind == "f"
+
+
+def cast(x: Tensor, dtype: np.dtype[Any]) -> Tensor:
+    """Return ``x`` in ``dtype``, without a node if it is that already."""
+    return x if x.dtype == dtype else apply(Cast(dtype), x)
+
+
+def _samples() -> Iterable[Sample]:
+    values = np.array([-2.5, -1.0, 0.0, 0.5, 3.7])
+    for source in ("bool", "int32", "int64", "float32", "float64"):
+        for target in ("bool", "int32", "int64", "float32", "float64"):
+            yield Sample((values.astype(source), target))
+
+
+@function(samples=_samples, reference=lambda x, dtype: x.astype(dtype), section="Data types")
+def astype(x: Tensor, dtype: DTypeLike) -> Tensor:
+    """Return ``x`` converted to ``dtype``."""
+    return cast(x, as_dtype(dtype))

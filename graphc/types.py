@@ -1,0 +1,261 @@
+"""Types of tensors: a data type and a shape whose dimensions may depend on the batch.
+
+A dimension is an ``int``, or a :class:`Dim` where it depends on the size of the batch, which
+is known only at run time. ``None`` in a user's shape stands for the batch itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from graphc.errors import DTypeError, ShapeError
+
+DTypeLike: TypeAlias = Any  # anything numpy.dtype() takes
+
+DTYPES = tuple(np.dtype(n) for n in ("bool", "int32", "int64", "float32", "float64"))
+BOOL, INT32, INT64, FLOAT32, FLOAT64 = DTYPES
+
+
+def as_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return ``dtype`` as one of :data:`DTYPES`, or raise :class:`DTypeError`."""
+    try:
+        result = np.dtype(dtype)
+    except TypeError as error:
+        raise DTypeError(f"{dtype!r} is not a data type") from error
+    if result not in DTYPES:
+        names = ", ".join(d.name for d in DTYPES)
+        raise DTypeError(f"data type {result.name} is not supported; use one of {names}")
+    return result
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f"
+
+
+def promote(*dtypes: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the data type that holds all of ``dtypes``: bool < int < float, then by width.
+
+    Within a kind this is the array API standard's table; an integer met by a float takes the
+    float's type, as in JAX and PyTorch (the standard leaves mixed kinds open).
+    """
+    kinds = "bif"
+    top = max(kinds.index(d.kind) for d in dtypes)
+    return max((d for d in dtypes if d.kind == kinds[top]), key=lambda d: d.itemsize)
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """A dimension ``scale * atom + offset`` known at run time.
+
+    ``atom`` is ``()`` for the batch itself, else a function of other dimensions:
+    ``("max", a, b)``, ``("min", a, b)``, ``("ceildiv", a, k)``, ``("mul", a, b)`` or
+    ``("add", a, b)`` (a sum of unlike atoms).
+    """
+
+    scale: int = 1
+    offset: int = 0
+    atom: tuple[Any, ...] = ()
+
+    def at(self, batch: int) -> int:
+        """Return the value for a batch of ``batch`` rows."""
+        if not self.atom:
+            return self.scale * batch + self.offset
+        kind, a, b = self.atom
+        a, b = dim_at(a, batch), dim_at(b, batch)
+        if kind == "max":
+            value = max(a, b)
+        elif kind == "min":
+            value = min(a, b)
+        elif kind == "ceildiv":
+            value = -(-a // b)
+        else:
+            value = a * b if kind == "mul" else a + b
+        return self.scale * value + self.offset
+
+    def __add__(self, other: AnyDim) -> AnyDim:
+        if isinstance(other, int):
+            return Dim(self.scale, self.offset + other, self.atom)
+        if other.atom == self.atom:
+            scale, offset = self.scale + other.scale, self.offset + other.offset
+            return Dim(scale, offset, self.atom) if scale else offset
+        return Dim(1, 0, ("add", self, other))
+
+    __radd__ = __add__
+
+    def __mul__(self, other: AnyDim) -> AnyDim:
+        if isinstance(other, int):
+            if other == 0:
+                return 0
+            return Dim(self.scale * other, self.offset * other, self.atom)
+        return Dim(1, 0, ("mul", self, other))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> AnyDim:
+        return self * -1
+
+    def __sub__(self, other: AnyDim) -> AnyDim:
+        return self + (-other)
+
+    def __rsub__(self, other: int) -> AnyDim:
+        return -self + other
+
+    def __str__(self) -> str:
+        if not self.atom:
+            base = "batch"
+        elif self.atom[0] in ("mul", "add"):
+            sign = "*" if self.atom[0] == "mul" else " + "
+            base = f"({self.atom[1]}{sign}{self.atom[2]})"
+        else:
+            base = f"{self.atom[0]}({self.atom[1]}, {self.atom[2]})"
+        text = base if self.scale == 1 else f"{self.scale}*{base}"
+        if self.offset:
+            text += f" {'+' if self.offset > 0 else '-'} {abs(self.offset)}"
+        return text
+
+    __repr__ = __str__
+
+
+AnyDim: TypeAlias = int | Dim
+Shape: TypeAlias = tuple[AnyDim, ...]
+
+BATCH = Dim()
+
+
+def dim_at(dim: AnyDim, batch: int) -> int:
+    """Return ``dim`` as a number, for a batch of ``batch`` rows."""
+    return dim if isinstance(dim, int) else dim.at(batch)
+
+
+def dim_max(a: AnyDim, b: AnyDim) -> AnyDim:
+    return max(a, b) if isinstance(a, int) and isinstance(b, int) else Dim(1, 0, ("max", a, b))
+
+
+def dim_min(a: AnyDim, b: AnyDim) -> AnyDim:
+    return min(a, b) if isinstance(a, int) and isinstance(b, int) else Dim(1, 0, ("min", a, b))
+
+
+def dim_ceildiv(a: AnyDim, k: int) -> AnyDim:
+    """Return ``ceil(a / k)`` for ``k > 0``."""
+    if isinstance(a, int):
+        return -(-a // k)
+    if a.scale % k == 0 and a.offset % k == 0:
+        return Dim(a.scale // k, a.offset // k, a.atom)
+    return Dim(1, 0, ("ceildiv", a, k))
+
+
+def size_of(shape: Iterable[AnyDim]) -> AnyDim:
+    """Return the number of elements of ``shape``."""
+    total: AnyDim = 1
+    for dim in shape:
+        total = dim * total
+    return total
+
+
+def shape_at(shape: Shape, batch: int) -> tuple[int, ...]:
+    return tuple(dim_at(d, batch) for d in shape)
+
+
+def as_dim(value: Any) -> AnyDim:
+    """Return a user's dimension (an integer, a Dim, or None for the batch)."""
+    if value is None:
+        return BATCH
+    if isinstance(value, Dim):
+        return value
+    if isinstance(value, (bool, float)):
+        raise DTypeError(f"a dimension must be an integer or None, not {value!r}")
+    try:
+        return int(value.__index__())
+    except AttributeError:
+        raise DTypeError(f"a dimension must be an integer or None, not {value!r}") from None
+
+
+def as_shape(shape: Any) -> Shape:
+    """Return a user's shape: an integer or a sequence of dimensions, none negative."""
+    if shape is None or isinstance(shape, (int, np.integer, Dim)):
+        shape = (shape,)
+    try:
+        dims = tuple(as_dim(d) for d in shape)
+    except TypeError as error:
+        raise DTypeError(f"{shape!r} is not a shape: {error}") from None
+    if any(isinstance(d, int) and d < 0 for d in dims):
+        raise ShapeError(f"negative dimensions are not allowed: {show_shape(dims)}")
+    return dims
+
+
+def show_dim(dim: AnyDim) -> str:
+    return "None" if dim == BATCH else str(dim)
+
+
+def show_shape(shape: Sequence[AnyDim]) -> str:
+    """Return the shape as a user writes it: ``(None, 64)``."""
+    inner = ", ".join(show_dim(d) for d in shape)
+    return f"({inner},)" if len(shape) == 1 else f"({inner})"
+
+
+def broadcast_shapes(*shapes: Shape) -> Shape:
+    """Return the shape that NumPy's broadcasting gives, or raise :class:`ShapeError`."""
+    rank = max((len(s) for s in shapes), default=0)
+    result: list[AnyDim] = [1] * rank
+    for shape in shapes:
+        for axis, dim in enumerate(shape, rank - len(shape)):
+            if dim == 1 or dim == result[axis]:
+                continue
+            if result[axis] != 1:
+                shown = " ".join(show_shape(s) for s in shapes)
+                raise ShapeError(f"operands could not be broadcast together with shapes {shown}")
+            result[axis] = dim
+    return tuple(result)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """Data type and shape of a tensor."""
+
+    dtype: np.dtype[Any]
+    shape: Shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> AnyDim:
+        """Number of elements."""
+        return size_of(self.shape)
+
+    @property
+    def nbytes(self) -> AnyDim:
+        return self.size * self.dtype.itemsize
+
+    def with_shape(self, shape: Shape) -> TensorType:
+        return TensorType(self.dtype, shape)
+
+    def with_dtype(self, dtype: np.dtype[Any]) -> TensorType:
+        return TensorType(dtype, self.shape)
+
+    def __str__(self) -> str:
+        return f"{self.dtype.name}{show_shape(self.shape)}"
+
+
+def normalize_axis(axis: int, ndim: int) -> int:
+    """Return ``axis`` counted from the front, or raise :class:`ShapeError`."""
+    index = int(axis.__index__())
+    if not -ndim <= index < ndim:
+        raise ShapeError(f"axis {axis} is out of bounds for an array of dimension {ndim}")
+    return index % ndim
+
+
+def normalize_axes(axis: int | Iterable[int] | None, ndim: int) -> tuple[int, ...]:
+    """Return sorted distinct axes; ``None`` means all of them."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
+    result = [normalize_axis(a, ndim) for a in axes]
+    if len(set(result)) != len(result):
+        raise ShapeError(f"duplicate value in axis {tuple(axes)}")
+    return tuple(sorted(result))
