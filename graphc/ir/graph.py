@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import networkx as nx
 
 from graphc.errors import ShapeError
+from graphc.ir.naming import parameter_names, scope_names
 from graphc.ir.printer import format_graph
 from graphc.ir.source import Input, Parameter
 from graphc.ir.tensor import PHASES, Tensor
@@ -92,23 +93,29 @@ class Graph:
         return result
 
     @cached_property
+    def scopes(self) -> dict[str, str]:
+        """What each layer's scope is called in this graph: ``linear_0``."""
+        return scope_names((*self.parameters, *self.nodes))
+
+    @cached_property
     def keys(self) -> dict[Tensor, str]:
-        """A readable unique name for every tensor: the user's, else op and number."""
-        result: dict[Tensor, str] = {}
-        taken: Counter[str] = Counter()
+        """A readable unique name for every tensor.
+
+        A parameter's is that of :func:`~graphc.ir.naming.parameter_names`; another tensor's is
+        the user's name, else op and number.
+        """
+        result = parameter_names(self.parameters)
+        taken = set(result.values())
+        counts: Counter[str] = Counter()
         for node in self.nodes:
-            if node.label is not None:
-                base = node.label
-                key = base if base not in taken else f"{base}_{taken[base]}"
-            else:
-                base = node.op.name
-                key = f"{base}_{taken[base]}"
+            if node in result:
+                continue
+            base = node.label or node.op.name
+            key = base if node.label is not None else f"{base}_{counts[base]}"
             while key in taken:
-                taken[base] += 1
-                key = f"{base}_{taken[base]}"
-            taken[base] += 1
-            if key != base:
-                taken[key] += 1
+                counts[base] += 1
+                key = f"{base}_{counts[base]}"
+            taken.add(key)
             result[node] = key
         return result
 
@@ -120,7 +127,7 @@ class Graph:
         ``scope`` and ``tensor``. Edges go from operand to user; ``x * x`` has one edge with
         ``operands=(0, 1)``, the places at which the operand stands.
         """
-        key = self.keys
+        key, scopes = self.keys, self.scopes
         dag: Dag = nx.DiGraph()
         dag.add_nodes_from(
             (
@@ -133,7 +140,7 @@ class Graph:
                     "phase": n.phase,
                     "adjoint_of": None if n.adjoint_of is None else key.get(n.adjoint_of),
                     "loc": n.loc,
-                    "scope": n.scope,
+                    "scope": tuple(scopes[part] for part in n.scope),
                     "tensor": n,
                 },
             )
