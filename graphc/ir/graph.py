@@ -19,15 +19,21 @@ if TYPE_CHECKING:
     Dag = nx.DiGraph[str]
 
 
-def ancestors(roots: Iterable[Tensor]) -> list[Tensor]:
-    """Return every tensor that ``roots`` need, operands before their users."""
+def ancestors(
+    roots: Iterable[Tensor], known: Mapping[Tensor, object] | None = None
+) -> list[Tensor]:
+    """Return every tensor that ``roots`` need, operands before their users.
+
+    What only the ``known`` ones need is left out.
+    """
     seen: dict[int, Tensor] = {}
     stack = list(roots)
     while stack:
         tensor = stack.pop()
         if tensor.id not in seen:
             seen[tensor.id] = tensor
-            stack.extend(tensor.inputs)
+            if known is None or tensor not in known:
+                stack.extend(tensor.inputs)
     return [seen[i] for i in sorted(seen)]
 
 
@@ -166,13 +172,14 @@ class Graph:
         """
         new: dict[Tensor, Tensor] = {}
         for node in self.nodes:
-            operands = tuple(new[x] for x in node.inputs)
-            result = rule(node, operands)
-            new[node] = result
-            if node.adjoint_of is not None and result.adjoint_of is None:
-                primal = new.get(node.adjoint_of)
-                if primal is not None and result.id > primal.id and result is not primal:
+            result = rule(node, tuple(new[x] for x in node.inputs))
+            primal = None if node.adjoint_of is None else new.get(node.adjoint_of)
+            if primal is not None and primal is not result.adjoint_of:
+                if result is node and node.inputs:  # its mark names a node that is no more
+                    result = Tensor(node.op, node.inputs, node.type, label=node.label, like=node)
+                if result.id > primal.id:
                     result.mark_adjoint(primal)
+            new[node] = result
         return Graph(
             self.inputs,
             {name: new[t] for name, t in self.outputs.items()},

@@ -28,13 +28,14 @@ def evaluate(
 ) -> dict[Tensor, Array]:
     """Return the value of every tensor that ``roots`` need, computed by the NumPy references.
 
+    ``feeds`` gives the values of the inputs; of any other tensor it holds, it overrides them.
     Raises :class:`VerificationError` where a reference and its type rule disagree.
     """
     values: dict[Tensor, Array] = {}
     size = batch_size(feeds) if batch is None else batch
     with np.errstate(all="ignore"):
-        for node in ancestors(roots):
-            if isinstance(node.op, Input):
+        for node in ancestors(roots, feeds):
+            if node in feeds or isinstance(node.op, Input):
                 value = np.asarray(feeds[node])
             else:
                 value = np.asarray(node.op.bind(size).numpy(*[values[x] for x in node.inputs]))
