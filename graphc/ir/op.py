@@ -18,17 +18,19 @@ generator know ops by their trait only:
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
-from graphc.errors import DTypeError
-from graphc.ir.tensor import FUNCTIONS, Tensor
+from graphc.errors import DTypeError, GraphcError
+from graphc.ir.tensor import FUNCTIONS, Tensor, apply, located
+from graphc.tree import tree_leaves
 from graphc.types import AnyDim, Dim, Shape, TensorType, broadcast_shapes
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -79,6 +81,21 @@ class Op(ABC):
     def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
         """Floating-point operations of one evaluation."""
         return 0
+
+    def index_bounds(self, *types: TensorType) -> tuple[tuple[int, AnyDim], ...]:
+        """Return ``(position, length)`` of each operand that holds indices into an axis.
+
+        They must lie in ``[-length, length)``: the runtime checks fed indices once a call,
+        before anything is written, and the kernels do not.
+        """
+        return ()
+
+    def nonnegative(self, *types: TensorType) -> tuple[AnyDim, ...]:
+        """Return the dimensions that must not be negative: ``batch - 6`` for ``x[5]``.
+
+        The runtime checks them for the batch of a call before anything is written.
+        """
+        return ()
 
     def bind(self, batch: int) -> Self:
         """Return the op for a batch of ``batch`` rows: its dimensions made numbers."""
@@ -139,15 +156,37 @@ F = TypeVar("F", bound=Callable[..., Any])
 def function(
     *, samples: Callable[[], Iterable[Sample]], reference: Callable[..., Any], section: str
 ) -> Callable[[F], F]:
-    """Register a public symbolic function, its test samples and its NumPy reference."""
+    """Register a public symbolic function, its test samples and its NumPy reference.
+
+    Errors that it raises get the user's line and the tensors among its arguments.
+    """
 
     def enter(f: F) -> F:
         name = f.__name__.rstrip("_")
-        ENTRIES[name] = FunctionEntry(name, f, samples, reference, section)
-        FUNCTIONS[name] = f
-        return f
+
+        @functools.wraps(f)
+        def public(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return f(*args, **kwargs)
+            except GraphcError as error:
+                given = [a for a in tree_leaves([args, kwargs]) if isinstance(a, Tensor)]
+                raise located(error, name, tuple(given)) from None
+
+        ENTRIES[name] = FunctionEntry(name, public, samples, reference, section)
+        FUNCTIONS[name] = public
+        return cast(F, public)
 
     return enter
+
+
+class Linear(Op):
+    """Mixin of an op that is linear in its first operand and constant in the others."""
+
+    def jvp(
+        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
+    ) -> Tensor | None:
+        t = tangents[0]
+        return None if t is None else apply(self, t, *inputs[1:])
 
 
 # -- traits ---------------------------------------------------------------------------------
@@ -203,7 +242,7 @@ class Elementwise(Op):
         terms = [
             t * p for t, p in zip(tangents, partials, strict=True) if t is not None and p is not None
         ]
-        return add_all(terms)
+        return broadcast_like(add_all(terms), out)
 
     def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
         return out.size * math.ceil(self.cost) if self.cost else 0
@@ -317,7 +356,7 @@ class Emitter(Protocol):
         """Open ``for name in range(extent)``."""
         ...
 
-    def parallel(self, name: str, extent: AnyDim) -> AbstractContextManager[None]:
+    def parallel(self, name: str, extent: str) -> AbstractContextManager[None]:
         """Open the outermost loop, whose iterations are independent; at most once."""
         ...
 
@@ -367,6 +406,14 @@ def unbroadcast(g: Tensor, shape: Shape) -> Tensor:
     if axes:
         g = FUNCTIONS["sum"](g, axis=axes, keepdims=True)
     return g if g.type.shape == shape else FUNCTIONS["reshape"](g, shape)
+
+
+def broadcast_like(t: Tensor | None, out: Tensor) -> Tensor | None:
+    """Broadcast ``t``, the tangent of some operands, to the shape of the result ``out``."""
+    if t is None or t.type.shape == out.type.shape:
+        return t
+    grown: Tensor = FUNCTIONS["broadcast_to"](t, out.type.shape)
+    return grown
 
 
 def add_all(terms: Sequence[Tensor]) -> Tensor | None:
