@@ -2,71 +2,231 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from graphc.ir.op import Array, Elementwise, Literal, Sample, function, register, unbroadcast
+from graphc.errors import DTypeError
+from graphc.ir.op import Sample, function, register
+from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
-from graphc.ops.operands import common
+from graphc.ops.cast import cast
+from graphc.ops.comparison import LogicalAnd, LogicalOr
+from graphc.ops.elementwise import Math, Partials, Piecewise, binary, unary
+from graphc.ops.operands import as_tensor, common
+from graphc.ops.rounding import sign
+from graphc.types import BOOL, INT64
 
 SECTION = "Arithmetic"
 
 
+def numbers(what: str, *values: Any) -> tuple[Tensor, ...]:
+    """Return ``values`` cast to one data type, booleans to int64."""
+    return tuple(cast(t, INT64) if t.dtype == BOOL else t for t in common(what, *values))
+
+
 @register
 @dataclass(frozen=True)
-class Add(Elementwise):
+class Add(Piecewise, Math):
     """``x + y``."""
 
-    def numpy(self, *arrays: Array) -> Array:
-        return np.add(*arrays)
+    ufunc = np.add
+    text = "{0} + {1}"
 
-    def scalar(self, lit: Literal, *args: str) -> str:
-        x, y = args
-        return f"{x} + {y}"
-
-    def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
-        return [unbroadcast(g, x.type.shape) for x in inputs]
+    def push(self, t: Tensor, place: int, out: Tensor, *inputs: Tensor) -> Tensor:
+        return t
 
 
 @register
 @dataclass(frozen=True)
-class Multiply(Elementwise):
+class Subtract(Piecewise, Math):
+    """``x - y``."""
+
+    ufunc = np.subtract
+    text = "{0} - {1}"
+
+    def push(self, t: Tensor, place: int, out: Tensor, *inputs: Tensor) -> Tensor:
+        return t if place == 0 else -t
+
+
+@register
+@dataclass(frozen=True)
+class Multiply(Math):
     """``x * y``."""
 
-    def numpy(self, *arrays: Array) -> Array:
-        return np.multiply(*arrays)
+    ufunc = np.multiply
+    text = "{0} * {1}"
 
-    def scalar(self, lit: Literal, *args: str) -> str:
-        x, y = args
-        return f"{x} * {y}"
-
-    def partials(self, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
+    def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         x, y = inputs
         return y, x
 
 
-def _pairs() -> Iterable[Sample]:
-    """Operands that every binary function of real numbers is tried on."""
-    rng = np.random.default_rng(0)
-    a, b = rng.standard_normal((2, 3, 4))
-    yield Sample((a, b))
-    yield Sample((a, b[0]))
-    yield Sample((a[:, :1], b[0]))
-    yield Sample((a, 2.0))
-    yield Sample((a[:0], b[:0]))
-    yield Sample((np.arange(3), np.array([4, -5, 6])), differentiable=False)
+@register
+@dataclass(frozen=True)
+class Divide(Math):
+    """``x / y``."""
+
+    ufunc = np.divide
+    text = "{0} / {1}"
+    cost = 4.0
+
+    def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
+        inverse = 1.0 / inputs[1]
+        return inverse, -out * inverse
 
 
-@function(samples=_pairs, reference=np.add, section=SECTION)
+@register
+@dataclass(frozen=True)
+class FloorDivide(Math):
+    """``floor(x / y)``; 0 for an integer divided by 0. Its derivative is 0."""
+
+    ufunc = np.floor_divide
+    cost = 8.0
+
+
+@register
+@dataclass(frozen=True)
+class Remainder(Math):
+    """``x - floor(x / y) * y``, of the sign of ``y``; 0 for an integer divided by 0."""
+
+    ufunc = np.remainder
+    cost = 8.0
+
+    def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
+        x, y = inputs
+        return constant(1, out.dtype), -floor_divide(x, y)
+
+
+@register
+@dataclass(frozen=True)
+class Negative(Piecewise, Math):
+    """``-x``."""
+
+    ufunc = np.negative
+    text = "-{0}"
+
+    def push(self, t: Tensor, place: int, out: Tensor, *inputs: Tensor) -> Tensor:
+        return -t
+
+
+@register
+@dataclass(frozen=True)
+class Abs(Math):
+    """``|x|``; its derivative, ``sign(x)``, is 0 at 0."""
+
+    ufunc = np.abs
+
+    def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
+        return (sign(inputs[0]),)
+
+
+@register
+@dataclass(frozen=True)
+class Square(Math):
+    """``x * x``; derivative ``2 x``."""
+
+    ufunc = np.square
+    text = "{0} * {0}"
+
+    def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
+        return (inputs[0] * 2,)
+
+
+def _logical() -> Iterable[Sample]:
+    yield from binary(-2.0, 2.0)()
+    p = np.array([True, False])
+    yield Sample((p, p[:, None]), differentiable=False)
+    yield Sample((p, np.array([[2], [3]])), differentiable=False)
+
+
+@function(samples=_logical, reference=np.add, section=SECTION)
 def add(x: Any, y: Any) -> Tensor:
     """Return ``x + y``; for booleans, their disjunction."""
-    return apply(Add(), *common("add", x, y))
+    a, b = common("add", x, y)
+    return apply(LogicalOr() if a.dtype == BOOL else Add(), a, b)
 
 
-@function(samples=_pairs, reference=np.multiply, section=SECTION)
+@function(samples=binary(-2.0, 2.0), reference=np.subtract, section=SECTION)
+def subtract(x: Any, y: Any) -> Tensor:
+    """Return ``x - y``; booleans are an error, as in NumPy."""
+    a, b = common("subtract", x, y)
+    if a.dtype == BOOL:
+        raise DTypeError(
+            "boolean subtract, the `-` operator, is not supported; use logical_xor or the `^` "
+            "operator instead"
+        )
+    return apply(Subtract(), a, b)
+
+
+@function(samples=_logical, reference=np.multiply, section=SECTION)
 def multiply(x: Any, y: Any) -> Tensor:
     """Return ``x * y``; for booleans, their conjunction."""
-    return apply(Multiply(), *common("multiply", x, y))
+    a, b = common("multiply", x, y)
+    return apply(LogicalAnd() if a.dtype == BOOL else Multiply(), a, b)
+
+
+@function(samples=binary(0.5, 2.0), reference=np.divide, section=SECTION)
+def divide(x: Any, y: Any) -> Tensor:
+    """Return ``x / y``; of integers, in float32."""
+    return apply(Divide(), *common("divide", x, y, floating=True))
+
+
+def _quotients() -> Iterable[Sample]:
+    yield from binary(0.3, 2.6, 0.7)()
+    rng = np.random.default_rng(1)
+    yield Sample((rng.uniform(-5.0, 5.0, (3, 4)), rng.uniform(-2.0, 2.0, (3, 4))))
+    zero = np.array([0, 3, -3, 0])
+    yield Sample((zero, np.array([[0], [2]])), differentiable=False)
+    yield Sample((zero * 1.0, np.array([[0.0], [2.0], [-2.0]])), differentiable=False)
+
+
+@function(samples=_quotients, reference=np.floor_divide, section=SECTION)
+def floor_divide(x: Any, y: Any) -> Tensor:
+    """Return ``floor(x / y)``; 0 for an integer divided by 0. Its derivative is 0."""
+    return apply(FloorDivide(), *numbers("floor_divide", x, y))
+
+
+@function(samples=_quotients, reference=np.remainder, section=SECTION)
+def remainder(x: Any, y: Any) -> Tensor:
+    """Return ``x - floor(x / y) * y``, of the sign of ``y``; 0 for an integer divided by 0."""
+    return apply(Remainder(), *numbers("remainder", x, y))
+
+
+@function(samples=unary(-2.0, 2.0, booleans=False), reference=np.negative, section=SECTION)
+def negative(x: Any) -> Tensor:
+    """Return ``-x``; booleans are an error, as in NumPy."""
+    t = as_tensor(x)
+    if t.dtype == BOOL:
+        raise DTypeError(
+            "boolean negative, the `-` operator, is not supported; use logical_not or the `~` "
+            "operator instead"
+        )
+    return apply(Negative(), t)
+
+
+@function(samples=unary(-2.0, 2.0), reference=lambda x: x, section=SECTION)
+def positive(x: Any) -> Tensor:
+    """Return ``x`` itself."""
+    return as_tensor(x)
+
+
+@function(samples=unary(-2.0, 2.0, 0.0, -0.0), reference=np.abs, section=SECTION)
+def abs(x: Any) -> Tensor:
+    """Return ``|x|``; its derivative at 0 is 0."""
+    t = as_tensor(x)
+    return t if t.dtype == BOOL else apply(Abs(), t)
+
+
+@function(samples=unary(-2.0, 2.0), reference=lambda x: np.square(x * 1), section=SECTION)
+def square(x: Any) -> Tensor:
+    """Return ``x * x``."""
+    return apply(Square(), *numbers("square", x))
+
+
+@function(samples=unary(0.5, 2.0), reference=lambda x: 1.0 / x, section=SECTION)
+def reciprocal(x: Any) -> Tensor:
+    """Return ``1 / x``; of integers, in float32."""
+    return divide(1.0, x)

@@ -34,9 +34,7 @@ class Cast(Elementwise):
         (x,) = inputs
         return (cast(g, x.dtype) if self._differentiable(x) else None,)
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         (t,) = tangents
         return None if t is None or not self._differentiable(inputs[0]) else cast(t, self.dtype)
 

@@ -1,0 +1,483 @@
+"""Comparison, logic, bits, and selection by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import DTypeError
+from graphc.ir.op import Sample, function, register
+from graphc.ir.source import constant
+from graphc.ir.tensor import Tensor, apply
+from graphc.ops.cast import cast
+from graphc.ops.elementwise import DType, Math, Piecewise, binary
+from graphc.ops.operands import as_tensor, common
+from graphc.types import BOOL, INT64
+
+SECTION = "Comparison and logic"
+BITS = "Bits"
+SELECTION = "Selection"
+
+
+# -- comparison -----------------------------------------------------------------------------
+
+
+class Comparison(Math):
+    """A relation of two numbers; it has no derivative."""
+
+    def result_dtype(self, *dtypes: DType) -> DType:
+        return BOOL
+
+
+@register
+@dataclass(frozen=True)
+class Equal(Comparison):
+    """``x == y``."""
+
+    ufunc = np.equal
+    text = "{0} == {1}"
+
+
+@register
+@dataclass(frozen=True)
+class NotEqual(Comparison):
+    """``x != y``."""
+
+    ufunc = np.not_equal
+    text = "{0} != {1}"
+
+
+@register
+@dataclass(frozen=True)
+class Less(Comparison):
+    """``x < y``."""
+
+    ufunc = np.less
+    text = "{0} < {1}"
+
+
+@register
+@dataclass(frozen=True)
+class LessEqual(Comparison):
+    """``x <= y``."""
+
+    ufunc = np.less_equal
+    text = "{0} <= {1}"
+
+
+def _relations() -> Iterable[Sample]:
+    yield from binary(-2.0, 2.0, differentiable=False)()
+    ties = np.array([0.0, -0.0, 1.0, np.nan, np.inf, -np.inf])
+    yield Sample((ties, ties[:, None]), differentiable=False)
+    yield Sample((np.array([True, False]), np.array([[True], [False]])), differentiable=False)
+
+
+@function(samples=_relations, reference=np.equal, section=SECTION)
+def equal(x: Any, y: Any) -> Tensor:
+    """Tell where ``x == y``; NaN equals nothing."""
+    return apply(Equal(), *common("equal", x, y))
+
+
+@function(samples=_relations, reference=np.not_equal, section=SECTION)
+def not_equal(x: Any, y: Any) -> Tensor:
+    """Tell where ``x != y``."""
+    return apply(NotEqual(), *common("not_equal", x, y))
+
+
+@function(samples=_relations, reference=np.less, section=SECTION)
+def less(x: Any, y: Any) -> Tensor:
+    """Tell where ``x < y``."""
+    return apply(Less(), *common("less", x, y))
+
+
+@function(samples=_relations, reference=np.less_equal, section=SECTION)
+def less_equal(x: Any, y: Any) -> Tensor:
+    """Tell where ``x <= y``."""
+    return apply(LessEqual(), *common("less_equal", x, y))
+
+
+@function(samples=_relations, reference=np.greater, section=SECTION)
+def greater(x: Any, y: Any) -> Tensor:
+    """Tell where ``x > y``: ``y < x``."""
+    a, b = common("greater", x, y)
+    return apply(Less(), b, a)
+
+
+@function(samples=_relations, reference=np.greater_equal, section=SECTION)
+def greater_equal(x: Any, y: Any) -> Tensor:
+    """Tell where ``x >= y``: ``y <= x``."""
+    a, b = common("greater_equal", x, y)
+    return apply(LessEqual(), b, a)
+
+
+# -- logic ----------------------------------------------------------------------------------
+
+
+@register
+@dataclass(frozen=True)
+class LogicalAnd(Math):
+    """``x and y`` of booleans."""
+
+    ufunc = np.logical_and
+    text = "{0} & {1}"
+
+
+@register
+@dataclass(frozen=True)
+class LogicalOr(Math):
+    """``x or y`` of booleans."""
+
+    ufunc = np.logical_or
+    text = "{0} | {1}"
+
+
+@register
+@dataclass(frozen=True)
+class LogicalXor(Math):
+    """One of two booleans, not both."""
+
+    ufunc = np.logical_xor
+    text = "{0} != {1}"
+
+
+@register
+@dataclass(frozen=True)
+class LogicalNot(Math):
+    """``not x`` of a boolean."""
+
+    ufunc = np.logical_not
+    text = "not {0}"
+
+
+def truth(*values: Any) -> tuple[Tensor, ...]:
+    """Return ``values`` as booleans: anything but zero is True."""
+    return tuple(cast(as_tensor(v), BOOL) for v in values)
+
+
+def _truths() -> Iterable[Sample]:
+    p = np.array([[True, False, True, False], [True, True, False, False]])
+    for args in ((p[0], p[1]), (p, p[:, :1]), (p, True), (p[:, :0], p[:, :0])):
+        yield Sample(args, differentiable=False)
+    yield Sample((np.array([0.0, -0.0, 2.5, np.nan]), p), differentiable=False)
+    yield Sample((np.array([0, 1, -2, 3]), p[0]), differentiable=False)
+
+
+@function(samples=_truths, reference=np.logical_and, section=SECTION)
+def logical_and(x: Any, y: Any) -> Tensor:
+    """Tell where both ``x`` and ``y`` are true; numbers other than 0 are."""
+    return apply(LogicalAnd(), *truth(x, y))
+
+
+@function(samples=_truths, reference=np.logical_or, section=SECTION)
+def logical_or(x: Any, y: Any) -> Tensor:
+    """Tell where ``x`` or ``y`` is true; numbers other than 0 are."""
+    return apply(LogicalOr(), *truth(x, y))
+
+
+@function(samples=_truths, reference=np.logical_xor, section=SECTION)
+def logical_xor(x: Any, y: Any) -> Tensor:
+    """Tell where one of ``x`` and ``y`` is true and the other is not."""
+    return apply(LogicalXor(), *truth(x, y))
+
+
+@function(
+    samples=lambda: [Sample((s.args[0],), differentiable=False) for s in _truths()],
+    reference=np.logical_not,
+    section=SECTION,
+)
+def logical_not(x: Any) -> Tensor:
+    """Tell where ``x`` is false: 0."""
+    return apply(LogicalNot(), *truth(x))
+
+
+# -- bits -----------------------------------------------------------------------------------
+
+
+class Bitwise(Math):
+    """An operation on the bits of integers."""
+
+    def result_dtype(self, *dtypes: DType) -> DType:
+        if dtypes[0].kind != "i":
+            raise DTypeError(
+                f"ufunc '{self.name}' not supported for the input types; it needs integers or "
+                f"booleans, got {dtypes[0].name}"
+            )
+        return dtypes[0]
+
+
+@register
+@dataclass(frozen=True)
+class BitwiseAnd(Bitwise):
+    """``x & y``."""
+
+    ufunc = np.bitwise_and
+    text = "{0} & {1}"
+
+
+@register
+@dataclass(frozen=True)
+class BitwiseOr(Bitwise):
+    """``x | y``."""
+
+    ufunc = np.bitwise_or
+    text = "{0} | {1}"
+
+
+@register
+@dataclass(frozen=True)
+class BitwiseXor(Bitwise):
+    """``x ^ y``."""
+
+    ufunc = np.bitwise_xor
+    text = "{0} ^ {1}"
+
+
+@register
+@dataclass(frozen=True)
+class BitwiseInvert(Bitwise):
+    """``~x = -x - 1``."""
+
+    ufunc = np.invert
+    text = "~{0}"
+
+
+@register
+@dataclass(frozen=True)
+class LeftShift(Bitwise):
+    """``x << y``; 0 where ``y`` is negative or at least the number of bits."""
+
+    ufunc = np.left_shift
+
+
+@register
+@dataclass(frozen=True)
+class RightShift(Bitwise):
+    """``x >> y``; 0 or -1, by the sign, where ``y`` is negative or at least the number of bits."""
+
+    ufunc = np.right_shift
+
+
+def _integers() -> Iterable[Sample]:
+    i, j = np.array([[0, 1, -1, 5, -8, 127], [3, -3, 6, 0, 2, 64]])
+    narrow = i.astype(np.int32), j.astype(np.int32)
+    for args in ((i, j), narrow, (i, j[:, None]), (i, 6), (narrow[0], j), (i[:0], j[:0])):
+        yield Sample(args, differentiable=False)
+
+
+def _words() -> Iterable[Sample]:
+    yield from _integers()
+    p = np.array([True, False])
+    yield Sample((p, p[:, None]), differentiable=False)
+    yield Sample((p, np.array([6, 7])), differentiable=False)
+
+
+@function(samples=_words, reference=np.bitwise_and, section=BITS)
+def bitwise_and(x: Any, y: Any) -> Tensor:
+    """Return ``x & y`` of integers; for booleans, their conjunction."""
+    a, b = common("bitwise_and", x, y)
+    return apply(LogicalAnd() if a.dtype == BOOL else BitwiseAnd(), a, b)
+
+
+@function(samples=_words, reference=np.bitwise_or, section=BITS)
+def bitwise_or(x: Any, y: Any) -> Tensor:
+    """Return ``x | y`` of integers; for booleans, their disjunction."""
+    a, b = common("bitwise_or", x, y)
+    return apply(LogicalOr() if a.dtype == BOOL else BitwiseOr(), a, b)
+
+
+@function(samples=_words, reference=np.bitwise_xor, section=BITS)
+def bitwise_xor(x: Any, y: Any) -> Tensor:
+    """Return ``x ^ y`` of integers; for booleans, where they differ."""
+    a, b = common("bitwise_xor", x, y)
+    return apply(LogicalXor() if a.dtype == BOOL else BitwiseXor(), a, b)
+
+
+@function(
+    samples=lambda: [Sample((s.args[0],), differentiable=False) for s in _words()],
+    reference=np.invert,
+    section=BITS,
+)
+def bitwise_invert(x: Any) -> Tensor:
+    """Return ``~x`` of integers; for booleans, their negation."""
+    t = as_tensor(x)
+    return apply(LogicalNot() if t.dtype == BOOL else BitwiseInvert(), t)
+
+
+def _shifted(what: str, x: Any, y: Any) -> tuple[Tensor, ...]:
+    a, b = common(what, x, y)
+    return (a, b) if a.dtype != BOOL else (cast(a, INT64), cast(b, INT64))
+
+
+@function(samples=_integers, reference=np.left_shift, section=BITS)
+def bitwise_left_shift(x: Any, y: Any) -> Tensor:
+    """Return ``x << y`` of integers."""
+    return apply(LeftShift(), *_shifted("bitwise_left_shift", x, y))
+
+
+@function(samples=_integers, reference=np.right_shift, section=BITS)
+def bitwise_right_shift(x: Any, y: Any) -> Tensor:
+    """Return ``x >> y`` of integers, keeping the sign."""
+    return apply(RightShift(), *_shifted("bitwise_right_shift", x, y))
+
+
+# -- selection ------------------------------------------------------------------------------
+
+
+@register
+@dataclass(frozen=True)
+class Where(Piecewise):
+    """``x`` where the condition holds, else ``y``; the operand not taken gets derivative 0."""
+
+    def result_dtype(self, *dtypes: DType) -> DType:
+        return dtypes[1]
+
+    def numpy(self, *arrays: Any) -> Any:
+        return np.where(*arrays)
+
+    def scalar(self, lit: Any, *args: str) -> str:
+        return f"vmath.where({', '.join(args)})"
+
+    def push(self, t: Tensor, place: int, out: Tensor, *inputs: Tensor) -> Tensor | None:
+        if place == 0:
+            return None
+        return where(inputs[0], t, 0) if place == 1 else where(inputs[0], 0, t)
+
+
+@register
+@dataclass(frozen=True)
+class Maximum(Piecewise, Math):
+    """The greater of ``x`` and ``y``, NaN if one is; a tie shares the derivative in halves."""
+
+    ufunc = np.maximum
+
+    def push(self, t: Tensor, place: int, out: Tensor, *inputs: Tensor) -> Tensor | None:
+        mine, other = inputs[place], inputs[1 - place]
+        return where(mine < other, 0, where(mine == other, t * 0.5, t))
+
+
+@register
+@dataclass(frozen=True)
+class Minimum(Piecewise, Math):
+    """The lesser of ``x`` and ``y``, NaN if one is; a tie shares the derivative in halves."""
+
+    ufunc = np.minimum
+
+    def push(self, t: Tensor, place: int, out: Tensor, *inputs: Tensor) -> Tensor | None:
+        mine, other = inputs[place], inputs[1 - place]
+        return where(mine > other, 0, where(mine == other, t * 0.5, t))
+
+
+@register
+@dataclass(frozen=True)
+class Clip(Piecewise):
+    """``min(max(x, low), high)``; the derivative by ``x`` is 1 between the bounds and on them."""
+
+    def numpy(self, *arrays: Any) -> Any:
+        return np.minimum(np.maximum(arrays[0], arrays[1]), arrays[2])
+
+    def scalar(self, lit: Any, *args: str) -> str:
+        x, low, high = args
+        return f"vmath.minimum(vmath.maximum({x}, {low}), {high})"
+
+    def push(self, t: Tensor, place: int, out: Tensor, *inputs: Tensor) -> Tensor | None:
+        x, low, high = inputs
+        if place == 0:
+            return where(out == x, t, 0)
+        if place == 1:
+            return where(logical_and(x < low, low < high), t, 0)
+        return where(logical_or(x > high, low > high), t, 0)
+
+
+def _selections() -> Iterable[Sample]:
+    a, b = np.random.default_rng(0).uniform(-2.0, 2.0, (2, 3, 4))
+    p = a > 0
+    for args in (
+        (p, a, b), (p, a[0], b[:, :1]), (p[0], a[:, :1], b[:, :1]), (p, a, 1.0), (p, 0, b),
+        (p[:0], a[:0], b[0]), (p[0], 1.0, 2.0),
+    ):  # fmt: skip
+        yield Sample(args)
+    i = np.array([3, 0, -1, 2])
+    yield Sample((i, i + 1, -i), differentiable=False)
+    yield Sample((a[0] > 0, np.inf, np.nan), differentiable=False)
+    yield Sample((a[0] > 0, i > 0, i < 2), differentiable=False)
+
+
+@function(samples=_selections, reference=np.where, section=SELECTION)
+def where(condition: Any, x: Any, y: Any) -> Tensor:
+    """Return ``x`` where ``condition`` holds, else ``y``; the three broadcast.
+
+    The operand that is not taken gets the derivative 0, whatever arrives. A formula with an
+    infinite derivative there still makes NaN of it (0 * inf), so make its operand safe.
+    """
+    return apply(Where(), *truth(condition), *common("where", x, y))
+
+
+def _extremes() -> Iterable[Sample]:
+    yield from binary(-2.0, 2.0)()
+    ties = np.array([0.0, 1.0, np.nan, np.inf, -np.inf])
+    yield Sample((ties, ties[:, None]), differentiable=False)
+    yield Sample((np.array([True, False]), np.array([[True], [False]])), differentiable=False)
+
+
+@function(samples=_extremes, reference=np.maximum, section=SELECTION)
+def maximum(x: Any, y: Any) -> Tensor:
+    """Return the greater of ``x`` and ``y``; NaN if either is NaN.
+
+    Where they are equal, each gets half of the derivative, as in JAX and PyTorch.
+    """
+    a, b = common("maximum", x, y)
+    return apply(LogicalOr() if a.dtype == BOOL else Maximum(), a, b)
+
+
+@function(samples=_extremes, reference=np.minimum, section=SELECTION)
+def minimum(x: Any, y: Any) -> Tensor:
+    """Return the lesser of ``x`` and ``y``; NaN if either is NaN.
+
+    Where they are equal, each gets half of the derivative, as in JAX and PyTorch.
+    """
+    a, b = common("minimum", x, y)
+    return apply(LogicalAnd() if a.dtype == BOOL else Minimum(), a, b)
+
+
+def _clips() -> Iterable[Sample]:
+    x = np.random.default_rng(0).uniform(-2.0, 2.0, (3, 4))
+    low, high = np.array([-1.0, -0.5, 0.0, 0.5]), np.array([[1.0], [0.75], [0.25]])
+    for args in (
+        (x, -1.0, 1.0), (x, low, high), (x[0], -1.0, high), (x, low, 1.0), (x[:0], 0.0, 1.0),
+    ):  # fmt: skip
+        yield Sample(args)
+    yield Sample((x, -0.5))
+    yield Sample((x,), (("max", 0.5),))
+    yield Sample((np.array([-1.0, 1.0, 0.0]), -1.0, 1.0), differentiable=False)
+    yield Sample((x, 1.0, -1.0), differentiable=False)
+    yield Sample((np.array([-3, 0, 5]), -1, 2), differentiable=False)
+    yield Sample((np.array([-3, 0, 5], np.int32), -1), differentiable=False)
+
+
+@function(samples=_clips, reference=np.clip, section=SELECTION)
+def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
+    """Return ``x`` confined to ``min`` and ``max``, each a number, a tensor or None.
+
+    The derivative by ``x`` is 1 between the bounds and on them, as in PyTorch, and 0 outside.
+    """
+    given = [bound for bound in (min, max) if bound is not None]
+    t, *bounds = common("clip", x, *given)
+    if not bounds:
+        return t
+    if t.dtype == BOOL:
+        t, *bounds = (cast(v, INT64) for v in (t, *bounds))
+    least, most = _ends(t.dtype)
+    low = constant(least, t.dtype) if min is None else bounds[0]
+    high = constant(most, t.dtype) if max is None else bounds[-1]
+    return apply(Clip(), t, low, high)
+
+
+def _ends(dtype: DType) -> tuple[float, float]:
+    """Return the least and the greatest value of ``dtype``."""
+    if dtype.kind == "f":
+        return -np.inf, np.inf
+    info = np.iinfo(dtype)
+    return info.min, info.max

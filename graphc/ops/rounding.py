@@ -1,0 +1,201 @@
+"""Rounding, signs and the classes of floating-point numbers; integers are whole already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import DTypeError
+from graphc.ir.op import function, register
+from graphc.ir.tensor import Tensor, apply
+from graphc.ops.comparison import Comparison
+from graphc.ops.elementwise import Math, Partials, binary, unary
+from graphc.ops.operands import as_tensor, common
+from graphc.types import BOOL
+
+SECTION = "Rounding and signs"
+CLASSES = "Classes of numbers"
+
+
+# -- rounding: the derivative is 0, undefined where it jumps ------------------------------------
+
+
+@register
+@dataclass(frozen=True)
+class Floor(Math):
+    """The greatest integer not above ``x``."""
+
+    ufunc = np.floor
+
+
+@register
+@dataclass(frozen=True)
+class Ceil(Math):
+    """The least integer not below ``x``."""
+
+    ufunc = np.ceil
+
+
+@register
+@dataclass(frozen=True)
+class Trunc(Math):
+    """``x`` without its fraction."""
+
+    ufunc = np.trunc
+
+
+@register
+@dataclass(frozen=True)
+class Round(Math):
+    """The nearest integer; from halfway, the even one."""
+
+    ufunc = np.rint
+
+
+def _rounded(op: Math, x: Any) -> Tensor:
+    t = as_tensor(x)
+    return apply(op, t) if t.dtype.kind == "f" else t
+
+
+_roundings = unary(-3.9, 3.9, -2.5, -1.5, -0.5, 0.0, 0.5, 1.5, 2.5, 1e20)
+
+
+@function(samples=_roundings, reference=np.floor, section=SECTION)
+def floor(x: Any) -> Tensor:
+    """Return the greatest integer not above ``x``; its derivative is 0."""
+    return _rounded(Floor(), x)
+
+
+@function(samples=_roundings, reference=np.ceil, section=SECTION)
+def ceil(x: Any) -> Tensor:
+    """Return the least integer not below ``x``; its derivative is 0."""
+    return _rounded(Ceil(), x)
+
+
+@function(samples=_roundings, reference=np.trunc, section=SECTION)
+def trunc(x: Any) -> Tensor:
+    """Return ``x`` without its fraction; its derivative is 0."""
+    return _rounded(Trunc(), x)
+
+
+@function(
+    samples=_roundings, reference=lambda x: x if x.dtype == bool else np.round(x), section=SECTION
+)
+def round(x: Any) -> Tensor:
+    """Return the integer nearest to ``x``, from halfway the even one; its derivative is 0."""
+    return _rounded(Round(), x)
+
+
+# -- signs ------------------------------------------------------------------------------------
+
+
+@register
+@dataclass(frozen=True)
+class Sign(Math):
+    """-1, 0 or 1 as ``x`` is negative, zero or positive; NaN for NaN."""
+
+    ufunc = np.sign
+
+
+@register
+@dataclass(frozen=True)
+class Signbit(Comparison):
+    """Whether the sign of ``x`` is minus, be it zero or NaN."""
+
+    ufunc = np.signbit
+
+
+@register
+@dataclass(frozen=True)
+class Copysign(Math):
+    """``|x|`` with the sign of ``y``."""
+
+    ufunc = np.copysign
+
+    def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
+        return sign(inputs[0]) * sign(out), None
+
+
+@register
+@dataclass(frozen=True)
+class Nextafter(Math):
+    """The floating-point number next to ``x`` on the way to ``y``."""
+
+    ufunc = np.nextafter
+
+
+@function(samples=unary(-2.0, 2.0, 0.0, -0.0, booleans=False), reference=np.sign, section=SECTION)
+def sign(x: Any) -> Tensor:
+    """Return -1, 0 or 1 by the sign of ``x``, NaN for NaN; its derivative is 0."""
+    t = as_tensor(x)
+    if t.dtype == BOOL:
+        raise DTypeError("ufunc 'sign' not supported for booleans; cast with astype first")
+    return apply(Sign(), t)
+
+
+@function(samples=unary(-2.0, 2.0, 0.0, -0.0), reference=np.signbit, section=SECTION)
+def signbit(x: Any) -> Tensor:
+    """Tell where the sign of ``x`` is minus, zeros and NaN included."""
+    return apply(Signbit(), *common("signbit", x, floating=True))
+
+
+@function(samples=binary(-2.0, 2.0), reference=np.copysign, section=SECTION)
+def copysign(x: Any, y: Any) -> Tensor:
+    """Return ``|x|`` with the sign of ``y``; the derivative is 0 at ``x = 0`` and by ``y``."""
+    return apply(Copysign(), *common("copysign", x, y, floating=True))
+
+
+@function(samples=binary(-2.0, 2.0, differentiable=False), reference=np.nextafter, section=SECTION)
+def nextafter(x: Any, y: Any) -> Tensor:
+    """Return the floating-point number next to ``x`` on the way to ``y``; it has no derivative."""
+    return apply(Nextafter(), *common("nextafter", x, y, floating=True))
+
+
+# -- classes ----------------------------------------------------------------------------------
+
+
+@register
+@dataclass(frozen=True)
+class Isfinite(Comparison):
+    """Whether ``x`` is neither infinite nor NaN."""
+
+    ufunc = np.isfinite
+
+
+@register
+@dataclass(frozen=True)
+class Isinf(Comparison):
+    """Whether ``x`` is infinite."""
+
+    ufunc = np.isinf
+
+
+@register
+@dataclass(frozen=True)
+class Isnan(Comparison):
+    """Whether ``x`` is not a number."""
+
+    ufunc = np.isnan
+
+
+_classes = unary(-2.0, 2.0, np.nan, np.inf, -np.inf, 0.0)
+
+
+@function(samples=_classes, reference=np.isfinite, section=CLASSES)
+def isfinite(x: Any) -> Tensor:
+    """Tell where ``x`` is neither infinite nor NaN."""
+    return apply(Isfinite(), *common("isfinite", x, floating=True))
+
+
+@function(samples=_classes, reference=np.isinf, section=CLASSES)
+def isinf(x: Any) -> Tensor:
+    """Tell where ``x`` is infinite, of either sign."""
+    return apply(Isinf(), *common("isinf", x, floating=True))
+
+
+@function(samples=_classes, reference=np.isnan, section=CLASSES)
+def isnan(x: Any) -> Tensor:
+    """Tell where ``x`` is not a number."""
+    return apply(Isnan(), *common("isnan", x, floating=True))
