@@ -125,6 +125,9 @@ Shape: TypeAlias = tuple[AnyDim, ...]
 
 BATCH = Dim()
 
+NOMINAL_BATCH = 64
+"""The batch size assumed where a cost must be known before the first call."""
+
 
 def dim_at(dim: AnyDim, batch: int) -> int:
     """Return ``dim`` as a number, for a batch of ``batch`` rows."""
@@ -132,10 +135,14 @@ def dim_at(dim: AnyDim, batch: int) -> int:
 
 
 def dim_max(a: AnyDim, b: AnyDim) -> AnyDim:
+    if a == b:
+        return a
     return max(a, b) if isinstance(a, int) and isinstance(b, int) else Dim(1, 0, ("max", a, b))
 
 
 def dim_min(a: AnyDim, b: AnyDim) -> AnyDim:
+    if a == b:
+        return a
     return min(a, b) if isinstance(a, int) and isinstance(b, int) else Dim(1, 0, ("min", a, b))
 
 
