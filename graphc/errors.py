@@ -28,6 +28,10 @@ class IndexingError(GraphcError, IndexError):
     """An index outside its axis."""
 
 
+class GradientError(GraphcError, AssertionError):
+    """A derivative that differs from finite differences."""
+
+
 class VerificationError(GraphcError, AssertionError):
     """A stage of the compiler broke an invariant: a bug in graphc, never the user's."""
 

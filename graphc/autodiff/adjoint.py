@@ -3,12 +3,21 @@
 The adjoint of a tensor is the derivative of the loss by it. Each depends only on the adjoints
 of the tensor's users and on local values (Griewank and Walther, *Evaluating Derivatives*,
 2008, section 3.2). The walk runs on its own output, so any order of derivative works.
+
+Two conventions hold for every transform:
+
+* A tensor of ``wrt`` is a variable wherever it stands, also in the middle of the graph, and
+  derivatives are total: with ``h`` made from ``x``, that by ``x`` includes the path through ``h``.
+* A tensor that no output depends on is an error (a forgotten parameter), unless
+  ``unconnected="zero"``. Integers and booleans carry no derivative, so a path through them
+  does not count. Where the path exists and the derivative is zero everywhere (``floor``,
+  ``stop_gradient``), the result is zeros.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -16,37 +25,56 @@ from graphc.errors import DTypeError, ShapeError, user_location
 from graphc.ir.graph import ancestors
 from graphc.ir.op import add_all
 from graphc.ir.source import constant
-from graphc.ir.tensor import FUNCTIONS, Tensor, building
-from graphc.types import show_shape
+from graphc.ir.tensor import Tensor, building
+from graphc.ops.cast import cast
+from graphc.ops.operands import as_tensor
+from graphc.ops.shape import broadcast_to
+from graphc.ops.stable import stable_form
 from graphc.tree import tree_leaves, tree_map
+from graphc.types import show_shape
 
-Unconnected = Literal["raise", "zero"]
+Unconnected: TypeAlias = Literal["raise", "zero"]
 
 
 def reaching(outputs: Sequence[Tensor], wrt: Sequence[Tensor]) -> list[Tensor]:
-    """Return the tensors on a path from ``wrt`` to ``outputs``, in topological order."""
-    sources = {t.id for t in wrt}
-    on_path: set[int] = set()
-    result = []
+    """Return the tensors on floating-point paths from ``wrt`` to ``outputs``, in order."""
+    reached = {t.id for t in wrt}
+    after = []
     for node in ancestors(outputs):
-        if node.id in sources or any(x.id in on_path for x in node.inputs):
-            on_path.add(node.id)
-            result.append(node)
-    return result
+        depends = node.id in reached or any(x.id in reached for x in node.inputs)
+        if depends and node.dtype.kind == "f":
+            reached.add(node.id)
+            after.append(node)
+    needed = {t.id for t in outputs}
+    path = []
+    for node in reversed(after):
+        if node.id in needed:
+            needed.update(x.id for x in node.inputs)
+            path.append(node)
+    path.reverse()
+    return path
 
 
 def adjoints(
-    outputs: Sequence[Tensor], wrt: Sequence[Tensor], cotangents: Sequence[Tensor]
+    path: Sequence[Tensor],
+    wrt: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    cotangents: Sequence[Tensor],
 ) -> dict[Tensor, Tensor]:
-    """Return the adjoint of every tensor on a path from ``wrt`` to ``outputs``."""
-    path = reaching(outputs, wrt)
-    on_path = {t.id for t in path}
+    """Return the adjoints along ``path``, the tensors that reach from ``wrt`` to ``outputs``.
+
+    Where the derivative is zero everywhere there is no entry. A formula with a stable form is
+    differentiated in that form, which steps over the tensors inside it.
+    """
+    keep = {t.id for t in wrt}
     contributions: dict[Tensor, list[Tensor]] = {t: [] for t in path}
     for output, cotangent in zip(outputs, cotangents, strict=True):
-        if output.id in on_path:
+        if output in contributions:
             contributions[output].append(cotangent)
     result: dict[Tensor, Tensor] = {}
-    for node in reversed(path):
+    todo = list(path)
+    while todo:
+        node = todo.pop()
         with building(phase=_phase_of_adjoint(node), loc=node.loc, scope=node.scope):
             adjoint = add_all(contributions[node])
             if adjoint is None:
@@ -54,11 +82,18 @@ def adjoints(
             if adjoint.phase != "forward":
                 adjoint.mark_adjoint(node)
             result[node] = adjoint
-            if not any(x.id in on_path for x in node.inputs):
+            if not any(x in contributions for x in node.inputs):
+                continue
+            stable = stable_form(node, keep)
+            if stable is not None:
+                form, steps = stable
+                contributions.update((step, []) for step in steps)
+                contributions[form].append(adjoint)
+                todo.extend(steps)
                 continue
             parts = node.op.vjp(adjoint, node, *node.inputs)
             for operand, part in zip(node.inputs, parts, strict=True):
-                if part is not None and operand.id in on_path:
+                if part is not None and operand in contributions:
                     contributions[operand].append(part)
     return result
 
@@ -67,43 +102,18 @@ def _phase_of_adjoint(node: Tensor) -> str:
     return "update" if node.phase == "update" else "backward"
 
 
-def require_differentiable(what: str, tensors: Sequence[Tensor]) -> None:
-    """Raise :class:`DTypeError` unless every one is a floating-point tensor."""
-    for t in tensors:
-        if not isinstance(t, Tensor):
-            raise DTypeError(f"{what}: expected a Tensor, got {type(t).__name__}"
-                             f"\n  at {user_location()}")  # fmt: skip
-        if t.dtype.kind != "f":
-            raise DTypeError(
-                f"{what}: {t.describe()} is not floating-point, so it has no derivative"
-                f"\n  at {user_location()}"
-            )
-
-
-def vjp(
-    outputs: Any, wrt: Any, cotangents: Any, *, unconnected: Unconnected = "raise"
-) -> Any:
+def vjp(outputs: Any, wrt: Any, cotangents: Any, *, unconnected: Unconnected = "raise") -> Any:
     """Return the vector-Jacobian products ``cotangents^T @ d outputs / d wrt``.
 
     ``outputs`` and ``cotangents`` have one structure (a Tensor, list, tuple or dict); the
-    result has the structure of ``wrt``. A tensor of ``wrt`` that no output depends on raises
-    :class:`ShapeError`, or gives zeros with ``unconnected="zero"``.
+    result has the structure of ``wrt``.
     """
-    outs, ins = tree_leaves(outputs), tree_leaves(wrt)
-    seeds = [FUNCTIONS["asarray"](c) for c in tree_leaves(cotangents)]
-    require_differentiable("vjp", [*outs, *ins])
-    if len(outs) != len(seeds):
-        raise ShapeError(f"vjp: {len(outs)} outputs but {len(seeds)} cotangents"
-                         f"\n  at {user_location()}")  # fmt: skip
-    for out, seed in zip(outs, seeds, strict=True):
-        if out.type.shape != seed.type.shape:
-            raise ShapeError(
-                f"vjp: the cotangent of {out.describe()} has shape {show_shape(seed.type.shape)}"
-                f"\n  at {user_location()}"
-            )
-    seeds = [FUNCTIONS["astype"](s, o.dtype) for s, o in zip(seeds, outs, strict=True)]
-    found = adjoints(outs, ins, seeds)
-    return tree_map(lambda t: _adjoint_or_zero("vjp", found, t, unconnected), wrt)
+    outs, ins = differentiable("vjp", outputs), differentiable("vjp", wrt)
+    seeds = companions("vjp", "cotangent", outs, cotangents)
+    path = reaching(outs, ins)
+    require_connected("vjp", ins, path, unconnected)
+    found = adjoints(path, ins, outs, seeds)
+    return tree_map(lambda t: found[t] if t in found else zeros_like(t), wrt)
 
 
 def grad(loss: Tensor, wrt: Any, *, unconnected: Unconnected = "raise") -> Any:
@@ -113,30 +123,81 @@ def grad(loss: Tensor, wrt: Any, *, unconnected: Unconnected = "raise") -> Any:
     that the loss does not depend on raises :class:`ShapeError` naming it, or gives zeros with
     ``unconnected="zero"``. The result is symbolic and can be differentiated again.
     """
-    ins = tree_leaves(wrt)
-    require_differentiable("grad", [loss, *ins])
+    (out,), ins = differentiable("grad", [loss]), differentiable("grad", wrt)
+    require_scalar("grad", out)
+    with building(phase=_phase_of_adjoint(out), loc=out.loc, scope=out.scope):
+        one = constant(np.ones((), out.dtype))
+    path = reaching([out], ins)
+    require_connected("grad", ins, path, unconnected)
+    found = adjoints(path, ins, [out], [one])
+    return tree_map(lambda t: found[t] if t in found else zeros_like(t), wrt)
+
+
+# -- what every transform asks of its arguments ----------------------------------------------
+
+
+def differentiable(what: str, tree: Any) -> list[Tensor]:
+    """Return the leaves of ``tree``; :class:`DTypeError` unless all are floating-point."""
+    leaves = tree_leaves(tree)
+    for t in leaves:
+        if not isinstance(t, Tensor):
+            raise DTypeError(
+                f"{what}: expected a Tensor, got {type(t).__name__}\n  at {user_location()}"
+            )
+        if t.dtype.kind != "f":
+            raise DTypeError(
+                f"{what}: {t.describe()} is not floating-point, so it has no derivative"
+                f"\n  at {user_location()}"
+            )
+    return leaves
+
+
+def require_scalar(what: str, loss: Tensor) -> None:
+    """Raise :class:`ShapeError` unless ``loss`` has shape ``()``."""
     if loss.type.shape != ():
         raise ShapeError(
-            f"grad: the loss must be a scalar, got {loss.describe()}; reduce it with mean or "
+            f"{what}: the loss must be a scalar, got {loss.describe()}; reduce it with mean or "
             f"sum, or use gx.vjp or gx.jacobian\n  at {user_location()}"
         )
-    with building(phase=_phase_of_adjoint(loss), loc=loss.loc, scope=loss.scope):
-        one = constant(np.ones((), loss.dtype))
-    found = adjoints([loss], ins, [one])
-    return tree_map(lambda t: _adjoint_or_zero("grad", found, t, unconnected), wrt)
 
 
-def _adjoint_or_zero(
-    what: str, found: Mapping[Tensor, Tensor], tensor: Tensor, unconnected: Unconnected
-) -> Tensor:
-    if tensor in found:
-        return found[tensor]
-    if unconnected == "zero":
-        zeros: Tensor = FUNCTIONS["zeros_like"](tensor)
-        return zeros
-    if unconnected != "raise":
-        raise ShapeError(f'{what}: unconnected is "raise" or "zero", not {unconnected!r}')
-    raise ShapeError(
-        f"{what}: the loss does not depend on {tensor.describe()} (made at {tensor.loc}); "
-        f'leave it out, or pass unconnected="zero"\n  at {user_location()}'
-    )
+def companions(what: str, role: str, tensors: Sequence[Tensor], tree: Any) -> list[Tensor]:
+    """Return the leaves of ``tree`` as tensors of the types of ``tensors``, one for each."""
+    leaves = tree_leaves(tree)
+    if len(leaves) != len(tensors):
+        raise ShapeError(
+            f"{what}: {len(tensors)} tensors but {len(leaves)} {role}s\n  at {user_location()}"
+        )
+    result = []
+    for tensor, leaf in zip(tensors, leaves, strict=True):
+        t = as_tensor(leaf)
+        if t.type.shape != tensor.type.shape:
+            raise ShapeError(
+                f"{what}: the {role} of {tensor.describe()} has shape "
+                f"{show_shape(t.type.shape)}\n  at {user_location()}"
+            )
+        result.append(cast(t, tensor.dtype))
+    return result
+
+
+def zeros_like(t: Tensor) -> Tensor:
+    """Return zeros of the type of ``t``."""
+    return broadcast_to(constant(np.zeros((), t.dtype)), t.type.shape)
+
+
+def require_connected(
+    what: str, tensors: Sequence[Tensor], path: Sequence[Tensor], unconnected: Unconnected
+) -> None:
+    """Raise :class:`ShapeError` unless all ``tensors`` lie on ``path`` or may be unconnected."""
+    if unconnected not in ("raise", "zero"):
+        raise ShapeError(
+            f'{what}: unconnected is "raise" or "zero", not {unconnected!r}'
+            f"\n  at {user_location()}"
+        )
+    connected = {t.id for t in path}
+    for t in tensors:
+        if t.id not in connected and unconnected == "raise":
+            raise ShapeError(
+                f"{what}: the result does not depend on {t.describe()} (made at {t.loc}); "
+                f'leave it out, or pass unconnected="zero"\n  at {user_location()}'
+            )
