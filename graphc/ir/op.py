@@ -342,6 +342,11 @@ class Access(Protocol):
         """The length of each axis, as an expression."""
         ...
 
+    @property
+    def dims(self) -> Shape:
+        """The length of each axis."""
+        ...
+
     def at(self, *index: str) -> str:
         """Return the element at ``index`` as an expression (for a result: also a target)."""
         ...
@@ -356,7 +361,7 @@ class Emitter(Protocol):
         """Open ``for name in range(extent)``."""
         ...
 
-    def parallel(self, name: str, extent: str) -> AbstractContextManager[None]:
+    def parallel(self, name: str, extent: AnyDim) -> AbstractContextManager[None]:
         """Open the outermost loop, whose iterations are independent; at most once."""
         ...
 
