@@ -1,0 +1,160 @@
+"""A layer for each activation function, for use in :class:`Sequential`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from graphc.ir.tensor import Tensor, call
+from graphc.nn.module import Layer
+
+
+class ReLU(Layer):
+    """``max(x, 0)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("relu", x)
+
+
+class ReLU6(Layer):
+    """``min(max(x, 0), 6)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("relu6", x)
+
+
+class LeakyReLU(Layer):
+    """``x`` above zero, ``slope * x`` below."""
+
+    def __init__(self, slope: float = 0.01, *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("leaky_relu", x, self.slope)
+
+
+class ELU(Layer):
+    """``x`` above zero, ``alpha * (exp(x) - 1)`` below."""
+
+    def __init__(self, alpha: float = 1.0, *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("elu", x, self.alpha)
+
+
+class SELU(Layer):
+    """ELU scaled so that activations keep mean 0 and variance 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("selu", x)
+
+
+class CELU(Layer):
+    """``x`` above zero, ``alpha * (exp(x / alpha) - 1)`` below."""
+
+    def __init__(self, alpha: float = 1.0, *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("celu", x, self.alpha)
+
+
+class GELU(Layer):
+    """``x * Phi(x)`` with the normal distribution function, or its tanh approximation."""
+
+    def __init__(
+        self, approximate: Literal["none", "tanh"] = "none", *, name: str | None = None
+    ) -> None:
+        super().__init__(name)
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("gelu", x, approximate=self.approximate)
+
+
+class SiLU(Layer):
+    """``x * sigmoid(x)``, also called swish."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("silu", x)
+
+
+class Mish(Layer):
+    """``x * tanh(softplus(x))``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("mish", x)
+
+
+class HardSwish(Layer):
+    """``x * relu6(x + 3) / 6``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("hard_swish", x)
+
+
+class Softplus(Layer):
+    """``log(1 + exp(x))``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("softplus", x)
+
+
+class Softsign(Layer):
+    """``x / (1 + |x|)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("softsign", x)
+
+
+class Sigmoid(Layer):
+    """``1 / (1 + exp(-x))``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("sigmoid", x)
+
+
+class HardSigmoid(Layer):
+    """``relu6(x + 3) / 6``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("hard_sigmoid", x)
+
+
+class LogSigmoid(Layer):
+    """``log(sigmoid(x))``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("log_sigmoid", x)
+
+
+class Tanh(Layer):
+    """``tanh(x)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("tanh", x)
+
+
+class Softmax(Layer):
+    """``exp(x)`` divided by its sum along ``axis``."""
+
+    def __init__(self, axis: int = -1, *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("softmax", x, axis=self.axis)
+
+
+class LogSoftmax(Layer):
+    """``log(softmax(x))`` along ``axis``."""
+
+    def __init__(self, axis: int = -1, *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return call("log_softmax", x, axis=self.axis)

@@ -1,0 +1,176 @@
+"""Layers: callables that own parameters.
+
+A layer makes its parameters when it is made and may be called many times: each call shares
+them. Any function from Tensor to Tensor is a layer too; derive from :class:`Layer` to get a
+name, a cluster in pictures and parameter names such as ``linear_0.weight``.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+
+from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.ir.naming import layer_scope
+from graphc.ir.source import Initializer, parameter
+from graphc.ir.tensor import Tensor, call, name_scope
+from graphc.nn import init
+from graphc.types import FLOAT32, DTypeLike, size_of
+
+Callee: TypeAlias = Callable[[Tensor], Tensor]
+
+
+class Layer(ABC):
+    """A named callable that owns parameters.
+
+    Make them with :meth:`parameter` in ``__init__``, and say in ``forward`` what the layer
+    does. Without a name the layer is called after its class and numbered within its model.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        if name is not None and (not isinstance(name, str) or not name or "#" in name):
+            raise DTypeError(
+                f"a layer's name must be a non-empty string without '#', not {name!r}"
+                f"\n  at {user_location()}"
+            )
+        kind = re.sub(r"(?<=\w)(?=[A-Z][a-z])", "_", type(self).__name__).lower()
+        self.scope = name or layer_scope(kind)
+        self.parameters: tuple[Tensor, ...] = ()
+
+    def parameter(
+        self,
+        label: str,
+        initial: Any,
+        shape: tuple[int, ...] | None = None,
+        *,
+        dtype: DTypeLike = FLOAT32,
+        trainable: bool = True,
+    ) -> Tensor:
+        """Make a parameter of this layer; the arguments are those of :func:`gx.parameter`."""
+        with name_scope(self.scope):
+            made = parameter(initial, shape, name=label, dtype=dtype, trainable=trainable)
+        self.parameters = (*self.parameters, made)
+        return made
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the layer's output for ``x``."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor):
+            raise DTypeError(
+                f"{type(self).__name__} takes a symbolic Tensor, got {type(x).__name__}; declare "
+                f"it with gx.input or gx.constant\n  at {user_location()}"
+            )
+        with name_scope(self.scope):
+            return self.forward(x)
+
+
+class Linear(Layer):
+    """``x @ weight + bias``: the last axis from ``in_features`` to ``out_features``.
+
+    ``weight`` has shape (in, out) and ``bias`` (out,). Both start uniform within
+    ``1 / sqrt(in_features)``, as in PyTorch: LeCun et al., *Efficient BackProp*, 1998, section
+    4.6, up to the factor ``sqrt(3)``.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        weight_init: Initializer | None = None,
+        bias_init: Initializer | None = None,
+        dtype: DTypeLike = FLOAT32,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.in_features = _count("Linear: in_features", in_features)
+        self.out_features = _count("Linear: out_features", out_features)
+        bound = 1.0 / self.in_features**0.5 if self.in_features else 0.0
+        near_zero = init.uniform(-bound, bound)
+        shape = (self.in_features, self.out_features)
+        self.weight = self.parameter("weight", weight_init or near_zero, shape, dtype=dtype)
+        self.bias: Tensor | None = None
+        if bias:
+            self.bias = self.parameter("bias", bias_init or near_zero, shape[1:], dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.ndim or x.type.shape[-1] != self.in_features:
+            raise ShapeError(
+                f"Linear({self.in_features}, {self.out_features}) needs {self.in_features} "
+                f"features in the last axis of its input, got {x.describe()} for the weight "
+                f"{self.weight.type}\n  at {user_location()}"
+            )
+        product = x @ self.weight
+        return product if self.bias is None else product + self.bias
+
+
+class Flatten(Layer):
+    """All axes from ``start`` on in one: (N, 28, 28) becomes (N, 784)."""
+
+    def __init__(self, start: int = 1, *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.start = _count("Flatten: start", start)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = x.type.shape
+        return call("reshape", x, (*shape[: self.start], size_of(shape[self.start :])))
+
+
+class Sequential:
+    """Layers one after the other; any functions from Tensor to Tensor."""
+
+    def __init__(self, *layers: Callee) -> None:
+        self.layers: list[Callee] = []
+        for layer in layers:
+            self.append(layer)
+
+    def append(self, layer: Callee) -> Sequential:
+        """Add a layer at the end, and return this object."""
+        if not callable(layer):
+            raise DTypeError(
+                f"Sequential: layer {len(self.layers)} is not callable: {layer!r}; pass layers "
+                f"or functions one by one, not in a list\n  at {user_location()}"
+            )
+        self.layers.append(layer)
+        return self
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The parameters of all layers, each once."""
+        owners = [part for part in self.layers if isinstance(part, (Layer, Sequential))]
+        return tuple(dict.fromkeys(p for part in owners for p in part.parameters))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def __iter__(self) -> Iterator[Callee]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @overload
+    def __getitem__(self, index: int) -> Callee: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Callee | Sequential:
+        found = self.layers[index]
+        return Sequential(*found) if isinstance(found, list) else found
+
+
+def _count(what: str, value: Any) -> int:
+    """Return a user's non-negative integer."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise DTypeError(f"{what} must be an integer, not {value!r}\n  at {user_location()}")
+    if value < 0:
+        raise ShapeError(f"{what} must not be negative, got {value}\n  at {user_location()}")
+    return int(value)

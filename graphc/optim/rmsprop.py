@@ -1,0 +1,60 @@
+"""RMSprop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from graphc.ir.tensor import Tensor, call
+from graphc.optim.optimizer import Optimizer, at_least_zero, fraction
+
+
+class RMSprop(Optimizer):
+    """``v <- alpha v + (1 - alpha) g^2``, ``p <- p - lr g / (sqrt(v) + eps)``.
+
+    Tieleman and Hinton, Coursera lecture 6.5, 2012, in PyTorch's form. With ``momentum`` the
+    scaled gradients add up in ``b <- momentum b + g / (sqrt(v) + eps)``; ``centered`` subtracts
+    the squared mean gradient from ``v`` (Graves, arXiv 1308.0850). ``weight_decay`` adds
+    ``weight_decay * p`` to the gradient.
+    """
+
+    def __init__(
+        self,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        **clipping: Any,
+    ) -> None:
+        super().__init__(lr, **clipping)
+        self.alpha = fraction("alpha", alpha)
+        self.eps = at_least_zero("eps", eps)
+        self.weight_decay = at_least_zero("weight_decay", weight_decay)
+        self.momentum = at_least_zero("momentum", momentum)
+        self.centered = centered
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        used = {"v": True, "mean": self.centered, "momentum": bool(self.momentum)}
+        return tuple(name for name, needed in used.items() if needed)
+
+    def scalars(self, lr: Tensor, step: Tensor) -> Sequence[Tensor]:
+        return (lr,)
+
+    def rule(
+        self, scalars: Sequence[Tensor], p: Tensor, g: Tensor, *slots: Tensor
+    ) -> Sequence[Tensor]:
+        (lr,) = scalars
+        if self.weight_decay:
+            g = g + self.weight_decay * p
+        state = dict(zip(self.slots, slots, strict=True))
+        variance = state["v"] = self.alpha * state["v"] + (1.0 - self.alpha) * (g * g)
+        if self.centered:
+            mean = state["mean"] = self.alpha * state["mean"] + (1.0 - self.alpha) * g
+            variance = variance - mean * mean
+        along = g / (call("sqrt", variance) + self.eps)
+        if self.momentum:
+            along = state["momentum"] = self.momentum * state["momentum"] + along
+        return p - lr * along, *state.values()
