@@ -1,0 +1,197 @@
+"""The text of one kernel and what it is called with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from graphc.ir.op import Literal
+from graphc.plan.program import Access, Buffer
+from graphc.types import AnyDim, Dim, Shape
+
+INDENT = "    "
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a kernel: a pointer to ``dtype``, or with ``dtype`` None an integer."""
+
+    name: str
+    dtype: np.dtype[Any] | None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype.name}*" if self.dtype else f"{self.name}: int64"
+
+
+@dataclass(frozen=True)
+class KernelText:
+    """A kernel as text: ``def name(lo, hi, <parameters>)``, computing ``lo <= i < hi``.
+
+    The name ends in a digest of the text, so equal work has one name in every program.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    body: tuple[str, ...]
+
+    @property
+    def signature(self) -> str:
+        return ", ".join(map(str, self.parameters))
+
+    @property
+    def text(self) -> str:
+        names = ", ".join(["lo", "hi", *(p.name for p in self.parameters)])
+        head = [f'@kernel("{self.signature}")', f"def {self.name}({names}):"]
+        return "\n".join([*head, *(INDENT + line for line in self.body)])
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """A kernel with its extent (of the parallel axis) and arguments."""
+
+    kernel: KernelText | str
+    """The generated kernel, or the name of one that ships with graphc."""
+    extent: AnyDim
+    arguments: tuple[tuple[Buffer, AnyDim] | AnyDim, ...]
+    """Pointers, as (buffer, offset in elements), and integers."""
+
+
+def literal(value: Any, dtype: np.dtype[Any]) -> str:
+    """Return ``value`` as Python text in ``dtype``: ``float32(0.5)``."""
+    if dtype.kind == "b":
+        return str(bool(value))
+    if dtype.kind == "i":
+        return f"{dtype.name}({int(value)})"
+    number = dtype.type(value)
+    if np.isfinite(number):
+        return f"{dtype.name}({number})"  # the shortest text that gives these bits
+    text = "nan" if np.isnan(number) else "inf"
+    return f"{dtype.name}({'-' if number < 0 else ''}{text})"
+
+
+def literal_of(dtype: np.dtype[Any]) -> Literal:
+    """Return the function that renders numbers in ``dtype``."""
+    return lambda value: literal(value, dtype)
+
+
+@dataclass
+class KernelWriter:
+    """Collects the lines, pointers and run-time integers of one kernel.
+
+    Equal buffers share a pointer: the compiler is told that pointers do not overlap.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    depth: int = 0
+    extent: AnyDim = 1
+    _pointers: dict[Buffer, Parameter] = field(default_factory=dict)
+    _integers: dict[Dim, Parameter] = field(default_factory=dict)
+
+    def line(self, text: str) -> None:
+        self.lines.append(INDENT * self.depth + text)
+
+    @contextmanager
+    def loop(self, name: str, extent: str) -> Iterator[None]:
+        """Open ``for name in range(extent)``."""
+        self.line(f"for {name} in range({extent}):")
+        self.depth += 1
+        yield
+        self.depth -= 1
+
+    @contextmanager
+    def parallel(self, name: str, extent: AnyDim) -> Iterator[None]:
+        """Open the outermost loop, over the part ``lo <= name < hi`` of ``extent``."""
+        self.extent = extent
+        with self.loop(name, "lo, hi"):
+            yield
+
+    def lit(self, value: Any, dtype: np.dtype[Any]) -> str:
+        return literal(value, dtype)
+
+    def pointer(self, buffer: Buffer, written: bool) -> str:
+        """Return the name of the pointer to ``buffer``."""
+        if buffer not in self._pointers:
+            number = len(self._pointers)
+            name = f"y{number}" if written else f"x{number}"
+            self._pointers[buffer] = Parameter(name, buffer.dtype)
+        return self._pointers[buffer].name
+
+    def integer(self, dim: AnyDim) -> str:
+        """Return a dimension as text: its digits, or the name of a run-time integer."""
+        if isinstance(dim, int):
+            return str(dim)
+        if dim not in self._integers:
+            self._integers[dim] = Parameter(f"n{len(self._integers)}", None)
+        return self._integers[dim].name
+
+    def element(self, access: Access, index: Sequence[str], written: bool = False) -> str:
+        """Return the element of ``access`` at ``index``, one index for each of its axes."""
+        pointer = self.pointer(access.buffer, written)
+        terms = [self._term(i, s) for i, s in zip(index, access.layout.strides, strict=True)]
+        terms = [t for t in terms if t]
+        if access.layout.offset != 0:
+            terms.append(self.integer(access.layout.offset))
+        return f"{pointer}[{' + '.join(terms).replace('+ -', '- ') or '0'}]"
+
+    def linear(self, index: Sequence[str], strides: Sequence[AnyDim]) -> str:
+        """Return ``sum(index * strides)`` as text."""
+        terms = [self._term(i, s) for i, s in zip(index, strides, strict=True)]
+        return " + ".join(t for t in terms if t) or "0"
+
+    def _term(self, index: str, stride: AnyDim) -> str:
+        if stride == 0 or index == "0":
+            return ""
+        if stride == 1:
+            return index
+        if stride == -1:
+            return f"-{index}"
+        return f"{index} * {self.integer(stride)}"
+
+    def load(self, element: str, dtype: np.dtype[Any]) -> str:
+        """Return an element as a value: booleans are bytes in memory."""
+        return f"({element} != 0)" if dtype.kind == "b" else element
+
+    def store(self, element: str, value: str, dtype: np.dtype[Any]) -> None:
+        self.line(f"{element} = {f'uint8({value})' if dtype.kind == 'b' else value}")
+
+    def finish(self, what: str) -> KernelCall:
+        """Return the call; its name is ``what`` and a digest of the text."""
+        pointers = sorted(self._pointers.values(), key=lambda p: int(p.name[1:]))
+        buffers = {p.name: b for b, p in self._pointers.items()}
+        parameters = (*pointers, *self._integers.values())
+        body = tuple(self.lines)
+        draft = KernelText("kernel", parameters, body)
+        digest = hashlib.sha256(draft.text.encode()).hexdigest()[:8]
+        text = KernelText(f"{what}_{digest}", parameters, body)
+        arguments = (*((buffers[p.name], 0) for p in pointers), *self._integers)
+        return KernelCall(text, self.extent, arguments)
+
+
+@dataclass(frozen=True)
+class KernelAccess:
+    """An :class:`~graphc.plan.program.Access` inside the loops of an op that writes its own."""
+
+    writer: KernelWriter
+    access: Access
+    written: bool
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.access.buffer.dtype
+
+    @property
+    def shape(self) -> tuple[str, ...]:
+        return tuple(self.writer.integer(d) for d in self.access.shape)
+
+    @property
+    def dims(self) -> Shape:
+        return self.access.shape
+
+    def at(self, *index: str) -> str:
+        wrapped = [i if i.isalnum() else f"({i})" for i in index]
+        return self.writer.element(self.access, wrapped, self.written)

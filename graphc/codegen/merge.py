@@ -1,0 +1,121 @@
+"""One call for all parameters: equal flat updates over neighbouring buffers become one.
+
+An optimiser writes the same formula for every parameter, so the update calls share a kernel
+that walks flat arrays. If the parameters lie one behind the other in one buffer, and so do
+their gradients and states, a single call over the whole computes them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from graphc.codegen.kernel import KernelCall
+from graphc.plan.program import Buffer, Call
+
+PADDING = 16
+"""Elements to whose multiple each part of a flat buffer is padded: a 512-bit vector of
+float32. The padding is computed too, and nobody reads it."""
+
+Pair = tuple[Call, KernelCall]
+
+
+@dataclass(frozen=True)
+class FlatBuffer:
+    """Buffers that lie one behind the other, in elements of one data type."""
+
+    parts: dict[Buffer, int] = field(default_factory=dict)
+    """Offset of each part, in elements."""
+    size: int = 0
+
+
+def merge_flat_calls(pairs: Sequence[Pair], placeable: set[Buffer]) -> tuple[list[Pair], list[FlatBuffer]]:
+    """Merge calls of one kernel that differ in flat static buffers only.
+
+    ``placeable`` are the persistent buffers whose place may still be chosen. Returns the calls
+    and the flat buffers they need.
+    """
+    families: dict[object, list[int]] = {}
+    for index, (_, kernel) in enumerate(pairs):
+        shape = _shape_of(kernel, placeable)
+        if shape is not None:
+            families.setdefault(shape, []).append(index)
+    merged: dict[int, Pair] = {}
+    dropped: set[int] = set()
+    flats: list[FlatBuffer] = []
+    taken: set[Buffer] = set()
+    for members in families.values():
+        used = [b for i in members for b in _moving(pairs[i][1], placeable)]
+        if len(members) < 2 or len(set(used)) != len(used) or taken & set(used):
+            continue
+        if not _can_wait(pairs, members):
+            continue
+        taken.update(used)
+        columns = list(zip(*(_moving(pairs[i][1], placeable) for i in members), strict=True))
+        flats += [_flat(column) for column in columns]
+        merged[members[-1]] = _merged([pairs[i] for i in members], flats[-1].size)
+        dropped.update(members[:-1])
+    result = [merged.get(i, pair) for i, pair in enumerate(pairs) if i not in dropped]
+    return result, flats
+
+
+def _shape_of(kernel: KernelCall, placeable: set[Buffer]) -> object | None:
+    """Return what the calls of a family share, or None if the call is no flat one."""
+    if isinstance(kernel.kernel, str) or not isinstance(kernel.extent, int):
+        return None
+    if not _moving(kernel, placeable) or not _is_flat(kernel, placeable):
+        return None
+    fixed = tuple(None if _is_moving(a, placeable) else a for a in kernel.arguments)
+    return kernel.kernel.name, fixed
+
+
+def _is_moving(argument: object, placeable: set[Buffer]) -> bool:
+    return isinstance(argument, tuple) and argument[0] in placeable and argument[0].size != 1
+
+
+def _moving(kernel: KernelCall, placeable: set[Buffer]) -> list[Buffer]:
+    return [a[0] for a in kernel.arguments if isinstance(a, tuple) and _is_moving(a, placeable)]
+
+
+def _is_flat(kernel: KernelCall, placeable: set[Buffer]) -> bool:
+    """Tell whether the kernel is one loop over all elements of each moving buffer."""
+    assert not isinstance(kernel.kernel, str)
+    loops = sum("for " in line for line in kernel.kernel.body)
+    return loops == 1 and all(b.size == kernel.extent for b in _moving(kernel, placeable))
+
+
+def _can_wait(pairs: Sequence[Pair], members: Sequence[int]) -> bool:
+    """Tell whether all members can run at the place of the last."""
+    inside = set(members)
+    reads = {b for i in members for b in pairs[i][0].reads}
+    writes = {b for i in members for b in pairs[i][0].writes}
+    for i in range(members[0], members[-1]):
+        if i not in inside:
+            call = pairs[i][0]
+            if writes & {*call.reads, *call.writes} or reads & set(call.writes):
+                return False
+    return True
+
+
+def _flat(column: Sequence[Buffer]) -> FlatBuffer:
+    parts, at = {}, 0
+    for buffer in column:
+        parts[buffer] = at
+        assert isinstance(buffer.size, int)
+        at += -(-buffer.size // PADDING) * PADDING
+    return FlatBuffer(parts, at)
+
+
+def _merged(pairs: Sequence[Pair], extent: int) -> Pair:
+    calls = [c for c, _ in pairs]
+    first, kernel = pairs[0]
+    flops = sum((c.flops for c in calls[1:]), start=first.flops)
+    call = Call(
+        first.work,
+        first.phase,
+        tuple(n for c in calls for n in c.nodes),
+        tuple(dict.fromkeys(b for c in calls for b in c.reads)),
+        tuple(dict.fromkeys(b for c in calls for b in c.writes)),
+        flops,
+    )
+    return call, KernelCall(kernel.kernel, extent, kernel.arguments)

@@ -1,0 +1,75 @@
+"""The pipeline: graph, passes, plan, text, machine code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from graphc.codegen.module import EpochPlan, Module, generate
+from graphc.ir.graph import Graph
+from graphc.ir.tensor import PHASES, Tensor
+from graphc.passes.pipeline import PassReport, optimize
+from graphc.plan.memory import plan_arena
+from graphc.plan.planner import plan
+from graphc.plan.program import Program
+from graphc.runtime.executable import Executable
+from graphc.runtime.report import KernelReport, Report
+from graphc.types import dim_at
+
+
+def compile_graph(
+    graph: Graph,
+    *,
+    gradients: Mapping[Tensor, Tensor] | None = None,
+    scalars: Sequence[str] = (),
+    step: bool = False,
+) -> Executable:
+    """Compile ``graph``.
+
+    With ``step`` the module has ``forward``, ``backward``, ``train_step`` and ``train_epoch``,
+    which sums the outputs named in ``scalars``; else it has ``call``. ``gradients`` maps
+    parameters to their gradients, which get a flat buffer.
+    """
+    wanted = {f"gradient {i}": g for i, g in enumerate((gradients or {}).values())}
+    whole = Graph(graph.inputs, {**graph.outputs, **wanted}, graph.updates)
+    optimized, passes = optimize(whole)
+    found = {p: optimized.outputs[n] for p, n in zip(gradients or {}, wanted, strict=True)}
+    program = plan(optimized, found)
+    for name in wanted:
+        del program.outputs[name]
+    module = generate(program, graph.scopes, EpochPlan(tuple(scalars)) if step else None)
+    program.verify()
+    return Executable(graph, optimized, program, module, _reporter(program, module, passes), scalars)
+
+
+def _reporter(
+    program: Program, module: Module, passes: tuple[PassReport, ...]
+) -> Callable[[int], Report]:
+    """Return the function that gives the report for a batch size."""
+
+    def report(batch: int) -> Report:
+        rows = []
+        for call, kernel in zip(program.calls, module.calls, strict=True):
+            name = kernel.kernel if isinstance(kernel.kernel, str) else kernel.kernel.name
+            computes = ", ".join(dict.fromkeys(n.op.name for n in call.nodes))
+            rows.append(
+                KernelReport(
+                    name, PHASES[call.phase], computes, dim_at(kernel.extent, batch),
+                    dim_at(call.flops, batch), call.nbytes(batch),
+                )  # fmt: skip
+            )
+        shared = [b for b in program.buffers if b.kind in ("arena", "input")]
+        sizes = {
+            kind: sum(b.nbytes(batch) for b in program.buffers if b.kind == kind)
+            for kind in ("parameter", "gradient")
+        }
+        return Report(
+            batch=batch,
+            arena_bytes=plan_arena(shared, batch).nbytes,
+            parameter_bytes=sizes["parameter"],
+            gradient_bytes=sizes["gradient"],
+            flops=sum(row.flops for row in rows),
+            kernels=tuple(rows),
+            passes=passes,
+        )
+
+    return report

@@ -1,0 +1,42 @@
+"""What a caller feeds, as arrays of the declared type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.ir.op import Array
+from graphc.ir.tensor import Tensor
+from graphc.types import Dim, show_shape
+
+
+def as_feed(tensor: Tensor, value: Any) -> Array:
+    """Return ``value`` as an array for the input ``tensor``, or raise an error that names it.
+
+    Floats convert between widths and integers to floats; a float does not become an integer
+   .
+    """
+    if isinstance(value, Tensor):
+        raise DTypeError(f"input {tensor.name!r} was fed a symbolic tensor\n  at {user_location()}")
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise DTypeError(
+            f"input {tensor.describe()} was fed an array of {array.dtype}\n  at {user_location()}"
+        )
+    if not np.can_cast(array.dtype, tensor.dtype, "same_kind"):
+        raise DTypeError(
+            f"input {tensor.describe()} was fed {array.dtype} values, which do not convert to "
+            f"{tensor.dtype} without loss; convert them with astype\n  at {user_location()}"
+        )
+    declared = tensor.type.shape
+    fits = array.ndim == len(declared) and all(
+        isinstance(d, Dim) or d == n for d, n in zip(declared, array.shape, strict=True)
+    )
+    if not fits:
+        raise ShapeError(
+            f"input {tensor.name!r} has shape {show_shape(declared)} but was fed an array of "
+            f"shape {array.shape}\n  at {user_location()}"
+        )
+    return array

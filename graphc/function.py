@@ -1,0 +1,117 @@
+"""Compiled functions of symbolic tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphc.compile import compile_graph
+from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.feeds import as_feed
+from graphc.ir.graph import Graph
+from graphc.ir.op import Array
+from graphc.ir.source import Input
+from graphc.ir.tensor import Tensor
+from graphc.ops.operands import as_tensor
+from graphc.runtime.report import Report
+from graphc.tree import tree_fill, tree_leaves, tree_map
+
+
+class Function:
+    """A compiled function; call it by position or by the names of its inputs.
+
+    The result has the structure of ``outputs``: an array, tuple, list or dict of new arrays;
+    scalars come as NumPy scalars.
+    """
+
+    def __init__(self, graph: Graph, outputs: Any) -> None:
+        self._outputs = outputs
+        self._executable = compile_graph(graph)
+        names = [t.name for t in graph.inputs]
+        self._names = {name: i for i, name in enumerate(names)}
+        if len(self._names) != len(names):
+            repeated = next(n for n in names if names.count(n) > 1)
+            raise ShapeError(f"function: two inputs are named {repeated!r}")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the outputs for the given inputs, and replace the updated parameters."""
+        values = self._bind(args, kwargs)
+        feeds = [as_feed(t, v) for t, v in zip(self.graph.inputs, values, strict=True)]
+        results = iter(self._executable.call(feeds).values())
+        return tree_fill(self._outputs, (_unwrap(r) for r in results))
+
+    def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+        expected = ", ".join(self._names)
+        if len(args) + len(kwargs) != len(self._names):
+            given = len(args) + len(kwargs)
+            raise DTypeError(
+                f"function takes {len(self._names)} inputs ({expected}), got {given}"
+                f"\n  at {user_location()}"
+            )
+        values = list(args) + [None] * len(kwargs)
+        for name, value in kwargs.items():
+            position = self._names.get(name)
+            if position is None or position < len(args):
+                problem = "no input" if position is None else "two values for input"
+                raise DTypeError(
+                    f"function: {problem} {name!r}; its inputs are {expected}\n  at {user_location()}"
+                )
+            values[position] = value
+        return values
+
+    @property
+    def graph(self) -> Graph:
+        """The graph as declared."""
+        return self._executable.graph
+
+    @property
+    def optimized_graph(self) -> Graph:
+        """The graph after the passes."""
+        return self._executable.optimized_graph
+
+    @property
+    def source(self) -> str:
+        """The generated module's text."""
+        return self._executable.source
+
+    @property
+    def source_path(self) -> Path:
+        """The file that holds :attr:`source`."""
+        return self._executable.source_path
+
+    @property
+    def report(self) -> Report:
+        """What the program is made of, and what it costs for the last batch size."""
+        return self._executable.report
+
+
+def _unwrap(value: Array) -> Any:
+    return value[()] if value.ndim == 0 else value
+
+
+def function(
+    inputs: Sequence[Tensor] | Tensor,
+    outputs: Any,
+    updates: Mapping[Tensor, Any] | None = None,
+) -> Function:
+    """Compile ``outputs`` as a function of ``inputs``.
+
+    ``outputs`` is a Tensor, tuple, list or dict; ``updates`` maps parameters to the values that
+    replace theirs after each call (all computed from the old values).
+    """
+    where = f"\n  at {user_location()}"
+    given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    for t in given:
+        if not isinstance(t, Tensor) or not isinstance(t.op, Input):
+            raise DTypeError(f"function: {t!r} is not an input made by gx.input{where}")
+    tree = tree_map(as_tensor, outputs)
+    leaves = {f"output {i}": t for i, t in enumerate(tree_leaves(tree))}
+    new = {p: as_tensor(v) for p, v in (updates or {}).items()}
+    try:
+        graph = Graph(given, leaves, new)
+    except ShapeError as error:
+        raise ShapeError(f"function: {error}{where}") from None
+    return Function(graph, tree)

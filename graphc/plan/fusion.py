@@ -1,0 +1,346 @@
+"""Which operations share a kernel.
+
+Elementwise operations and reductions are grouped into loop nests; everything else is a kernel
+of its own. Grouping goes by traits alone, in two linear sweeps that cannot create a cycle:
+
+1. *Sink*, from the last node to the first: a node whose users all stand in one group joins it.
+   (A path from the group back to the node would have been a cycle before.)
+2. *Lift*, in execution order: a group joins the latest group among its producers if they share
+   their loops. (All its other operands are ready by then.)
+
+A group iterates over a *domain*: outer axes, whose iterations are independent, and inner axes,
+along which its reductions fold. Reductions that keep the last axis (a bias gradient) are
+*column* groups: the fold runs outside and the kept axis inside.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from graphc.ir.graph import Graph
+from graphc.ir.op import Elementwise, Reduction, Source
+from graphc.ir.tensor import PHASES, Tensor
+from graphc.plan.places import Places
+from graphc.types import NOMINAL_BATCH, AnyDim, dim_at, size_of
+
+MAX_NODES = 48
+"""Nodes of one group: beyond, compile time grows faster than the loops saved."""
+
+CHEAP = 4.0
+"""Cost of an element, in multiplications, below which computing it again is no loss."""
+
+SERIAL = 16384
+"""Elements up to which a loop nest may give up its independent outer axis."""
+
+AxisMap = tuple[int | None, ...]
+"""For each axis of a tensor, the domain axis that moves it (None: it does not move)."""
+
+
+@dataclass(eq=False)
+class Group:
+    """Operations computed by one kernel."""
+
+    nodes: list[Tensor]
+    phase: int
+    dims: tuple[AnyDim, ...] = ()
+    inner: int = 0
+    """The domain axes from this number on are folded; ``len(dims)`` if none is."""
+    column: tuple[int, int] | None = None
+    """In a column group, the range of the folded axes."""
+    maps: dict[Tensor, AxisMap] = field(default_factory=dict)
+    """For each node, how its own axes lie in the domain."""
+    operand_maps: dict[Tensor, AxisMap] = field(default_factory=dict)
+    """For each node, how the axes of its (broadcast) operands lie in the domain."""
+    is_loop: bool = True
+
+    @property
+    def folds(self) -> bool:
+        return self.inner < len(self.dims)
+
+
+class Fusion:
+    """Groups of a graph, in execution order."""
+
+    def __init__(self, graph: Graph, places: Places, fuse: bool = True) -> None:
+        self.graph = graph
+        self.places = places
+        self.fuse = fuse
+        self.stage = _stages(graph)
+        self.compute = [
+            n for n in graph.nodes if not isinstance(n.op, Source) and not places.is_view(n)
+        ]
+        self.users = self._real_users()
+        self.kept = {places.place[t].base for t in graph.roots}
+        self.group: dict[Tensor, Group] = {}
+        self._sink()
+        self.groups = self._ordered()
+        if fuse:
+            self._lift()
+            self.groups = self._ordered()
+
+    # -- relations ------------------------------------------------------------------------
+
+    def _real_users(self) -> dict[Tensor, list[tuple[Tensor, int]]]:
+        """For every base, the (node, operand position) pairs that read it, through views."""
+        users: dict[Tensor, list[tuple[Tensor, int]]] = {n: [] for n in self.graph.nodes}
+        for node in self.compute:
+            for position, operand in enumerate(node.inputs):
+                users[self.places.place[operand].base].append((node, position))
+        return users
+
+    def _producers(self, group: Group) -> set[Group]:
+        found = set()
+        for node in group.nodes:
+            for operand in node.inputs:
+                base = self.places.place[operand].base
+                if base in self.group and self.group[base] is not group:
+                    found.add(self.group[base])
+        return found
+
+    def _ordered(self) -> list[Group]:
+        """Return the groups so that producers come first, in order of stage and creation."""
+        groups = list(dict.fromkeys(self.group.values()))
+        waiting = {g: self._producers(g) for g in groups}
+        consumers: dict[Group, list[Group]] = {g: [] for g in groups}
+        for g, producers in waiting.items():
+            for p in producers:
+                consumers[p].append(g)
+        missing = {g: len(p) for g, p in waiting.items()}
+        number = {g: i for i, g in enumerate(groups)}
+        heap = [(g.phase, g.nodes[-1].id, number[g]) for g in groups if not missing[g]]
+        heapq.heapify(heap)
+        result = []
+        while heap:
+            g = groups[heapq.heappop(heap)[2]]
+            result.append(g)
+            for c in consumers[g]:
+                missing[c] -= 1
+                if not missing[c]:
+                    heapq.heappush(heap, (c.phase, c.nodes[-1].id, number[c]))
+        assert len(result) == len(groups), "fusion made a cycle"
+        return result
+
+    # -- sweep 1: sink producers into the group of all their users ------------------------------
+
+    def _sink(self) -> None:
+        for node in reversed(self.compute):
+            groups = {id(self.group[u]): self.group[u] for u, _ in self.users[node]}
+            if self.fuse and len(groups) == 1:
+                (target,) = groups.values()
+                if self._join(node, target):
+                    continue
+            self.group[node] = self._start(node)
+        for group in dict.fromkeys(self.group.values()):
+            group.nodes.sort(key=lambda n: n.id)
+
+    def _start(self, node: Tensor) -> Group:
+        group = Group([node], self.stage[node], is_loop=is_fusible(node))
+        if not group.is_loop:
+            return group
+        shape = node.inputs[0].type.shape if isinstance(node.op, Reduction) else node.type.shape
+        moving = [k for k, d in enumerate(shape) if d != 1]
+        folded = node.op.axes if isinstance(node.op, Reduction) else ()
+        fold = [k for k in moving if k in folded]
+        keep = [k for k in moving if k not in folded]
+        if not fold or moving[-1] in folded:
+            order = keep + fold
+            group.inner = len(keep)
+        else:
+            prefix = [k for k in keep if k < fold[0]]
+            order = prefix + fold + [k for k in keep if k > fold[0]]
+            group.column = (len(prefix), len(prefix) + len(fold))
+            group.inner = len(order)
+        group.dims = tuple(shape[k] for k in order)
+        place = {k: d for d, k in enumerate(order)}
+        operand_map = tuple(place.get(k) for k in range(len(shape)))
+        group.operand_maps[node] = operand_map
+        group.maps[node] = _own_map(node, operand_map)
+        return group
+
+    def _join(self, node: Tensor, group: Group) -> bool:
+        """Put ``node`` into the group of its users if it can run in the same loops."""
+        if not (group.is_loop and is_fusible(node)) or self.stage[node] != group.phase:
+            return False
+        if len(group.nodes) >= MAX_NODES:
+            return False
+        own = self._map_from_users(node, group)
+        if own is None:
+            return False
+        if isinstance(node.op, Reduction):
+            return self._join_reduction(node, own, group)
+        if any(m is None and d != 1 for m, d in zip(own, node.type.shape, strict=True)):
+            return False
+        if not _is_prefix(own) and len(set(own) - {None}) < len(group.dims):
+            # It would be computed again in every iteration of an outer loop.
+            assert isinstance(node.op, Elementwise)
+            if node.op.cost > CHEAP or node in self.kept:
+                return False
+        group.nodes.append(node)
+        group.maps[node] = group.operand_maps[node] = own
+        self.group[node] = group
+        return True
+
+    def _map_from_users(self, node: Tensor, group: Group) -> AxisMap | None:
+        """Return how the axes of ``node`` lie in the domain, if all its users agree."""
+        found: AxisMap | None = None
+        for user, position in self.users[node]:
+            trace = self.places.trace[user.inputs[position]]
+            if trace.axes is None:
+                return None
+            own: list[int | None] = [None] * node.ndim
+            where = group.operand_maps[user]
+            for axis, domain in zip(reversed(trace.axes), reversed(where), strict=False):
+                if axis is not None:
+                    if domain is None or own[axis] not in (None, domain):
+                        return None
+                    own[axis] = domain
+            if found is not None and tuple(own) != found:
+                return None
+            found = tuple(own)
+        return found
+
+    def _join_reduction(self, node: Tensor, own: AxisMap, group: Group) -> bool:
+        if group.column is not None:
+            return False
+        assert isinstance(node.op, Reduction)
+        shape = node.inputs[0].type.shape
+        if any(m is None and d != 1 for m, d in zip(own, node.type.shape, strict=True)):
+            return False
+        kept_axes = [k for k in range(len(shape)) if node.op.keepdims or k not in node.op.axes]
+        where: dict[int, int] = {
+            k: m
+            for k, m in zip(kept_axes, own, strict=True)
+            if m is not None and k not in node.op.axes
+        }
+        fold = [k for k in node.op.axes if shape[k] != 1]
+        moving = [k for k, d in enumerate(shape) if d != 1]
+        if not fold or moving[-1] != fold[-1]:
+            return False
+        outer = len(group.dims) if not group.folds else group.inner
+        kept = sorted(where.values())
+        if not group.folds and kept == list(range(len(group.dims))):
+            inner_dims = tuple(shape[k] for k in fold)  # the group gets inner axes
+            group.inner = outer
+            group.dims = (*group.dims, *inner_dims)
+        else:
+            outer = len(group.dims) - len(fold)
+            if outer < 0 or (outer == 0 and _nominal_size(group.dims) > SERIAL):
+                return False
+            if group.folds and outer != group.inner:
+                return False
+            if kept != list(range(outer)):
+                return False
+            if tuple(shape[k] for k in fold) != group.dims[outer:]:
+                return False
+            group.inner = outer
+        for d, k in enumerate(fold, outer):
+            where[k] = d
+        operand_map = tuple(where.get(k) for k in range(len(shape)))
+        group.nodes.append(node)
+        group.operand_maps[node] = operand_map
+        group.maps[node] = own
+        self.group[node] = group
+        return True
+
+    # -- sweep 2: lift groups into their latest producer -------------------------------------
+
+    def _lift(self) -> None:
+        order = {g: i for i, g in enumerate(self.groups)}
+        for group in self.groups:
+            producers = self._producers(group)
+            if not producers or not group.is_loop or group.column is not None:
+                continue
+            latest = max(producers, key=order.__getitem__)
+            if self._can_merge(group, latest):
+                self._merge(group, latest)
+        for group in dict.fromkeys(self.group.values()):
+            group.nodes.sort(key=lambda n: n.id)
+
+    def _can_merge(self, group: Group, into: Group) -> bool:
+        if not into.is_loop or into.column is not None or into.phase != group.phase:
+            return False
+        if len(group.nodes) + len(into.nodes) > MAX_NODES:
+            return False
+        if not _same_loops(group, into):
+            return False
+        for node in group.nodes:
+            where = group.operand_maps[node]
+            for operand in node.inputs:
+                trace = self.places.trace[operand]
+                if self.group.get(trace.base) is not into:
+                    continue
+                if trace.axes is None:
+                    return False
+                produced = into.maps[trace.base]
+                for axis, domain in zip(reversed(trace.axes), reversed(where), strict=False):
+                    if axis is not None and produced[axis] != domain:
+                        return False
+                if any(m is not None and m not in where for m in produced):
+                    return False
+        return True
+
+    def _merge(self, group: Group, into: Group) -> None:
+        if len(group.dims) > len(into.dims):
+            into.dims, into.inner = group.dims, group.inner
+        elif group.folds and not into.folds:
+            into.inner = group.inner
+        into.nodes.extend(group.nodes)
+        into.maps.update(group.maps)
+        into.operand_maps.update(group.operand_maps)
+        for node in group.nodes:
+            self.group[node] = into
+
+
+def _is_prefix(axes: AxisMap) -> bool:
+    """Tell whether the domain axes in ``axes`` are the first ones."""
+    moving = {m for m in axes if m is not None}
+    return moving == set(range(len(moving)))
+
+
+def _nominal_size(dims: tuple[AnyDim, ...]) -> int:
+    return dim_at(size_of(dims), NOMINAL_BATCH)
+
+
+def is_fusible(node: Tensor) -> bool:
+    """Tell whether ``node`` can stand in a loop nest with others."""
+    return isinstance(node.op, (Elementwise, Reduction))
+
+
+def _same_loops(a: Group, b: Group) -> bool:
+    """Tell whether the domains agree, or one is the outer part of the other."""
+    if a.dims == b.dims:
+        return not (a.folds and b.folds) or a.inner == b.inner
+    if len(a.dims) > len(b.dims):
+        a, b = b, a
+    return b.folds and not a.folds and a.dims == b.dims[: b.inner]
+
+
+def _own_map(node: Tensor, operand_map: AxisMap) -> AxisMap:
+    """Return the map of the node's own axes, given that of its operand's."""
+    if not isinstance(node.op, Reduction):
+        return operand_map
+    if node.op.keepdims:
+        return tuple(None if k in node.op.axes else m for k, m in enumerate(operand_map))
+    return tuple(m for k, m in enumerate(operand_map) if k not in node.op.axes)
+
+
+def _stages(graph: Graph) -> dict[Tensor, int]:
+    """Return the phase in which each tensor can run: its own, or a later one of an operand."""
+    rank = {phase: i for i, phase in enumerate(PHASES)}
+    stages: dict[Tensor, int] = {}
+    for node in graph.nodes:
+        stages[node] = max([rank[node.phase], *(stages[x] for x in node.inputs)])
+    return stages
+
+
+def stored_nodes(
+    group: Group, users: dict[Tensor, list[tuple[Tensor, int]]], kept: Iterable[Tensor]
+) -> list[Tensor]:
+    """Return the nodes of a group whose values are read outside it."""
+    members = set(group.nodes)
+    roots = set(kept)
+    return [
+        n for n in group.nodes if n in roots or any(u not in members for u, _ in users[n])
+    ]

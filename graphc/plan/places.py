@@ -1,0 +1,88 @@
+"""Where the elements of a tensor are found: views resolved to the tensor they look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphc.ir.graph import Graph
+from graphc.ir.op import Layout, View
+from graphc.ir.tensor import Tensor
+from graphc.types import Dim
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor seen as ``layout`` over the row-major elements of ``base``."""
+
+    base: Tensor
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Trace:
+    """How the axes of a tensor walk the axes of ``base``.
+
+    ``axes[k]`` is the axis of ``base`` that moves with axis ``k``, or None where the tensor
+    repeats. ``axes`` is None where the relation is no such simple one (a slice, a fold).
+    """
+
+    base: Tensor
+    axes: tuple[int | None, ...] | None
+
+
+class Places:
+    """Place and trace of every tensor of a graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.place: dict[Tensor, Place] = {}
+        self.trace: dict[Tensor, Trace] = {}
+        for node in graph.nodes:
+            self.place[node] = self._resolve(node)
+            self.trace[node] = self._follow(node)
+
+    def _resolve(self, node: Tensor) -> Place:
+        own = Place(node, Layout.contiguous(node.type.shape))
+        if not isinstance(node.op, View):
+            return own
+        (x,) = node.inputs
+        seen = self.place[x]
+        layout = node.op.layout(seen.layout, x.type, node.type)
+        return own if layout is None else Place(seen.base, layout)
+
+    def _follow(self, node: Tensor) -> Trace:
+        base = self.place[node].base
+        if base is node:
+            return Trace(node, tuple(_moving(node)))
+        (x,) = node.inputs
+        below = self.trace[x]
+        if below.axes is None or not isinstance(node.op, View):
+            return Trace(base, None)
+        # Probe the view with strides that no arithmetic on small shapes yields, and see
+        # where each of them ends up.
+        probes = tuple(_PROBE + k for k in range(x.ndim))
+        layout = node.op.layout(Layout(0, probes), x.type, node.type)
+        if layout is None or layout.offset != 0:
+            return Trace(base, None)
+        axes: list[int | None] = []
+        for stride, dim in zip(layout.strides, node.type.shape, strict=True):
+            if dim == 1 or stride == 0:
+                axes.append(None)
+            elif isinstance(stride, Dim) or stride not in probes:
+                return Trace(base, None)
+            else:
+                k = probes.index(stride)
+                if x.type.shape[k] != dim:
+                    return Trace(base, None)
+                axes.append(below.axes[k])
+        return Trace(base, tuple(axes))
+
+    def is_view(self, node: Tensor) -> bool:
+        """Tell whether ``node`` occupies no memory of its own."""
+        return self.place[node].base is not node
+
+
+_PROBE = 1_000_000_007
+
+
+def _moving(node: Tensor) -> list[int | None]:
+    return [None if d == 1 else k for k, d in enumerate(node.type.shape)]

@@ -1,0 +1,351 @@
+"""From a graph to a program: fuse, choose buffers, order the calls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from graphc.ir.graph import Graph
+from graphc.ir.op import Assembly, Contraction, Layout, Loops, Source
+from graphc.ir.source import Constant, Input, Parameter
+from graphc.ir.tensor import PHASES, Tensor
+from graphc.plan.fusion import AxisMap, Fusion, Group, stored_nodes
+from graphc.plan.places import Places
+from graphc.plan.program import (
+    Access,
+    Buffer,
+    Call,
+    Copy,
+    LoopNest,
+    MatrixProduct,
+    OwnLoops,
+    Program,
+    Work,
+)
+from graphc.types import AnyDim, Shape, size_of
+
+_KINDS = {Input: "input", Parameter: "parameter", Constant: "constant"}
+_PREFIXES = {"input": "x", "parameter": "p", "constant": "c", "gradient": "g"}
+
+
+def plan(
+    graph: Graph, gradients: Mapping[Tensor, Tensor] | None = None, *, fuse: bool = True
+) -> Program:
+    """Return the program of ``graph``, whose ops must be of the computable traits.
+
+    ``gradients`` maps parameters to tensors that get a place in the flat gradient buffer.
+    """
+    return _Planner(graph, gradients or {}, fuse).program()
+
+
+class _Planner:
+    def __init__(self, graph: Graph, gradients: Mapping[Tensor, Tensor], fuse: bool) -> None:
+        self.graph = graph
+        self.places = Places(graph)
+        self.fusion = Fusion(graph, self.places, fuse)
+        self.gradient_of: dict[Tensor, Tensor] = {}
+        for parameter, gradient in gradients.items():
+            base = self.places.place[gradient].base
+            own = self.places.place[gradient].layout.is_contiguous(gradient.type.shape)
+            if own and not isinstance(base.op, Source) and base not in self.gradient_of:
+                self.gradient_of[base] = parameter
+        self.gradients = gradients
+        self.buffers: dict[Tensor, Buffer] = {}
+        self.extra: list[Buffer] = []
+        self.counts: Counter[str] = Counter()
+        self.calls: list[Call] = []
+
+    def program(self) -> Program:
+        in_place = self._updates_in_place()
+        for group in self.fusion.groups:
+            self._emit(group, in_place)
+        outputs = {name: self._output(name, t) for name, t in self.graph.outputs.items()}
+        gradients = {p: self._gradient(p, t) for p, t in self.gradients.items()}
+        self._copy_updates(in_place)
+        inputs = [self._buffer(t) for t in self.graph.inputs]
+        buffers = list(dict.fromkeys([*self.buffers.values(), *self.extra]))
+        program = Program(buffers, self.calls, inputs, outputs, gradients)
+        program.find_lifetimes()
+        program.verify()
+        return program
+
+    # -- buffers -------------------------------------------------------------------------------
+
+    def _buffer(self, base: Tensor, target: Buffer | None = None) -> Buffer:
+        """Return the buffer of a tensor that is no view."""
+        if base not in self.buffers:
+            if target is None:
+                kind = _KINDS.get(type(base.op), "arena")
+                if base in self.gradient_of:
+                    kind = "gradient"
+                name = self._name(base, _PREFIXES.get(kind, ""))
+                target = Buffer(name, kind, base.dtype, base.type.shape, base)
+            self.buffers[base] = target
+        return self.buffers[base]
+
+    def _name(self, base: Tensor, prefix: str) -> str:
+        """Return an identifier that owes nothing to the user's strings."""
+        number = self.counts[prefix or base.op.name]
+        self.counts[prefix or base.op.name] += 1
+        return f"{prefix}{number}" if prefix else f"{base.op.name}_{number}"
+
+    def _access(self, tensor: Tensor) -> Access:
+        place = self.places.place[tensor]
+        return Access(self._buffer(place.base), place.layout, tensor.type.shape)
+
+    # -- updates and outputs ---------------------------------------------------------------------
+
+    def _updates_in_place(self) -> dict[Tensor, Tensor]:
+        """Return ``{new value: parameter}`` where the value may be written over the old one.
+
+        Every reader of the old value must run before the writer, or in the same loops at the
+        same element.
+        """
+        order = {g: i for i, g in enumerate(self.fusion.groups)}
+        result: dict[Tensor, Tensor] = {}
+        read_at_end = {self.places.place[t].base for t in self.graph.outputs.values()}
+        read_at_end |= {
+            self.places.place[t].base for t in self.graph.updates.values()
+            if isinstance(self.places.place[t].base.op, Parameter)
+        }  # fmt: skip
+        for parameter, value in self.graph.updates.items():
+            group = self.fusion.group.get(value)
+            if group is None or value in result or parameter in read_at_end:
+                continue
+            if value in self.gradient_of or not self._writes_all(group, value):
+                continue
+            readers = self.fusion.users[parameter]
+            if all(
+                order[self.fusion.group[user]] < order[group]
+                or (self.fusion.group[user] is group and self._same_element(group, user, position, value))
+                for user, position in readers
+            ):
+                result[value] = parameter
+        return result
+
+    def _writes_all(self, group: Group, value: Tensor) -> bool:
+        return group.is_loop and group.column is None
+
+    def _same_element(self, group: Group, user: Tensor, position: int, value: Tensor) -> bool:
+        """Tell whether ``user`` reads its operand at the element at which ``value`` is written."""
+        operand = user.inputs[position]
+        if self.places.place[operand].base is not operand or group.folds:
+            return False
+        aligned = group.operand_maps[user][-operand.ndim :] if operand.ndim else ()
+        return aligned == group.maps[value]
+
+    def _output(self, name: str, tensor: Tensor) -> Access:
+        """Return where an output lies; one that an update would overwrite is copied before."""
+        base = self.places.place[tensor].base
+        if base in self.graph.updates:
+            return self._copy(tensor, PHASES.index("forward"), f"output_{len(self.extra)}", front=True)
+        return self._access(tensor)
+
+    def _gradient(self, parameter: Tensor, gradient: Tensor) -> Buffer:
+        base = self.places.place[gradient].base
+        if self.gradient_of.get(base) is parameter:
+            return self._buffer(base)
+        access = self._copy(gradient, PHASES.index("backward"), f"gradient_{len(self.extra)}")
+        access.buffer.kind = "gradient"
+        return access.buffer
+
+    def _copy(self, tensor: Tensor, phase: int, name: str, front: bool = False) -> Access:
+        """Copy a tensor into a buffer of its own; ``front`` puts the copy before all calls."""
+        target = Buffer(name, "arena", tensor.dtype, tensor.type.shape, tensor)
+        self.extra.append(target)
+        access = Access(target, Layout.contiguous(tensor.type.shape), tensor.type.shape)
+        source = self._access(tensor)
+        call = Call(Copy(source, access), phase, (tensor,), (source.buffer,), (target,), 0)
+        if front:
+            self.calls.insert(0, call)
+        else:
+            last = [i for i, c in enumerate(self.calls) if c.phase <= phase]
+            self.calls.insert(last[-1] + 1 if last else 0, call)
+        return access
+
+    def _copy_updates(self, in_place: Mapping[Tensor, Tensor]) -> None:
+        """Write the new values that could not be computed in place."""
+        phase = PHASES.index("update")
+        pending = [(p, v) for p, v in self.graph.updates.items() if in_place.get(v) is not p]
+        values = []
+        for _, value in pending:
+            base = self.places.place[value].base
+            if base in self.graph.updates:  # another parameter's old value: take it before
+                values.append(self._copy(value, 0, f"old_{len(self.extra)}", front=True))
+            else:
+                values.append(self._access(value))
+        for (parameter, value), source in zip(pending, values, strict=True):
+            target = self._access(parameter)
+            if source.buffer is not target.buffer:
+                self.calls.append(
+                    Call(Copy(source, target), phase, (value,), (source.buffer,),
+                         (target.buffer,), 0)  # fmt: skip
+                )
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    def _emit(self, group: Group, in_place: Mapping[Tensor, Tensor]) -> None:
+        if group.is_loop:
+            self._emit_loops(group, in_place)
+            return
+        (node,) = group.nodes
+        flops = node.op.flops(node.type, *(x.type for x in node.inputs))
+        if isinstance(node.op, Contraction):
+            self._emit_product(group, node, flops)
+        elif isinstance(node.op, Loops):
+            operands = tuple(self._access(x) for x in node.inputs)
+            self._call(OwnLoops(node, operands, self._access(node)), group, operands, node, flops)
+        elif isinstance(node.op, Assembly):
+            self._emit_assembly(group, node)
+        else:  # a view that no strides can express
+            (x,) = node.inputs
+            source = self._access(x)
+            target = Access(self._buffer(node), Layout.contiguous(x.type.shape), x.type.shape)
+            self._call(Copy(source, target), group, (source,), node, 0)
+
+    def _call(
+        self, work: Work, group: Group, reads: tuple[Access, ...], node: Tensor, flops: AnyDim
+    ) -> None:
+        buffers = tuple(dict.fromkeys(a.buffer for a in reads))
+        self.calls.append(
+            Call(work, group.phase, tuple(group.nodes), buffers, (self._buffer(node),), flops)
+        )
+
+    def _emit_loops(self, group: Group, in_place: Mapping[Tensor, Tensor]) -> None:
+        kept = [*(self.places.place[t].base for t in self.graph.roots), *self.gradient_of]
+        stores: dict[Tensor, Access] = {}
+        loads: dict[tuple[Tensor, int], Access] = {}
+        members = set(group.nodes)
+        flops: AnyDim = 0
+        for node in group.nodes:
+            flops = node.op.flops(node.type, *(x.type for x in node.inputs)) + flops
+            for position, x in enumerate(node.inputs):
+                base = self.places.place[x].base
+                if base not in members and not is_inline(base):
+                    loads[node, position] = _in_domain(self._access(x), group.operand_maps[node], group)
+        for node in stored_nodes(group, self.fusion.users, kept):
+            if node in in_place:
+                self.buffers[node] = self._buffer(in_place[node])
+            place = Access(self._buffer(node), Layout.contiguous(node.type.shape), node.type.shape)
+            stores[node] = _in_domain(place, group.maps[node], group)
+        reads = tuple(dict.fromkeys(a.buffer for a in loads.values()))
+        writes = tuple(dict.fromkeys(a.buffer for a in stores.values()))
+        work = LoopNest(group, self.places, loads, stores)
+        self.calls.append(Call(work, group.phase, tuple(group.nodes), reads, writes, flops))
+
+    def _emit_assembly(self, group: Group, node: Tensor) -> None:
+        assert isinstance(node.op, Assembly)
+        fill = node.op.fill()
+        if fill is not None:
+            self._call(Copy(None, self._access(node), fill), group, (), node, 0)
+        regions = node.op.regions(node.type, *(x.type for x in node.inputs))
+        for x, region in zip(node.inputs, regions, strict=True):
+            source = self._access(x)
+            target = Access(self._buffer(node), region, x.type.shape)
+            self._call(Copy(source, target), group, (source,), node, 0)
+
+    def _emit_product(self, group: Group, node: Tensor, flops: AnyDim) -> None:
+        assert isinstance(node.op, Contraction)
+        a, b = (self._access(x) for x in node.inputs)
+        if node.op.transpose_a:
+            a = _swapped(a)
+        if node.op.transpose_b:
+            b = _swapped(b)
+        out = self._access(node)
+        lead = out.shape[:-2]
+        a, b = _broadcast(a, lead), _broadcast(b, lead)
+        for work in _products(a, b, out):
+            self._call(work, group, (a, b), node, flops)
+            flops = 0
+
+
+def is_inline(base: Tensor) -> bool:
+    """Tell whether a source is written into the kernel's text: a number, or an extent."""
+    if isinstance(base.op, Constant):
+        return base.type.size == 1
+    return isinstance(base.op, Source) and type(base.op) not in _KINDS
+
+
+def _in_domain(access: Access, where: AxisMap, group: Group) -> Access:
+    """Return ``access`` with one stride for each axis of the group's domain."""
+    strides: list[AnyDim] = [0] * len(group.dims)
+    aligned = where[len(where) - len(access.shape) :]
+    for domain, stride, dim in zip(aligned, access.layout.strides, access.shape, strict=True):
+        if domain is not None and dim != 1:
+            strides[domain] = stride
+    return Access(access.buffer, Layout(access.layout.offset, tuple(strides)), group.dims)
+
+
+def _swapped(access: Access) -> Access:
+    strides, shape = list(access.layout.strides), list(access.shape)
+    strides[-2:], shape[-2:] = strides[:-3:-1], shape[:-3:-1]
+    return Access(access.buffer, Layout(access.layout.offset, tuple(strides)), tuple(shape))
+
+
+def _broadcast(access: Access, lead: Shape) -> Access:
+    """Give ``access`` the leading axes ``lead``, repeated by strides of 0."""
+    missing = len(lead) - (len(access.shape) - 2)
+    own = [
+        0 if d != to else s
+        for s, d, to in zip(
+            access.layout.strides[:-2], access.shape[:-2], lead[missing:], strict=True
+        )
+    ]
+    strides = ((0,) * missing, tuple(own), access.layout.strides[-2:])
+    return Access(
+        access.buffer,
+        Layout(access.layout.offset, sum(strides, ())),
+        (*lead, *access.shape[-2:]),
+    )
+
+
+def _products(a: Access, b: Access, out: Access) -> list[MatrixProduct]:
+    """Return the product as few batched products: one if the leading axes fold into one."""
+    lead = out.shape[:-2]
+    m, n, k = out.shape[-2], out.shape[-1], a.shape[-1]
+    steps = [_fold(x, lead) for x in (a, b, out)]
+    if steps[1] == 0 and steps[0] is not None and size_of(lead) != 1:
+        # One right matrix: the left's leading axes are more rows, if they lie in step.
+        rows = _fold(a, (*lead, m), 1)
+        if rows is not None:
+            return [_product(a, b, out, 1, size_of((*lead, m)), n, k, (0, 0, 0), rows)]
+    if None not in steps:
+        return [_product(a, b, out, size_of(lead), m, n, k, tuple(steps), None)]  # type: ignore[arg-type]
+    first, *_ = lead
+    assert isinstance(first, int), "the batch axis always folds with itself"
+    parts = []
+    for i in range(first):
+        parts.extend(_products(*(_take(x, i) for x in (a, b, out))))
+    return parts
+
+
+def _product(
+    a: Access, b: Access, out: Access, batch: AnyDim, m: AnyDim, n: AnyDim, k: AnyDim,
+    steps: tuple[AnyDim, AnyDim, AnyDim], rows: AnyDim | None,
+) -> MatrixProduct:  # fmt: skip
+    def matrix(x: Access, step: AnyDim, shape: Shape, row: AnyDim | None = None) -> Access:
+        r, c = x.layout.strides[-2:]
+        return Access(x.buffer, Layout(x.layout.offset, (step, r if row is None else row, c)), shape)
+
+    return MatrixProduct(
+        matrix(a, steps[0], (batch, m, k), rows),
+        matrix(b, steps[1], (batch, k, n)),
+        matrix(out, steps[2], (batch, m, n)),
+        batch, m, n, k,
+    )  # fmt: skip
+
+
+def _fold(access: Access, axes: Shape, skip: int = 0) -> AnyDim | None:
+    """Return the one stride that walks the leading ``axes`` of ``access``, or None."""
+    strides = access.layout.strides[: len(axes)]
+    moving = [(s, d) for s, d in zip(strides, axes, strict=True) if d != 1]
+    for (s, _), (t, d) in zip(moving, moving[1:], strict=False):
+        if s != d * t:
+            return None
+    return moving[-1][0] if moving else (strides[-1] if skip else 0)
+
+
+def _take(access: Access, index: int) -> Access:
+    first, *strides = access.layout.strides
+    offset = first * index + access.layout.offset
+    return Access(access.buffer, Layout(offset, tuple(strides)), access.shape[1:])

@@ -1,0 +1,180 @@
+"""The second intermediate representation: calls of kernels over named buffers.
+
+A :class:`Program` knows shapes, bytes, operations and order, and nothing of how kernels are
+compiled. :meth:`Program.verify` checks it and ``str(program)`` prints it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import VerificationError
+from graphc.ir.op import Layout
+from graphc.ir.tensor import Tensor
+from graphc.plan.fusion import Group
+from graphc.plan.places import Places
+from graphc.types import NOMINAL_BATCH, AnyDim, Shape, dim_at, show_shape, size_of
+
+KINDS = ("input", "parameter", "gradient", "constant", "arena")
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A row-major piece of memory.
+
+    ``kind`` says who owns it: ``"arena"`` buffers and inputs share one arena by their
+    lifetimes; parameters, gradients and constants keep their place.
+    """
+
+    name: str
+    kind: str
+    dtype: np.dtype[Any]
+    shape: Shape
+    tensor: Tensor
+    born: int = -1
+    """Number of the first call that writes it; -1 if it holds a value before the first."""
+    dies: int = -1
+    """Number of the last call that touches it."""
+
+    @property
+    def size(self) -> AnyDim:
+        return size_of(self.shape)
+
+    def nbytes(self, batch: int) -> int:
+        return dim_at(self.size, batch) * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype.name}{show_shape(self.shape)} in {self.kind}"
+
+
+@dataclass(frozen=True, eq=False)
+class Access:
+    """A buffer read or written with the strides of ``layout`` along the axes ``shape``."""
+
+    buffer: Buffer
+    layout: Layout
+    shape: Shape
+
+
+@dataclass(frozen=True, eq=False)
+class LoopNest:
+    """A fused group: what it reads, computes and writes, in its loops."""
+
+    group: Group
+    places: Places
+    loads: dict[tuple[Tensor, int], Access]
+    """For each (node, operand position) read from memory, where it lies in the domain."""
+    stores: dict[Tensor, Access]
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixProduct:
+    """One batched matrix product ``out[b] = left[b] @ right[b]``; layouts are per matrix."""
+
+    left: Access
+    right: Access
+    out: Access
+    batch: AnyDim
+    m: AnyDim
+    n: AnyDim
+    k: AnyDim
+
+
+@dataclass(frozen=True, eq=False)
+class OwnLoops:
+    """An op that writes its own loop nest."""
+
+    node: Tensor
+    operands: tuple[Access, ...]
+    out: Access
+
+
+@dataclass(frozen=True, eq=False)
+class Copy:
+    """Copy ``source`` (or the number ``fill``) into ``target``, element by element."""
+
+    source: Access | None
+    target: Access
+    fill: float | int = 0
+
+
+Work = LoopNest | MatrixProduct | OwnLoops | Copy
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One kernel call: its work, phase, and what it costs."""
+
+    work: Work
+    phase: int
+    nodes: tuple[Tensor, ...]
+    reads: tuple[Buffer, ...]
+    writes: tuple[Buffer, ...]
+    flops: AnyDim
+
+    def nbytes(self, batch: int) -> int:
+        """Bytes moved if every buffer is touched once."""
+        return sum(b.nbytes(batch) for b in dict.fromkeys((*self.reads, *self.writes)))
+
+
+@dataclass(eq=False)
+class Program:
+    """Calls in execution order over buffers."""
+
+    buffers: list[Buffer]
+    calls: list[Call]
+    inputs: list[Buffer]
+    outputs: dict[str, Access]
+    gradients: dict[Tensor, Buffer] = field(default_factory=dict)
+
+    def of_phase(self, phase: int) -> Iterator[Call]:
+        return (c for c in self.calls if c.phase == phase)
+
+    def find_lifetimes(self) -> None:
+        """Set when each buffer is born and dies, from the order of the calls."""
+        end = len(self.calls)
+        for buffer in self.buffers:
+            fed = buffer.kind in ("input", "parameter", "constant")
+            buffer.born = -1 if fed else end
+            buffer.dies = 0 if buffer.kind == "input" else buffer.born
+        for number, call in enumerate(self.calls):
+            for buffer in call.writes:
+                buffer.born = min(buffer.born, number)
+                buffer.dies = number
+            for buffer in call.reads:
+                buffer.dies = number
+        for access in self.outputs.values():
+            access.buffer.dies = end
+
+    def verify(self) -> None:
+        """Raise :class:`VerificationError` if a call reads what no call before it wrote."""
+        written = {b for b in self.buffers if b.born < 0}
+        known = set(self.buffers)
+        for number, call in enumerate(self.calls):
+            for buffer in (*call.reads, *call.writes):
+                if buffer not in known:
+                    raise VerificationError(f"call {number} uses {buffer}, unknown to the program")
+            for buffer in call.reads:
+                if buffer not in written:
+                    raise VerificationError(f"call {number} reads {buffer} before it is written")
+            written.update(call.writes)
+        for name, access in self.outputs.items():
+            if access.buffer not in written:
+                raise VerificationError(f"output {name!r} is never computed")
+
+    def __str__(self) -> str:
+        lines = [str(b) for b in self.buffers]
+        for number, call in enumerate(self.calls):
+            nodes = ", ".join(n.op.name for n in call.nodes)
+            reads = ", ".join(b.name for b in call.reads)
+            writes = ", ".join(b.name for b in call.writes)
+            flops = dim_at(call.flops, NOMINAL_BATCH)
+            lines.append(
+                f"{number:4d} {type(call.work).__name__}({nodes}): {reads} -> {writes}"
+                f"  {flops} flops, {call.nbytes(NOMINAL_BATCH)} bytes"
+            )
+        return "\n".join(lines)

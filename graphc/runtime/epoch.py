@@ -1,0 +1,37 @@
+"""The kernels of a training loop: gather a batch, add up the scalars, move on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphc.runtime.kernel import kernel
+
+
+@kernel("data: uint8*, order: int64*, cursor: int64*, out: uint8*, row: int64")
+def gather(lo: int, hi: int, data: Any, order: Any, cursor: Any, out: Any, row: int) -> None:
+    """Copy the rows ``order[cursor + i]`` of ``data``, of ``row`` bytes each."""
+    for i in range(lo, hi):
+        start = order[cursor[0] + i] * row
+        for j in range(row):
+            out[i * row + j] = data[start + j]
+
+
+@kernel("x: float32*, sums: float64*, index: int64, weight: int64")
+def accumulate_float32(lo: int, hi: int, x: Any, sums: Any, index: int, weight: int) -> None:
+    """Add ``x * weight`` to ``sums[index]``."""
+    for _ in range(lo, hi):
+        sums[index] += x[0] * weight
+
+
+@kernel("x: float64*, sums: float64*, index: int64, weight: int64")
+def accumulate_float64(lo: int, hi: int, x: Any, sums: Any, index: int, weight: int) -> None:
+    """Add ``x * weight`` to ``sums[index]``."""
+    for _ in range(lo, hi):
+        sums[index] += x[0] * weight
+
+
+@kernel("cursor: int64*, rows: int64")
+def advance(lo: int, hi: int, cursor: Any, rows: int) -> None:
+    """Move the cursor by ``rows``."""
+    for _ in range(lo, hi):
+        cursor[0] += rows

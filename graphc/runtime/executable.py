@@ -1,0 +1,350 @@
+"""A program ready to run: its memory, its captured tables, and how it is called."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from graphc.codegen.module import Module
+from graphc.config import options
+from graphc.errors import IndexingError, ShapeError
+from graphc.ir.graph import Graph
+from graphc.ir.op import Array
+from graphc.ir.source import Constant, Parameter, aligned_empty
+from graphc.ir.tensor import PHASES, Tensor
+from graphc.plan.memory import plan_arena
+from graphc.plan.program import Access, Buffer, Program
+from graphc.runtime.frame import CaptureFrame, Frame, PlainFrame
+from graphc.runtime.kernel import Kernel
+from graphc.runtime.loader import LOADER
+from graphc.runtime.replay import replay
+from graphc.runtime.report import Report
+from graphc.runtime.store import write_atomic
+from graphc.types import BATCH, dim_at, shape_at
+
+MAX_BATCHES = 32
+"""Batch sizes whose captured tables are kept."""
+
+CONTROL_SECONDS = 0.1
+"""Aim for the time between two returns of an epoch to Python; the promise is 0.2 s."""
+
+_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+
+
+@dataclass
+class Table:
+    """The captured records of one function, and the record that replays them."""
+
+    words: Array
+    call: Array
+
+
+class Bound:
+    """The memory and tables of one batch size."""
+
+    def __init__(self, batch: int, memory: dict[str, Array]) -> None:
+        self.batch = batch
+        self.memory = memory
+        self.tables: dict[str, Table] = {}
+
+
+class Executable:
+    """Runs a program. Calls from several threads take turns."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        optimized: Graph,
+        program: Program,
+        module: Module,
+        report: Callable[[int], Report],
+        scalars: Sequence[str] = (),
+    ) -> None:
+        self.graph = graph
+        self.optimized_graph = optimized
+        self.program = program
+        self.scalars = tuple(scalars)
+        self.source = module.text
+        self._report_at = report
+        self._lock = threading.RLock()
+        self._batch = 1
+        self._bound: OrderedDict[int, Bound] = OrderedDict()
+        self._arena = aligned_empty(0)
+        self._persistent = _place_persistent(program, module)
+        self._plain = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+        start = time.perf_counter()
+        self.source_path = _write_source(module)
+        self._module = _import(self.source_path, module)
+        self._kernels = _kernels(self._module)
+        self._load(start)
+        self._checks = _index_checks(graph)
+
+    def _load(self, start: float) -> None:
+        self.cache_hits = self.cache_misses = 0
+        self.loads: list[tuple[str, str, float]] = []
+        self._entries: dict[str, int] = {}
+        if not self._plain:
+            self._entries, statistics = LOADER.load([*self._kernels.values(), replay])
+            self.cache_hits, self.cache_misses = statistics.hits, statistics.misses
+            self.loads = statistics.notes
+            self._replay = _ENTRY(self._entries[replay.name])
+        self.compile_seconds = time.perf_counter() - start
+
+    # -- what a user looks at ----------------------------------------------------------------------
+
+    @property
+    def report(self) -> Report:
+        """Costs for the batch size of the last call (1 before any)."""
+        result = self._report_at(self._batch)
+        result.cache_hits, result.cache_misses = self.cache_hits, self.cache_misses
+        result.compile_seconds, result.loads = self.compile_seconds, self.loads
+        return result
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes that the arena takes now."""
+        return int(self._arena.nbytes)
+
+    # -- running ----------------------------------------------------------------------------------
+
+    def call(self, feeds: Sequence[Array]) -> dict[str, Array]:
+        """Compute everything, updates included; return fresh arrays by output name."""
+        return self._run(("call",), feeds)
+
+    def run(self, phases: Sequence[str], feeds: Sequence[Array]) -> dict[str, Array]:
+        """Run the functions of some phases; return the outputs as they stand then."""
+        return self._run(phases, feeds)
+
+    def train_step(self, feeds: Sequence[Array]) -> Array:
+        """Take one training step; return the values of the scalars."""
+        with self._lock:
+            bound = self._feed(feeds)
+            self._execute(bound, "train_step")
+            return np.array([self._value(bound, s) for s in self.scalars], np.float64)
+
+    def gradients(self) -> dict[Tensor, Array]:
+        """Return views of the gradients as the last backward pass left them."""
+        return {p: self._persistent[b.name] for p, b in self.program.gradients.items()}
+
+    def epoch(
+        self, arrays: Sequence[Array], order: Array, batch_size: int
+    ) -> Iterator[tuple[int, Array]]:
+        """Take a step for each batch of the rows ``order``, gathered inside compiled code.
+
+        Yields, at least every 0.2 s, the samples done and the sums of the scalars weighted by
+        batch size. The parameters are then those of a finished step.
+        """
+        samples, sums = 0, np.zeros(len(self.scalars))
+        order = np.ascontiguousarray(order, np.int64)
+        with self._lock:
+            self._check_indices(arrays)
+        full, rest = divmod(len(order), batch_size)
+        for batch, steps in ((batch_size, full), (rest, 1 if rest else 0)):
+            chunk = 1
+            while steps:
+                take = min(chunk, steps)
+                start = time.perf_counter()
+                with self._lock:
+                    done = self._epoch_steps(arrays, order[samples:], batch, take)
+                elapsed = time.perf_counter() - start
+                sums += done
+                samples += batch * take
+                steps -= take
+                chunk = max(1, min(2 * chunk, int(take * CONTROL_SECONDS / max(elapsed, 1e-9))))
+                yield samples, sums.copy()
+
+    def _epoch_steps(self, arrays: Sequence[Array], order: Array, batch: int, steps: int) -> Array:
+        bound = self._bind(batch)
+        cursor, sums = np.zeros(1, np.int64), np.zeros(max(1, len(self.scalars)))
+        extra = {"order": order, "cursor": cursor, "sums": sums}
+        for buffer, array in zip(self.program.inputs, arrays, strict=True):
+            extra[f"data_{buffer.name}"] = array.reshape(-1).view(np.uint8)
+            extra[f"bytes_{buffer.name}"] = bound.memory[buffer.name].reshape(-1).view(np.uint8)
+        memory = {**bound.memory, **extra}
+        if self._plain:
+            self._module.train_epoch(PlainFrame(memory, batch, steps))
+        else:
+            table = self._capture(memory, batch, "train_epoch")
+            self._replay(table.call.ctypes.data, 0, steps)
+        return sums[: len(self.scalars)]
+
+    def _run(self, functions: Sequence[str], feeds: Sequence[Array]) -> dict[str, Array]:
+        with self._lock:
+            bound = self._feed(feeds)
+            for function in functions:
+                self._execute(bound, function)
+            return {name: self._value(bound, name) for name in self.program.outputs}
+
+    def _execute(self, bound: Bound, function: str) -> None:
+        if self._plain:
+            getattr(self._module, function)(PlainFrame(bound.memory, bound.batch))
+            return
+        if function not in bound.tables:
+            bound.tables[function] = self._capture(bound.memory, bound.batch, function)
+        self._replay(bound.tables[function].call.ctypes.data, 0, 1)
+
+    def _capture(self, memory: Mapping[str, Array], batch: int, function: str) -> Table:
+        frame = CaptureFrame(memory, batch, self._entries)
+        getattr(self._module, function)(frame)
+        words = frame.table()
+        return Table(words, np.array([words.ctypes.data, len(words)], np.int64))
+
+    def _value(self, bound: Bound, name: str) -> Array:
+        """Return a copy of an output."""
+        access = self.program.outputs[name]
+        return np.array(_view(bound.memory[access.buffer.name], access, bound.batch))
+
+    # -- memory -------------------------------------------------------------------------------------
+
+    def _feed(self, feeds: Sequence[Array]) -> Bound:
+        self._check_indices(feeds)
+        bound = self._bind(self._batch_of(feeds))
+        for buffer, value in zip(self.program.inputs, feeds, strict=True):
+            np.copyto(bound.memory[buffer.name], value, casting="same_kind")
+        return bound
+
+    def _batch_of(self, feeds: Sequence[Array]) -> int:
+        batch: int | None = None
+        for tensor, value in zip(self.graph.inputs, feeds, strict=True):
+            if tensor.type.shape and tensor.type.shape[0] == BATCH:
+                if batch is not None and value.shape[0] != batch:
+                    raise ShapeError(
+                        f"the inputs disagree on the batch: {tensor.name} has "
+                        f"{value.shape[0]} rows, another has {batch}"
+                    )
+                batch = value.shape[0]
+        return 1 if batch is None else batch
+
+    def _bind(self, batch: int) -> Bound:
+        """Return memory and tables for ``batch`` rows."""
+        self._batch = batch
+        if batch in self._bound:
+            self._bound.move_to_end(batch)
+            return self._bound[batch]
+        for dim in _nonnegative(self.optimized_graph):
+            if dim_at(dim, batch) < 0:
+                raise IndexingError(f"a batch of {batch} rows is too small: {dim} is negative")
+        buffers = [b for b in self.program.buffers if b.kind in ("arena", "input")]
+        plan = plan_arena(buffers, batch)
+        if plan.nbytes > self._arena.nbytes:
+            self._arena = aligned_empty(plan.nbytes)
+            self._bound.clear()
+        memory = dict(self._persistent)
+        for buffer in buffers:
+            start = plan.offsets[buffer]
+            piece = self._arena[start : start + buffer.nbytes(batch)]
+            memory[buffer.name] = piece.view(buffer.dtype).reshape(shape_at(buffer.shape, batch))
+        bound = self._bound[batch] = Bound(batch, memory)
+        if len(self._bound) > MAX_BATCHES:
+            self._bound.popitem(last=False)
+        return bound
+
+    def _check_indices(self, feeds: Sequence[Array]) -> None:
+        for position, tensor, length, node in self._checks:
+            values = feeds[position]
+            if not values.size:
+                continue
+            low, high = int(values.min()), int(values.max())
+            bound = dim_at(length, len(values))
+            if low < -bound or high >= bound:
+                bad = low if low < -bound else high
+                raise IndexingError(
+                    f"{node.op.name}: index {bad} in {tensor.describe()} is out of bounds for an "
+                    f"axis of size {bound}\n  at {node.loc}"
+                )
+
+
+def _view(array: Array, access: Access, batch: int) -> Array:
+    """Return the array that ``access`` sees in a buffer."""
+    layout, itemsize = access.layout, array.itemsize
+    flat = array.reshape(-1)[dim_at(layout.offset, batch) :]
+    strides = tuple(dim_at(s, batch) * itemsize for s in layout.strides)
+    return np.lib.stride_tricks.as_strided(flat, shape_at(access.shape, batch), strides)
+
+
+def _place_persistent(program: Program, module: Module) -> dict[str, Array]:
+    """Give parameters, gradients and constants their memory, flat where the module says so."""
+    memory: dict[Buffer, Array] = {}
+    for flat in module.flats:
+        first = next(iter(flat.parts))
+        itemsize = first.dtype.itemsize
+        whole = aligned_empty(flat.size * itemsize)
+        whole[...] = 0
+        for buffer, offset in flat.parts.items():
+            memory[buffer] = whole[offset * itemsize :]
+    result = {}
+    for buffer in program.buffers:
+        op = buffer.tensor.op
+        if buffer.kind == "constant":
+            assert isinstance(op, Constant)
+            result[buffer.name] = np.ascontiguousarray(op.value.array)
+        elif buffer.kind == "parameter":
+            assert isinstance(op, Parameter)
+            if not op.cell.is_allocated:
+                op.cell.place(memory.get(buffer, aligned_empty(op.cell.nbytes)))
+                op.cell.initialize(np.random.default_rng(0))
+            result[buffer.name] = op.cell.array
+        elif buffer.kind == "gradient":
+            nbytes = buffer.nbytes(0)
+            piece = memory.get(buffer, aligned_empty(nbytes))[:nbytes]
+            result[buffer.name] = piece.view(buffer.dtype).reshape(shape_at(buffer.shape, 0))
+    return result
+
+
+def _write_source(module: Module) -> Path:
+    """Write the module's text to a file named by its content, for debuggers and tracebacks."""
+    folder = options().cache_path() / "modules"
+    path = folder / f"graphc_{module.digest[:16]}.py"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.read_text() == module.text:
+            return path
+    except OSError:
+        pass
+    write_atomic(path, module.text.encode())
+    return path
+
+
+def _import(path: Path, module: Module) -> ModuleType:
+    """Execute the module's text (not what may stand in the file by now) as a module."""
+    name = path.stem
+    result = ModuleType(name)
+    result.__file__ = str(path)
+    exec(compile(module.text, str(path), "exec"), result.__dict__)
+    return result
+
+
+def _kernels(module: ModuleType) -> dict[str, Kernel]:
+    return {v.name: v for v in vars(module).values() if isinstance(v, Kernel)}
+
+
+def _index_checks(graph: Graph) -> list[tuple[int, Tensor, Any, Tensor]]:
+    """Return (feed position, input, axis length, op node) of every fed index."""
+    places = {t: i for i, t in enumerate(graph.inputs)}
+    checks = []
+    for node in graph.nodes:
+        types = [x.type for x in node.inputs]
+        for position, length in node.op.index_bounds(*types):
+            source = node.inputs[position]
+            while source.inputs and len(source.inputs) == 1 and source.dtype.kind == "i":
+                source = source.inputs[0]
+            if source in places:
+                checks.append((places[source], source, length, node))
+    return checks
+
+
+def _nonnegative(graph: Graph) -> Iterator[Any]:
+    for node in graph.nodes:
+        yield from node.op.nonnegative(*(x.type for x in node.inputs))

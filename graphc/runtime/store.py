@@ -1,0 +1,80 @@
+"""Object code on disk: content-addressed, private to the user, checked before it is loaded.
+
+An entry is a header, the SHA-256 of the code, and the code. A truncated or changed entry is
+treated as absent and written again. Writers use a file of their own and rename it, so two
+processes may compile the same kernel at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+_MAGIC = b"graphc-object-1\n"
+_DIGEST_BYTES = 32
+
+
+class Store:
+    """A folder of object code. An unusable folder only means that nothing is kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.usable = _make_private(folder)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.o"
+
+    def read(self, key: str) -> bytes | None:
+        """Return the code stored under ``key``, or None if there is none that is sound."""
+        if not self.usable:
+            return None
+        try:
+            content = self._path(key).read_bytes()
+        except OSError:
+            return None
+        start = len(_MAGIC) + _DIGEST_BYTES
+        code = content[start:]
+        if content[:start] != _MAGIC + hashlib.sha256(key.encode() + code).digest():
+            return None
+        return code
+
+    def write(self, key: str, code: bytes) -> None:
+        """Store ``code`` under ``key``; a full or read-only disk is no error."""
+        if not self.usable:
+            return
+        digest = hashlib.sha256(key.encode() + code).digest()
+        write_atomic(self._path(key), _MAGIC + digest + code)
+
+
+def write_atomic(path: Path, content: bytes) -> bool:
+    """Write a file whole or not at all; return whether it stands."""
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".graphc-")
+    except OSError:
+        return False
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(name, path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        return False
+    return True
+
+
+def _make_private(folder: Path) -> bool:
+    """Make ``folder`` with mode 0700; return whether it is ours alone."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+        if hasattr(os, "getuid"):
+            if status.st_uid != os.getuid():
+                return False
+            if stat.S_IMODE(status.st_mode) & 0o077:
+                folder.chmod(0o700)
+    except OSError:
+        return False
+    return True
