@@ -1,0 +1,99 @@
+"""What a user declares as a model, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.ir.source import Parameter
+from graphc.ir.tensor import Tensor, call
+from graphc.optim.optimizer import Optimizer
+
+
+def wrong(message: str) -> ShapeError:
+    return ShapeError(f"{message}\n  at {user_location()}")
+
+
+def is_trainable(parameter: Tensor) -> bool:
+    op = parameter.op
+    return isinstance(op, Parameter) and op.trainable and parameter.dtype.kind == "f"
+
+
+def _scalar(what: str, tensor: Any) -> Tensor:
+    if not isinstance(tensor, Tensor):
+        raise DTypeError(
+            f"Model: {what} must be a Tensor, not {type(tensor).__name__}\n  at {user_location()}"
+        )
+    if tensor.type.shape != ():
+        raise wrong(
+            f"Model: {what} must be a scalar, got {tensor.describe()}; reduce it with mean or sum"
+        )
+    return tensor
+
+
+def checked_loss(loss: Any) -> Tensor:
+    tensor = _scalar("loss", loss)
+    if tensor.dtype.kind != "f":
+        raise DTypeError(
+            f"Model: loss must be floating-point, got {tensor.describe()}\n  at {user_location()}"
+        )
+    return tensor
+
+
+def checked_metrics(metrics: Any) -> dict[str, Tensor]:
+    """Return the metrics as floating-point scalars."""
+    if metrics is None:
+        return {}
+    if not isinstance(metrics, Mapping):
+        raise DTypeError(
+            "Model: metrics must be a dict {name: scalar Tensor}, not "
+            f"{type(metrics).__name__}\n  at {user_location()}"
+        )
+    scalars = {str(name): _scalar(f"metric {name!r}", m) for name, m in metrics.items()}
+    return {n: m if m.dtype.kind == "f" else call("astype", m, "float32")
+            for n, m in scalars.items()}  # fmt: skip
+
+
+def checked_optimizer(optimizer: Any) -> Optimizer | None:
+    if optimizer is None or isinstance(optimizer, Optimizer):
+        return optimizer
+    raise DTypeError(
+        f"Model: optimizer must be one of graphc.optim, such as optim.Adam(1e-3), not "
+        f"{optimizer!r}\n  at {user_location()}"
+    )
+
+
+def named_outputs(path: str, outputs: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the outputs with a name for each: ``output``, ``output.0``, ``output.mean``."""
+    if isinstance(outputs, Tensor):
+        yield path, outputs
+    elif isinstance(outputs, dict):
+        for key, part in outputs.items():
+            yield from named_outputs(f"{path}.{key}", part)
+    elif isinstance(outputs, (list, tuple)):
+        for place, part in enumerate(outputs):
+            yield from named_outputs(f"{path}.{place}", part)
+    else:
+        raise DTypeError(
+            f"Model: outputs must be Tensors, or lists, tuples or dicts of them, not "
+            f"{type(outputs).__name__}\n  at {user_location()}"
+        )
+
+
+def check_names(metrics: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
+    if not outputs:
+        raise wrong("Model: there are no outputs")
+    for name in metrics:
+        if name == "loss" or name in outputs or name.startswith("val_"):
+            raise wrong(f"Model: a metric cannot be called {name!r}; choose another name")
+
+
+def held_rows(what: str, value: Any, rows: int) -> int:
+    """Return how many of ``rows`` the share ``value`` of them is, with some left on both sides."""
+    if not 0.0 < value < 1.0:
+        raise wrong(f"{what} must be between 0 and 1, got {value}")
+    held = int(rows * value)
+    if not held:
+        raise wrong(f"{what}={value} leaves no validation rows of {rows}")
+    return held

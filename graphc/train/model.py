@@ -1,0 +1,405 @@
+"""A model: a network with its loss, trained, evaluated, asked and saved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphc.autodiff.adjoint import grad, reaching
+from graphc.compile import compile_graph
+from graphc.errors import DTypeError, user_location
+from graphc.ir.graph import Graph, ancestors
+from graphc.ir.naming import parameter_names
+from graphc.ir.op import Array
+from graphc.ir.source import Cell, Parameter
+from graphc.ir.tensor import Tensor
+from graphc.nn.training import inference_form, state_updates
+from graphc.optim.optimizer import Optimizer, cell_of
+from graphc.runtime.executable import Executable
+from graphc.runtime.report import Report
+from graphc.train import checkpoint
+from graphc.train.callbacks import as_callbacks
+from graphc.train.checkpoint import Parameters
+from graphc.train.declaration import (
+    check_names,
+    checked_loss,
+    checked_metrics,
+    checked_optimizer,
+    held_rows,
+    is_trainable,
+    named_outputs,
+    wrong,
+)
+from graphc.train.feeds import Data, Structure, feeds, whole_number
+from graphc.train.loop import Fit, History, reporter
+from graphc.tree import tree_fill
+from graphc.types import BATCH, shape_at, show_shape
+
+INITIAL, SHUFFLE = 1, 2  # streams of random numbers under one seed
+
+
+class Model:
+    """A network with its loss, and perhaps an optimiser.
+
+    Parameters
+    ----------
+    inputs, targets
+        What is fed: a Tensor made by ``gx.input``, a list, a tuple, or a dict by name; data
+        come in the same structure. ``targets`` may be None.
+    outputs
+        What :meth:`predict` returns: a Tensor, list, tuple or dict.
+    loss
+        A floating-point scalar.
+    metrics
+        ``{name: scalar}``, averaged over an epoch by :meth:`fit` and :meth:`evaluate`.
+    optimizer
+        From :mod:`graphc.optim`; None for a model that is not trained.
+    seed
+        Decides initial values and the order of shuffled rows: the same seed and data give the
+        same bits.
+
+    Nothing is compiled before it is needed: first the training step, and the inference form
+    (without dropout) at the first :meth:`predict` or :meth:`evaluate`.
+    """
+
+    history: History
+    """That of the latest :meth:`fit`, also of one that was interrupted."""
+
+    def __init__(
+        self,
+        *,
+        inputs: Any,
+        outputs: Any,
+        targets: Any = None,
+        loss: Tensor,
+        metrics: Mapping[str, Tensor] | None = None,
+        optimizer: Optimizer | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.inputs, self.targets, self.outputs = inputs, targets, outputs
+        self.loss = checked_loss(loss)
+        self.metrics = checked_metrics(metrics)
+        self.optimizer = checked_optimizer(optimizer)
+        self.seed = whole_number("Model: seed", seed, 0)
+        self.history = History()
+        self.stop_training = False
+        self.epochs = 0
+        """Epochs finished so far, over all fits: they decide the order of shuffled rows."""
+        self._inputs = Structure("input", inputs)
+        self._targets = Structure("target", targets)
+        self._slots = (*self._inputs.slots, *self._targets.slots)
+        self._named_outputs = dict(named_outputs("output", outputs))
+        self._scores = {"loss": self.loss, **self.metrics}
+        check_names(self.metrics, self._named_outputs)
+        needed = ancestors([*self._named_outputs.values(), *self._scores.values()])
+        self._names = parameter_names(t for t in needed if isinstance(t.op, Parameter))
+        self._gradients = self._differentiate()
+        self.graph = self._training_graph()
+
+    # -- training ----------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        Y: Any = None,
+        *,
+        epochs: int = 1,
+        batch_size: int = 32,
+        validation_data: tuple[Any, Any] | None = None,
+        validation_split: float = 0.0,
+        callbacks: Any = (),
+        shuffle: bool = True,
+        initial_epoch: int = 0,
+        verbose: int = 1,
+    ) -> History:
+        """Train for ``epochs`` passes over the data; return the history.
+
+        Parameters
+        ----------
+        X, Y
+            Arrays with equally many rows, in the structure of inputs and targets.
+        batch_size
+            Rows of a step; the last one of an epoch takes those that are left.
+        validation_data, validation_split
+            ``(X, Y)`` on which every epoch is evaluated, or the share of the last rows to take.
+        callbacks
+            Objects of :mod:`graphc.train.callbacks`, or functions ``(epoch, logs)``.
+        initial_epoch
+            Number of the first epoch, from 0; ``epochs`` is where to stop, as in Keras.
+        verbose
+            0 silent, 1 a progress bar, 2 a line an epoch.
+
+        Losses and metrics are means over the rows. Ctrl-C leaves the parameters of a finished
+        step; :attr:`history` has the epochs until then.
+        """
+        executable = self._stepper("fit")
+        batch_size = whole_number("fit: batch_size", batch_size, 1)
+        epochs = whole_number("fit: epochs", epochs, 0)
+        first = whole_number("fit: initial_epoch", initial_epoch, 0)
+        data = self._data(X, Y).converted()
+        rows = self._rows_to_fit(data)
+        validation = self._validation(validation_data)
+        if validation_split:
+            if validation is not None:
+                raise wrong("fit: pass validation_data or validation_split, not both")
+            held = held_rows("fit: validation_split", validation_split, rows)
+            validation = data.between(rows - held, rows)
+            rows -= held
+            data = data.between(0, rows)
+        listeners = as_callbacks(callbacks)
+        self.history = History()
+        report = reporter(verbose, first, epochs, rows)
+        fit = Fit(
+            model=self,
+            history=self.history,
+            names=tuple(self._scores),
+            order=lambda: self._order(rows, shuffle),
+            steps=lambda order: executable.epoch(data.arrays, order, batch_size),
+            validate=None if validation is None else lambda: self._score(validation, 1024),
+            callbacks=listeners,
+        )
+        fit.run(first, epochs, report)
+        return self.history
+
+    def train_step(self, X: Any, Y: Any = None) -> float:
+        """Make one step on one batch; return the loss before it."""
+        values = self._stepper("train_step").train_step(self._feeds(X, Y))
+        return float(values[0])
+
+    def forward(self, X: Any, Y: Any = None) -> dict[str, Any]:
+        """Return ``outputs``, ``loss`` and the metrics of one batch, in the training form.
+
+        Dropout is on, with the mask of the next training step. Nothing is updated.
+        """
+        values = self._training.run(("forward",), self._feeds(X, Y))
+        outputs = tree_fill(self.outputs, iter([values[n] for n in self._named_outputs]))
+        return {"outputs": outputs, **{name: values[name] for name in self._scores}}
+
+    def gradients(self, X: Any, Y: Any = None) -> dict[str, Array]:
+        """Return the gradient of the loss on one batch by every trainable parameter's name.
+
+        Unclipped, and nothing is updated.
+        """
+        self._training.run(("forward", "backward"), self._feeds(X, Y))
+        found = self._training.gradients()
+        return {self._names[p]: found[p].copy() for p in self._gradients}
+
+    # -- inference ---------------------------------------------------------------------------
+
+    def evaluate(self, X: Any, Y: Any = None, *, batch_size: int = 1024) -> dict[str, float]:
+        """Return the means of ``loss`` and metrics over all rows, in the inference form."""
+        size = whole_number("evaluate: batch_size", batch_size, 1)
+        return self._score(self._data(X, Y), size)
+
+    def predict(self, X: Any, *, batch_size: int = 1024) -> Any:
+        """Return the outputs for all rows, in the structure of ``outputs``.
+
+        Rows go through the network ``batch_size`` at a time, all at once if an output has no
+        batch axis.
+        """
+        size = whole_number("predict: batch_size", batch_size, 1)
+        data = Data.of(self._inputs.slots, self._inputs.flatten(X))
+        tensors = self._named_outputs.values()
+        if data.rows is None or not all(t.ndim and t.type.shape[0] == BATCH for t in tensors):
+            values = self._prediction.call(data.converted().arrays)
+            return tree_fill(self.outputs, iter([values[name] for name in self._named_outputs]))
+        results = [np.empty(shape_at(t.type.shape, data.rows), t.dtype) for t in tensors]
+        for start, stop in data.bounds(size):
+            values = self._prediction.call(data.between(start, stop).converted().arrays)
+            for result, name in zip(results, self._named_outputs, strict=True):
+                result[start:stop] = values[name]
+        return tree_fill(self.outputs, iter(results))
+
+    # -- parameters and files ------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> Parameters:
+        """``{name: NumPy view}`` of the values in use; assign with ``[...] =``."""
+        return Parameters(self._allocated(self._cells))
+
+    def save(self, path: str | os.PathLike[str], *, include_optimizer: bool = False) -> None:
+        """Write the parameters to a safetensors file, whole or not at all.
+
+        With ``include_optimizer`` also what training needs to go on as if it had not stopped:
+        the optimiser's state, the random streams and the count of epochs.
+        """
+        state = self._allocated(self._state) if include_optimizer else {}
+        arrays = {name: cell.array for name, cell in state.items()}
+        checkpoint.save(path, self.parameters, arrays, self.epochs)
+
+    def load(self, path: str | os.PathLike[str], *, include_optimizer: bool = False) -> None:
+        """Read what :meth:`save` wrote; what does not fit is named, and then nothing changes."""
+        state = self._allocated(self._state) if include_optimizer else {}
+        arrays = {name: cell.array for name, cell in state.items()}
+        epochs = checkpoint.load(path, self.parameters, arrays)
+        if include_optimizer:
+            self.epochs = epochs
+
+    # -- looking inside ------------------------------------------------------------------------
+
+    @property
+    def optimized_graph(self) -> Graph:
+        """The training graph after the passes."""
+        return self._training.optimized_graph
+
+    @property
+    def source(self) -> str:
+        """The generated module: ``forward``, ``backward``, ``train_step``, ``train_epoch``."""
+        return self._training.source
+
+    @property
+    def source_path(self) -> Path:
+        """File of the generated module."""
+        return self._training.source_path
+
+    @property
+    def report(self) -> Report:
+        """Bytes, operations, kernels, passes and compile time of the training module."""
+        return self._training.report
+
+    # -- how it is built -----------------------------------------------------------------------
+
+    def _differentiate(self) -> dict[Tensor, Tensor]:
+        """Return the gradient of the loss by every trainable parameter."""
+        trainable = [p for p in self._names if is_trainable(p)]
+        reached = {t.id for t in reaching([self.loss], trainable)}
+        lost = [p for p in trainable if p.id not in reached]
+        if lost:
+            named = "".join(f"\n    {self._names[p]}: {p.type}  (made at {p.loc})" for p in lost)
+            raise wrong(
+                f"Model: the loss does not depend on these trainable parameters:{named}\n"
+                "  use them in the loss, or declare them with trainable=False"
+            )
+        return dict(zip(trainable, grad(self.loss, trainable), strict=True))
+
+    def _training_graph(self) -> Graph:
+        updates: dict[Tensor, Tensor] = {}
+        if self.optimizer is not None:
+            if not self._gradients:
+                raise wrong("Model: the loss depends on no trainable parameter, so an optimizer "
+                             "has nothing to do")  # fmt: skip
+            names = [self._names[p] for p in self._gradients]
+            updates = self.optimizer.updates(
+                list(self._gradients), list(self._gradients.values()), names
+            )
+            updates |= state_updates([self.loss, *self._named_outputs.values()])
+        fed = [slot.tensor for slot in self._slots]
+        return Graph(fed, {**self._named_outputs, **self._scores}, updates)
+
+    @cached_property
+    def _training(self) -> Executable:
+        return self._compiled(self.graph, gradients=self._gradients, step=True)
+
+    @cached_property
+    def _inference(self) -> Graph:
+        fed = [slot.tensor for slot in self._slots]
+        return inference_form(Graph(fed, {**self._named_outputs, **self._scores}))
+
+    @cached_property
+    def _evaluation(self) -> Executable:
+        found = self._inference.outputs
+        return self._compiled(Graph(self._inference.inputs, {n: found[n] for n in self._scores}))
+
+    @cached_property
+    def _prediction(self) -> Executable:
+        found = self._inference.outputs
+        return self._compiled(
+            Graph(self._inputs.tensors, {n: found[n] for n in self._named_outputs})
+        )
+
+    def _compiled(self, graph: Graph, **options: Any) -> Executable:
+        """Compile ``graph`` and give initial values to the parameters that are new in it.
+
+        Each has its own stream of random numbers, so its values do not depend on what else is
+        in the graph. Training goes first, because it lays parameters out side by side.
+        """
+        if self.optimizer is not None and graph is not self.graph:
+            _ = self._training
+        cells = [*self._cells.values(), *self._state.values()]
+        fresh = [(i, cell) for i, cell in enumerate(cells) if not cell.is_allocated]
+        scalars = [name for name in self._scores if name in graph.outputs]
+        executable = compile_graph(graph, scalars=scalars, **options)
+        for i, cell in fresh:
+            if cell.is_allocated:
+                cell.initialize(np.random.default_rng([self.seed, INITIAL, i]))
+        return executable
+
+    @cached_property
+    def _cells(self) -> dict[str, Cell]:
+        """Storage of the parameters by name: all that the inference form needs."""
+        return {self._names[p]: cell_of(p) for p in self._inference.parameters}
+
+    @cached_property
+    def _state(self) -> dict[str, Cell]:
+        """Storage of what training alone needs, by name: the optimiser's, and random streams."""
+        own = set(self._cells.values())
+        keys = self.graph.keys
+        return {keys[p]: cell_of(p) for p in self.graph.parameters if cell_of(p) not in own}
+
+    def _allocated(self, cells: dict[str, Cell]) -> dict[str, Cell]:
+        if not all(cell.is_allocated for cell in cells.values()):
+            _ = self._training
+        return cells
+
+    # -- what is fed ---------------------------------------------------------------------------
+
+    def _values(self, X: Any, Y: Any) -> Sequence[Any]:
+        return (*self._inputs.flatten(X), *self._targets.flatten(Y))
+
+    def _feeds(self, X: Any, Y: Any) -> list[Array]:
+        return feeds(self._slots, self._values(X, Y))
+
+    def _data(self, X: Any, Y: Any) -> Data:
+        return Data.of(self._slots, self._values(X, Y))
+
+    def _order(self, rows: int, shuffle: bool) -> Array:
+        if not shuffle:
+            return np.arange(rows)
+        return np.random.default_rng([self.seed, SHUFFLE, self.epochs]).permutation(rows)
+
+    def _rows_to_fit(self, data: Data) -> int:
+        for slot in data.slots:
+            if not slot.batched:
+                raise wrong(
+                    f"fit: the {slot.label} has the fixed shape "
+                    f"{show_shape(slot.tensor.type.shape)}, so its rows cannot be drawn; declare "
+                    "its first dimension None, or use train_step"
+                )
+        if not data.rows:
+            raise wrong("fit: the data have no rows")
+        return data.rows
+
+    def _validation(self, given: Any) -> Data | None:
+        if given is None:
+            return None
+        if not isinstance(given, (tuple, list)) or len(given) not in (1, 2):
+            raise DTypeError(
+                f"fit: validation_data must be a pair (X, Y), not {type(given).__name__}"
+                f"\n  at {user_location()}"
+            )
+        data = self._data(*given).converted()
+        if data.rows == 0:
+            raise wrong("fit: the validation data have no rows")
+        return data
+
+    def _score(self, data: Data, batch_size: int) -> dict[str, float]:
+        """Return the means of loss and metrics, each batch weighted by its rows."""
+        if data.rows == 0:
+            raise wrong("evaluate: the data have no rows")
+        total = np.zeros(len(self._scores))
+        bounds = data.bounds(batch_size)
+        for start, stop in bounds:
+            values = self._evaluation.call(data.between(start, stop).converted().arrays)
+            total += [(stop - start) * float(values[name]) for name in self._scores]
+        return dict(zip(self._scores, (total / bounds[-1][1]).tolist(), strict=True))
+
+    def _stepper(self, what: str) -> Executable:
+        if self.optimizer is None:
+            raise wrong(f"{what}: the model has no optimizer; pass one, such as "
+                         "optimizer=optim.Adam(1e-3), to gx.Model")  # fmt: skip
+        return self._training
