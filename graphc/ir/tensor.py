@@ -344,8 +344,12 @@ def building(
 
 @contextmanager
 def name_scope(name: str) -> Iterator[None]:
-    """Put the nodes made inside this block into the cluster ``name``, below the current one."""
-    with building(scope=(*_scope.get(), name)):
+    """Put the nodes made inside this block into the cluster ``name``, below the current one.
+
+    Entering the current one again changes nothing.
+    """
+    scope = _scope.get()
+    with building(scope=scope if scope[-1:] == (name,) else (*scope, name)):
         yield
 
 

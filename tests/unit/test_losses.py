@@ -143,6 +143,7 @@ def test_nll(ignore, weighted, reduction):
     )  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:reduction")  # PyTorch warns of its own default
 @pytest.mark.parametrize("reduction", [*REDUCTIONS, "batchmean"])
 @pytest.mark.parametrize("log_target", [False, True])
 def test_kl_div(log_target, reduction):
