@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import DTypeError
-from graphc.ir.op import Sample, function, register
+from graphc.ir.op import Array, Sample, function, register
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.cast import cast
@@ -457,7 +457,11 @@ def _clips() -> Iterable[Sample]:
     yield Sample((np.array([-3, 0, 5], np.int32), -1), differentiable=False)
 
 
-@function(samples=_clips, reference=np.clip, section=SELECTION)
+def _clip(x: Array, min: Any = None, max: Any = None) -> Array:
+    return np.clip(x, min, max)
+
+
+@function(samples=_clips, reference=_clip, section=SELECTION)
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
     """Return ``x`` confined to ``min`` and ``max``, each a number, a tensor or None.
 

@@ -193,7 +193,9 @@ def logaddexp(x: Any, y: Any) -> Tensor:
 
 
 @function(
-    samples=unary(-5.0, 5.0, 1e4, -1e4), reference=lambda x: 1 / (1 + np.exp(-x)), section=SECTION
+    samples=unary(-5.0, 5.0, 1e4, -1e4),
+    reference=lambda x: 1 / (1 + np.exp(-1.0 * x)),
+    section=SECTION,
 )
 def sigmoid(x: Any) -> Tensor:
     """Return the logistic function ``1 / (1 + exp(-x))``."""

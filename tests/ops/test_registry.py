@@ -1,0 +1,70 @@
+"""Every registered function and op, on every sample, against NumPy and finite differences."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from graphc.ir.op import ENTRIES, OPS, Source
+from graphc.types import FLOAT32
+from tests.ops import harness
+from tests.ops.harness import trials, try_all
+
+NAMES = sorted(ENTRIES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_entry_is_complete(name):
+    entry = ENTRIES[name]
+    assert (entry.function.__doc__ or "").strip(), f"{name} has no docstring"
+    assert entry.section, f"{name} stands in no section of the documentation"
+    assert trials(name), f"{name} has no samples"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_types(name):
+    try_all(harness.check_type, trials(name))
+    try_all(harness.check_type, trials(name, FLOAT32))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_values(name):
+    try_all(harness.check_value, trials(name))
+    try_all(harness.check_value, trials(name, FLOAT32))
+    try_all(harness.check_strided, trials(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_special_values(name):
+    try_all(harness.check_special, trials(name))
+    try_all(harness.check_special, trials(name, FLOAT32))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_batches(name):
+    try_all(harness.check_batch, trials(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_derivatives(name):
+    try_all(harness.check_derivatives, trials(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scalar_text(name):
+    try_all(harness.check_text, trials(name))
+    try_all(harness.check_text, trials(name, FLOAT32))
+
+
+def test_every_op_is_reached():
+    reached = set(harness.ops_used(NAMES))
+    missing = [n for n, op in OPS.items() if not issubclass(op, Source) and op not in reached]
+    assert not missing, f"no sample of any function reaches {missing}"
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_op_is_documented_and_a_value(name):
+    op = OPS[name]
+    assert (op.__doc__ or "").strip() and not op.__doc__.startswith(f"{op.__name__}("), name
+    assert dataclasses.is_dataclass(op), f"{name} is not a dataclass: equal ops would differ"
