@@ -36,6 +36,7 @@ from graphc.nn.losses import (
 )
 from graphc.nn.metrics import accuracy, top_k_accuracy
 from graphc.nn.module import Flatten, Layer, Linear, Sequential
+from graphc.nn.training import inference_form, state_updates
 
 __all__ = [
     "CELU",
@@ -66,6 +67,7 @@ __all__ = [
     "hinge",
     "hinge_loss",
     "huber_loss",
+    "inference_form",
     "init",
     "kl_div",
     "l1_loss",
@@ -73,5 +75,6 @@ __all__ = [
     "nll_loss",
     "parameter_names",
     "smooth_l1_loss",
+    "state_updates",
     "top_k_accuracy",
 ]

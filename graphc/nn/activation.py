@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from graphc.ir.tensor import Tensor, call
+from graphc import ops
+from graphc.ir.tensor import Tensor
 from graphc.nn.module import Layer
 
 
@@ -12,14 +13,14 @@ class ReLU(Layer):
     """``max(x, 0)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("relu", x)
+        return ops.relu(x)
 
 
 class ReLU6(Layer):
     """``min(max(x, 0), 6)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("relu6", x)
+        return ops.relu6(x)
 
 
 class LeakyReLU(Layer):
@@ -30,7 +31,7 @@ class LeakyReLU(Layer):
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("leaky_relu", x, self.slope)
+        return ops.leaky_relu(x, self.slope)
 
 
 class ELU(Layer):
@@ -41,14 +42,14 @@ class ELU(Layer):
         self.alpha = alpha
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("elu", x, self.alpha)
+        return ops.elu(x, self.alpha)
 
 
 class SELU(Layer):
     """ELU scaled so that activations keep mean 0 and variance 1."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("selu", x)
+        return ops.selu(x)
 
 
 class CELU(Layer):
@@ -59,7 +60,7 @@ class CELU(Layer):
         self.alpha = alpha
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("celu", x, self.alpha)
+        return ops.celu(x, self.alpha)
 
 
 class GELU(Layer):
@@ -72,70 +73,70 @@ class GELU(Layer):
         self.approximate = approximate
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("gelu", x, approximate=self.approximate)
+        return ops.gelu(x, approximate=self.approximate)
 
 
 class SiLU(Layer):
     """``x * sigmoid(x)``, also called swish."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("silu", x)
+        return ops.silu(x)
 
 
 class Mish(Layer):
     """``x * tanh(softplus(x))``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("mish", x)
+        return ops.mish(x)
 
 
 class HardSwish(Layer):
     """``x * relu6(x + 3) / 6``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("hard_swish", x)
+        return ops.hard_swish(x)
 
 
 class Softplus(Layer):
     """``log(1 + exp(x))``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("softplus", x)
+        return ops.softplus(x)
 
 
 class Softsign(Layer):
     """``x / (1 + |x|)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("softsign", x)
+        return ops.softsign(x)
 
 
 class Sigmoid(Layer):
     """``1 / (1 + exp(-x))``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("sigmoid", x)
+        return ops.sigmoid(x)
 
 
 class HardSigmoid(Layer):
     """``relu6(x + 3) / 6``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("hard_sigmoid", x)
+        return ops.hard_sigmoid(x)
 
 
 class LogSigmoid(Layer):
     """``log(sigmoid(x))``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("log_sigmoid", x)
+        return ops.log_sigmoid(x)
 
 
 class Tanh(Layer):
     """``tanh(x)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("tanh", x)
+        return ops.tanh(x)
 
 
 class Softmax(Layer):
@@ -146,7 +147,7 @@ class Softmax(Layer):
         self.axis = axis
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("softmax", x, axis=self.axis)
+        return ops.softmax(x, axis=self.axis)
 
 
 class LogSoftmax(Layer):
@@ -157,4 +158,4 @@ class LogSoftmax(Layer):
         self.axis = axis
 
     def forward(self, x: Tensor) -> Tensor:
-        return call("log_softmax", x, axis=self.axis)
+        return ops.log_softmax(x, axis=self.axis)

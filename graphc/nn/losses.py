@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from graphc import ops
 from graphc.errors import DTypeError, GraphcError, ShapeError, user_location
-from graphc.ir.tensor import Tensor, call
+from graphc.ir.tensor import Tensor
 from graphc.ops.operands import as_tensor
 from graphc.types import broadcast_shapes, normalize_axis, show_shape
 
@@ -63,7 +64,7 @@ def smooth_l1_loss(
 
 def _huber(distance: Tensor, delta: float) -> Tensor:
     # With m = min(d, delta) one formula serves both sides, and its derivative is m.
-    nearest = call("minimum", distance, delta)
+    nearest = ops.minimum(distance, delta)
     return nearest * (distance - 0.5 * nearest)
 
 
@@ -85,10 +86,10 @@ def binary_cross_entropy_with_logits(
     """
     x, y = _pair("binary_cross_entropy_with_logits", logits, targets)
     if pos_weight is None:
-        loss = call("softplus", x) - x * y
+        loss = ops.softplus(x) - x * y
     else:
         emphasis = 1.0 + (_like(pos_weight, x) - 1.0) * y
-        loss = (1.0 - y) * x + emphasis * call("softplus", -x)
+        loss = (1.0 - y) * x + emphasis * ops.softplus(-x)
     if weight is not None:
         loss = loss * _like(weight, x)
     return _reduce("binary_cross_entropy_with_logits", loss, reduction)
@@ -97,7 +98,7 @@ def binary_cross_entropy_with_logits(
 def hinge_loss(scores: Any, targets: Any, *, reduction: Reduction = "mean") -> Tensor:
     """``max(0, 1 - target * score)`` for targets -1 and 1."""
     x, y = _pair("hinge_loss", scores, targets)
-    return _reduce("hinge_loss", call("relu", 1.0 - y * x), reduction)
+    return _reduce("hinge_loss", ops.relu(1.0 - y * x), reduction)
 
 
 hinge = hinge_loss
@@ -131,7 +132,7 @@ def cross_entropy(
         )
     if y.dtype.kind in "iu":
         axis = _class_axis("cross_entropy", x, y, axis)
-        log_probs = call("log_softmax", x, axis=axis)
+        log_probs = ops.log_softmax(x, axis=axis)
         return _of_labels("cross_entropy", log_probs, y, axis, weight, ignore_index,
                           label_smoothing, reduction)  # fmt: skip
     if ignore_index is not None:
@@ -143,13 +144,13 @@ def cross_entropy(
             'integer dtype, as in gx.input(..., dtype="int64")',
         )  # fmt: skip
     axis = normalize_axis(axis, x.ndim)
-    y = call("astype", y, x.dtype)
+    y = ops.astype(y, x.dtype)
     if label_smoothing:
         y = y * (1.0 - label_smoothing) + label_smoothing / _classes("cross_entropy", x, axis)
-    terms = y * call("log_softmax", x, axis=axis)
+    terms = y * ops.log_softmax(x, axis=axis)
     if weight is not None:
         terms = terms * _per_class("cross_entropy", weight, x, axis)
-    return _reduce("cross_entropy", -call("sum", terms, axis=axis), reduction)
+    return _reduce("cross_entropy", -ops.sum(terms, axis=axis), reduction)
 
 
 def nll_loss(
@@ -187,16 +188,16 @@ def kl_div(
     """
     x, y = _pair("kl_div", log_probs, targets)
     if log_target:
-        loss = call("exp", y) * (y - x)
+        loss = ops.exp(y) * (y - x)
     else:
         # log(1) where the target is 0: neither value nor gradient meets log(0).
-        loss = y * call("log", call("where", y == 0.0, 1.0, y)) - y * x
+        loss = y * ops.log(ops.where(y == 0.0, 1.0, y)) - y * x
     if reduction != "batchmean":
         return _reduce("kl_div", loss, reduction)
     if not loss.ndim:
         raise _invalid("kl_div", 'reduction "batchmean" needs a batch axis, got scalars')
-    rows = call("sum", loss, axis=tuple(range(1, loss.ndim)))
-    return call("mean", rows)
+    rows = ops.sum(loss, axis=tuple(range(1, loss.ndim)))
+    return ops.mean(rows)
 
 
 # -- shared -------------------------------------------------------------------------------
@@ -215,35 +216,35 @@ def _of_labels(
     """Return the negative log-likelihood of integer labels."""
     counts = None if ignore_index is None else labels != ignore_index
     if counts is not None:
-        labels = call("where", counts, labels, 0)
-    places = call("expand_dims", labels, axis=axis)
-    chosen = call("take_along_axis", log_probs, places, axis=axis)
-    loss = -call("squeeze", chosen, axis=axis)
+        labels = ops.where(counts, labels, 0)
+    places = ops.expand_dims(labels, axis=axis)
+    chosen = ops.take_along_axis(log_probs, places, axis=axis)
+    loss = -ops.squeeze(chosen, axis=axis)
     share = None  # what each label adds to the mean's denominator
     if weight is not None:
         factors = _per_class(what, weight, log_probs, axis)
-        share = call("take", call("reshape", factors, (-1,)), labels)
+        share = ops.take(ops.reshape(factors, (-1,)), labels)
         loss = loss * share
     if smoothing:
         spread = log_probs if weight is None else log_probs * factors
-        uniform = -call("mean", spread, axis=axis)
+        uniform = -ops.mean(spread, axis=axis)
         loss = (1.0 - smoothing) * loss + smoothing * uniform
     if counts is not None:
-        zero = call("zeros_like", loss)
-        loss = call("where", counts, loss, zero)
-        share = call("astype", counts, loss.dtype) if share is None else (
-            call("where", counts, share, zero)
+        zero = ops.zeros_like(loss)
+        loss = ops.where(counts, loss, zero)
+        share = ops.astype(counts, loss.dtype) if share is None else (
+            ops.where(counts, share, zero)
         )  # fmt: skip
     if reduction != "mean" or share is None:
         return _reduce(what, loss, reduction)
-    return call("sum", loss) / call("sum", share)
+    return ops.sum(loss) / ops.sum(share)
 
 
 def _reduce(what: str, loss: Tensor, reduction: str) -> Tensor:
     if reduction == "mean":
-        return call("mean", loss)
+        return ops.mean(loss)
     if reduction == "sum":
-        return call("sum", loss)
+        return ops.sum(loss)
     if reduction == "none":
         return loss
     raise _invalid(what, f'reduction must be "mean", "sum" or "none", not {reduction!r}')
@@ -261,7 +262,7 @@ def _floating(what: str, value: Any) -> Tensor:
 
 def _like(value: Any, x: Tensor) -> Tensor:
     """Return ``value`` in the data type of ``x``."""
-    return call("astype", as_tensor(value), x.dtype)
+    return ops.astype(as_tensor(value), x.dtype)
 
 
 def _pair(what: str, predictions: Any, targets: Any) -> tuple[Tensor, Tensor]:
@@ -308,7 +309,7 @@ def _per_class(what: str, weight: Any, x: Tensor, axis: int) -> Tensor:
     classes = _classes(what, x, axis)
     if w.type.shape != (classes,):
         raise _mismatch(what, x, w, f"weight needs one factor for each of {classes} classes")
-    return call("reshape", w, tuple(classes if a == axis else 1 for a in range(x.ndim)))
+    return ops.reshape(w, tuple(classes if a == axis else 1 for a in range(x.ndim)))
 
 
 def _mismatch(what: str, x: Tensor, y: Tensor, advice: str) -> ShapeError:

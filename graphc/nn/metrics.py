@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from graphc import ops
 from graphc.errors import ShapeError, user_location
 from graphc.ir.source import constant
-from graphc.ir.tensor import Tensor, call
+from graphc.ir.tensor import Tensor
 from graphc.ops.operands import as_tensor
 from graphc.types import FLOAT32, size_of
 
@@ -24,9 +25,9 @@ def accuracy(logits: Any, labels: Any) -> Tensor:
     if x.ndim < 2 or x.type.shape[-1] == 1:
         if size_of(x.type.shape) != size_of(y.type.shape):
             raise _mismatch("accuracy", x, y)
-        above = call("reshape", y, x.type.shape) > 0
+        above = ops.reshape(y, x.type.shape) > 0
         return _share((x > 0) == above)
-    return _share(call("argmax", x, axis=-1) == _labels("accuracy", x, y))
+    return _share(ops.argmax(x, axis=-1) == _labels("accuracy", x, y))
 
 
 def top_k_accuracy(logits: Any, labels: Any, k: int = 5) -> Tensor:
@@ -39,26 +40,26 @@ def top_k_accuracy(logits: Any, labels: Any, k: int = 5) -> Tensor:
         raise ShapeError(f"top_k_accuracy: k must be at least 1, got {k}\n  at {user_location()}")
     if not x.ndim or not isinstance(x.type.shape[-1], int):
         raise _mismatch("top_k_accuracy", x, y)
-    places = call("expand_dims", _labels("top_k_accuracy", x, y), axis=-1)
-    own = call("take_along_axis", x, places, axis=-1)
+    places = ops.expand_dims(_labels("top_k_accuracy", x, y), axis=-1)
+    own = ops.take_along_axis(x, places, axis=-1)
     earlier = constant(np.arange(x.type.shape[-1])) < places
     # "Not at most" rather than "greater": a NaN beats every label, as it does in argmax.
-    before = call("logical_or", ~(x <= own), call("logical_and", x == own, earlier))
-    rank = call("sum", call("astype", before, "int64"), axis=-1)
+    before = ops.logical_or(~(x <= own), ops.logical_and(x == own, earlier))
+    rank = ops.sum(ops.astype(before, "int64"), axis=-1)
     return _share(rank < k)
 
 
 def _labels(what: str, x: Tensor, y: Tensor) -> Tensor:
     """Return integer labels of shape ``x.shape[:-1]``."""
     if y.type.shape == x.type.shape:
-        return call("argmax", y, axis=-1)
+        return ops.argmax(y, axis=-1)
     if y.type.shape != x.type.shape[:-1] or y.dtype.kind != "i":
         raise _mismatch(what, x, y)
-    return call("astype", y, "int64")
+    return ops.astype(y, "int64")
 
 
 def _share(hits: Tensor) -> Tensor:
-    return call("mean", call("astype", hits, FLOAT32))
+    return ops.mean(ops.astype(hits, FLOAT32))
 
 
 def _mismatch(what: str, x: Tensor, y: Tensor) -> ShapeError:

@@ -14,10 +14,11 @@ from typing import Any, TypeAlias, overload
 
 import numpy as np
 
+from graphc import ops
 from graphc.errors import DTypeError, ShapeError, user_location
 from graphc.ir.naming import layer_scope
 from graphc.ir.source import Initializer, parameter
-from graphc.ir.tensor import Tensor, call, name_scope
+from graphc.ir.tensor import Tensor, name_scope
 from graphc.nn import init
 from graphc.types import FLOAT32, DTypeLike, size_of
 
@@ -120,7 +121,7 @@ class Flatten(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         shape = x.type.shape
-        return call("reshape", x, (*shape[: self.start], size_of(shape[self.start :])))
+        return ops.reshape(x, (*shape[: self.start], size_of(shape[self.start :])))
 
 
 class Sequential:

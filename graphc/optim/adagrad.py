@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graphc.ir.tensor import Tensor, call
+from graphc import ops
+from graphc.ir.tensor import Tensor
 from graphc.optim.optimizer import Optimizer, at_least_zero
 
 
@@ -44,4 +45,4 @@ class Adagrad(Optimizer):
         if self.weight_decay:
             g = g + self.weight_decay * p
         total = slots[0] + g * g
-        return p - scalars[0] * g / (call("sqrt", total) + self.eps), total
+        return p - scalars[0] * g / (ops.sqrt(total) + self.eps), total

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graphc.ir.tensor import Tensor, call
+from graphc import ops
+from graphc.ir.tensor import Tensor
 from graphc.optim.optimizer import Optimizer, at_least_zero, fraction
 
 
@@ -40,7 +41,7 @@ class Adam(Optimizer):
 
     def scalars(self, lr: Tensor, step: Tensor) -> Sequence[Tensor]:
         b1, b2 = self.betas
-        return lr / (1.0 - b1**step), 1.0 / call("sqrt", 1.0 - b2**step)
+        return lr / (1.0 - b1**step), 1.0 / ops.sqrt(1.0 - b2**step)
 
     def rule(
         self, scalars: Sequence[Tensor], p: Tensor, g: Tensor, *slots: Tensor
@@ -58,8 +59,8 @@ class Adam(Optimizer):
         b1, b2 = self.betas
         m = b1 * m + (1.0 - b1) * g
         v = b2 * v + (1.0 - b2) * (g * g)
-        largest = [call("maximum", old, v) for old in v_max]
-        scale = call("sqrt", largest[0] if largest else v) * correction + self.eps
+        largest = [ops.maximum(old, v) for old in v_max]
+        scale = ops.sqrt(largest[0] if largest else v) * correction + self.eps
         return p - rate * m / scale, m, v, *largest
 
 

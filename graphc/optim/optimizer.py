@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from graphc import ops
 from graphc.errors import DTypeError, ShapeError, user_location
 from graphc.ir.graph import ancestors
 from graphc.ir.naming import parameter_names
 from graphc.ir.op import Array
 from graphc.ir.source import Cell, Parameter, parameter
-from graphc.ir.tensor import Tensor, building, call
+from graphc.ir.tensor import Tensor, building
 from graphc.optim.clip import clip_by_global_norm, clip_by_value
 from graphc.types import FLOAT64, INT64
 
@@ -108,11 +109,11 @@ class Optimizer(ABC):
         following = step + 1
         lr = self._state("lr", (), FLOAT64, lambda shape, rng: np.full(shape, self._lr))
         self._cells.append(cell_of(lr))
-        exact = self.scalars(lr, call("astype", following, FLOAT64))
+        exact = self.scalars(lr, ops.astype(following, FLOAT64))
         if any(t is step for t in ancestors(exact)):
             yield step, following
         dtypes = dict.fromkeys(p.dtype for p in parameters)
-        rounded = {d: [call("astype", s, d) for s in exact] for d in dtypes}
+        rounded = {d: [ops.astype(s, d) for s in exact] for d in dtypes}
         for p, g, name in zip(parameters, gradients, names, strict=True):
             shape = cell_of(p).shape
             slots = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graphc.ir.tensor import Tensor, call
+from graphc import ops
+from graphc.ir.tensor import Tensor
 from graphc.optim.optimizer import Optimizer, at_least_zero, fraction
 
 
@@ -54,7 +55,7 @@ class RMSprop(Optimizer):
         if self.centered:
             mean = state["mean"] = self.alpha * state["mean"] + (1.0 - self.alpha) * g
             variance = variance - mean * mean
-        along = g / (call("sqrt", variance) + self.eps)
+        along = g / (ops.sqrt(variance) + self.eps)
         if self.momentum:
             along = state["momentum"] = self.momentum * state["momentum"] + along
         return p - lr * along, *state.values()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from graphc import ops
 from graphc.errors import ShapeError, user_location
-from graphc.ir.tensor import Tensor, call
+from graphc.ir.tensor import Tensor
 from graphc.optim.optimizer import Optimizer, at_least_zero
 
 
@@ -45,7 +46,7 @@ class SGD(Optimizer):
     def scalars(self, lr: Tensor, step: Tensor) -> Sequence[Tensor]:
         if not self.momentum or not self.dampening:
             return (lr,)
-        later = call("astype", step > 1.0, step.dtype)
+        later = ops.astype(step > 1.0, step.dtype)
         return lr, 1.0 - self.dampening * later
 
     def rule(
