@@ -1,0 +1,96 @@
+"""Pictures of graphs: ``visualize(thing, path)``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from graphc.errors import DTypeError, ShapeError
+from graphc.ir.graph import Graph, ancestors
+from graphc.ir.source import Input
+from graphc.ir.tensor import Tensor
+from graphc.viz.dot import render, to_dot
+from graphc.viz.html import to_html
+from graphc.viz.layout import place
+from graphc.viz.picture import Picture, picture_of
+
+SUFFIXES = (".dot", ".svg", ".png", ".pdf", ".html")
+
+
+@runtime_checkable
+class HasGraph(Protocol):
+    """What a Function and a Model have in common here."""
+
+    @property
+    def graph(self) -> Graph: ...
+
+
+def visualize(
+    thing: Tensor | Graph | HasGraph,
+    path: str | os.PathLike[str],
+    *,
+    code: Mapping[str, str] | None = None,
+) -> Path:
+    """Draw a Tensor, Graph, Function or Model into a file and return its path.
+
+    The suffix tells the format: ``.svg``, ``.png``, ``.pdf``, ``.dot``, or ``.html``, one page
+    that works offline, with search, zoom and the details of every node. ``code`` maps the
+    names of nodes to the generated code of their kernels, which the page shows. The file is
+    replaced in one step, never half written; the same graph gives the same bytes.
+    """
+    target = Path(path)
+    suffix = target.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ShapeError(
+            f"visualize: {target.name!r} must end in one of {', '.join(SUFFIXES)}"
+        )
+    if not target.parent.is_dir():
+        raise ShapeError(f"visualize: there is no folder {str(target.parent)!r}; make it first")
+    picture = placed(graph_of(thing))
+    if suffix == ".html":
+        data = to_html(picture, code or {}).encode()
+    elif suffix == ".dot":
+        data = to_dot(picture).encode()
+    else:
+        data = render(picture, suffix[1:])
+    write_whole(target, data)
+    return target
+
+
+def graph_of(thing: object) -> Graph:
+    """Return the graph of a Tensor, Graph, Function or Model."""
+    if isinstance(thing, Graph):
+        return thing
+    if isinstance(thing, Tensor):
+        inputs = [n for n in ancestors([thing]) if isinstance(n.op, Input)]
+        return Graph(inputs, {thing.name: thing})
+    if isinstance(thing, HasGraph) and isinstance(thing.graph, Graph):
+        return thing.graph
+    raise DTypeError(
+        f"expected a Tensor, Graph, Function or Model, got {type(thing).__name__}"
+    )
+
+
+def placed(graph: Graph) -> Picture:
+    """Return the picture of ``graph``, laid out."""
+    picture = picture_of(graph)
+    place(picture)
+    return picture
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """Write ``data`` to a file beside ``target``, then put it in its place."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
