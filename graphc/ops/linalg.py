@@ -11,11 +11,21 @@ import numpy as np
 from graphc.errors import ShapeError
 from graphc.ir.op import Array, Contraction, Sample, function, register, unbroadcast
 from graphc.ir.tensor import Tensor, apply
-from graphc.ops.operands import common
-from graphc.ops.shape import permute_dims, reshape
-from graphc.types import AnyDim, TensorType, broadcast_shapes
+from graphc.ops.arithmetic import multiply
+from graphc.ops.operands import as_tensor, common
+from graphc.ops.reduce import sum
+from graphc.ops.shape import moveaxis, permute_dims, ravel, reshape
+from graphc.ops.slices import diagonal
+from graphc.types import AnyDim, TensorType, broadcast_shapes, normalize_axis, show_dim, size_of
 
 SECTION = "Linear algebra"
+
+
+def _check_core(k: AnyDim, other: AnyDim) -> None:
+    if k != other:
+        raise ShapeError(
+            f"mismatch in the core dimension: {show_dim(k)} is different from {show_dim(other)}"
+        )
 
 
 @register
@@ -28,20 +38,19 @@ class Matmul(Contraction):
 
     def infer(self, *types: TensorType) -> TensorType:
         a, b = types
-        (m, k), (l, n) = a.shape[-2:], b.shape[-2:]
+        (m, k), (rows, n) = a.shape[-2:], b.shape[-2:]
         if self.transpose_a:
             m, k = k, m
         if self.transpose_b:
-            l, n = n, l
-        if k != l:
-            raise ShapeError(f"mismatch in the core dimension: {k} is different from {l}")
+            rows, n = n, rows
+        _check_core(k, rows)
         return a.with_shape((*broadcast_shapes(a.shape[:-2], b.shape[:-2]), m, n))
 
     def numpy(self, *arrays: Array) -> Array:
         a, b = arrays
         a = np.swapaxes(a, -1, -2) if self.transpose_a else a
         b = np.swapaxes(b, -1, -2) if self.transpose_b else b
-        return np.matmul(a, b)
+        return np.asarray(np.matmul(a, b))
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         # C = A B: dA = dC B^T, dB = A^T dC; an operand that enters transposed leaves so.
@@ -71,11 +80,6 @@ def product(a: Tensor, b: Tensor, transpose_a: bool, transpose_b: bool) -> Tenso
     return apply(Matmul(transpose_a, transpose_b), a, b)
 
 
-def transpose(x: Tensor) -> Tensor:
-    """Swap the last two axes."""
-    return permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
-
-
 def _samples() -> Iterable[Sample]:
     rng = np.random.default_rng(0)
     shapes = [((3, 4), (4, 5)), ((4,), (4,)), ((3, 4), (4,)), ((4,), (4, 5)),
@@ -90,7 +94,13 @@ def matmul(x: Any, y: Any) -> Tensor:
     """Return the matrix product ``x @ y`` of any ranks, as ``numpy.matmul``."""
     a, b = common("matmul", x, y)
     if not a.ndim or not b.ndim:
-        raise ShapeError("matmul: an operand is a scalar; use multiply")
+        raise ShapeError("an operand is a scalar; use multiply")
+    _check_core(a.type.shape[-1], b.type.shape[-2 if b.ndim > 1 else -1])
+    if a.ndim > 2 and b.ndim == 2:
+        # One product of all rows: the gradient of b is one too, not a sum of many.
+        rows = reshape(a, (size_of(a.type.shape[:-1]), a.type.shape[-1]))
+        flat = apply(Matmul(), rows, b)
+        return reshape(flat, (*a.type.shape[:-1], b.type.shape[-1]))
     left = a if a.ndim > 1 else reshape(a, (1, *a.type.shape))
     right = b if b.ndim > 1 else reshape(b, (*b.type.shape, 1))
     out = apply(Matmul(), left, right)
@@ -102,3 +112,115 @@ def matmul(x: Any, y: Any) -> Tensor:
     if a.ndim == 1:
         shape.pop(-1 if b.ndim == 1 else -2)
     return reshape(out, shape)
+
+
+def _vectors() -> Iterable[Sample]:
+    rng = np.random.default_rng(0)
+    for a, b in (((3,), (4,)), ((2, 3), (2,)), ((0,), (4,)), ((1,), (1,)), ((), (2,))):
+        yield Sample((rng.standard_normal(a), rng.standard_normal(b)))
+
+
+@function(samples=_vectors, reference=np.outer, section=SECTION)
+def outer(x: Any, y: Any) -> Tensor:
+    """Return the matrix of products ``x_i y_j`` of two flattened operands."""
+    a, b = (ravel(t) for t in common("outer", x, y))
+    return multiply(reshape(a, (a.size, 1)), b)
+
+
+def _pairs() -> Iterable[Sample]:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 2, 3, 4))
+    yield Sample((a, b))
+    yield Sample((a, b[0, 0]))
+    yield Sample((a[:, :1], b))
+    yield Sample((a[..., :0], b[..., :0]))
+    for axis in (0, -2):
+        yield Sample((a, b), (("axis", axis),))
+
+
+def _numpy_vecdot(x: Array, y: Array, *, axis: int = -1) -> Any:
+    return np.sum(np.moveaxis(x, axis, -1) * np.moveaxis(y, axis, -1), -1)
+
+
+@function(samples=_pairs, reference=_numpy_vecdot, section=SECTION)
+def vecdot(x: Any, y: Any, *, axis: int = -1) -> Tensor:
+    """Return the sums of products of vectors along ``axis``; the other axes broadcast."""
+    a, b = common("vecdot", x, y)
+    for t in (a, b):
+        normalize_axis(axis, t.ndim)
+    a, b = moveaxis(a, axis, -1), moveaxis(b, axis, -1)
+    _check_core(a.type.shape[-1], b.type.shape[-1])
+    return sum(multiply(a, b), -1)
+
+
+def _contractions() -> Iterable[Sample]:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 3, 4)), rng.standard_normal((3, 4, 5))
+    yield Sample((a, b))
+    yield Sample((a, b), (("axes", ([1, 2], [0, 1])),))
+    yield Sample((a, b), (("axes", ([-1, 1], [1, 0])),))
+    yield Sample((a, b), (("axes", (1, 0)),))
+    yield Sample((a[0], b[:1]), (("axes", 0),))
+    yield Sample((a, b[:, 0]), (("axes", ((1,), (0,))),))
+    yield Sample((a[:, :0], b[:0]), (("axes", (1, 0)),))
+    yield Sample((a, b[:, :, 0]), (("axes", 2),))
+
+
+def _axes(t: Tensor, given: int | Sequence[int]) -> Sequence[int]:
+    listed = (given,) if isinstance(given, (int, np.integer)) else given
+    return [normalize_axis(int(axis), t.ndim) for axis in listed]
+
+
+@function(samples=_contractions, reference=np.tensordot, section=SECTION)
+def tensordot(x: Any, y: Any, *, axes: Any = 2) -> Tensor:
+    """Return the sum of products over ``axes``: a number of axes, or the axes of each operand.
+
+    ``axes=2`` contracts the last two of ``x`` with the first two of ``y``.
+    """
+    a, b = common("tensordot", x, y)
+    if isinstance(axes, (int, np.integer)):
+        if not 0 <= axes <= min(a.ndim, b.ndim):
+            raise ShapeError(f"cannot contract {axes} axes of operands of {a.ndim} and {b.ndim}")
+        left: Sequence[int] = range(a.ndim - int(axes), a.ndim)
+        right: Sequence[int] = range(int(axes))
+    else:
+        left, right = (_axes(t, given) for t, given in zip((a, b), axes, strict=True))
+    summed = [a.type.shape[k] for k in left]
+    if summed != [b.type.shape[k] for k in right]:
+        raise ShapeError("shape-mismatch for sum")
+    rows = [k for k in range(a.ndim) if k not in left]
+    columns = [k for k in range(b.ndim) if k not in right]
+    shape = [*(a.type.shape[k] for k in rows), *(b.type.shape[k] for k in columns)]
+    k = size_of(summed)
+    a = reshape(permute_dims(a, (*rows, *left)), (size_of(a.type.shape[i] for i in rows), k))
+    b = reshape(permute_dims(b, (*right, *columns)), (k, size_of(b.type.shape[i] for i in columns)))
+    return reshape(apply(Matmul(), a, b), shape)
+
+
+def _dots() -> Iterable[Sample]:
+    rng = np.random.default_rng(0)
+    for a, b in (((4,), (4,)), ((3, 4), (4,)), ((3, 4), (4, 5)), ((2, 3, 4), (5, 4, 2)),
+                 ((), (3,))):  # fmt: skip
+        yield Sample((rng.standard_normal(a), rng.standard_normal(b)))
+
+
+@function(samples=_dots, reference=np.dot, section=SECTION)
+def dot(x: Any, y: Any) -> Tensor:
+    """Return ``sum(x[..., :] * y[..., :, i])``, or the product with a scalar, as ``numpy.dot``."""
+    a, b = common("dot", x, y)
+    if not a.ndim or not b.ndim:
+        return multiply(a, b)
+    return tensordot(a, b, axes=(-1, -2 if b.ndim > 1 else -1))
+
+
+def _traces() -> Iterable[Sample]:
+    x = np.arange(24.0).reshape(2, 3, 4)
+    yield from (Sample((x[0],), (("offset", k),)) for k in (0, 1, -2))
+    yield Sample((x[0],))
+
+
+@function(samples=_traces, reference=np.trace, section=SECTION)
+def trace(x: Any, *, offset: int = 0) -> Tensor:
+    """Return the sum of the diagonal ``x[..., i, i + offset]`` of the last two axes."""
+    t = as_tensor(x)
+    return sum(diagonal(t, offset, -2, -1), -1)

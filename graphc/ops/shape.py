@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ShapeError
-from graphc.ir.op import Array, Layout, Sample, View, function, register, unbroadcast
+from graphc.errors import DTypeError, ShapeError
+from graphc.ir.op import Array, Layout, Linear, Sample, View, function, register, unbroadcast
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.operands import as_tensor
 from graphc.types import (
@@ -17,9 +17,12 @@ from graphc.types import (
     Dim,
     Shape,
     TensorType,
+    as_dim,
     as_shape,
     broadcast_shapes,
+    normalize_axes,
     normalize_axis,
+    shape_at,
     show_shape,
     size_of,
 )
@@ -29,7 +32,7 @@ SECTION = "Shapes"
 
 @register
 @dataclass(frozen=True)
-class Reshape(View):
+class Reshape(Linear, View):
     """The same elements in row-major order under another shape."""
 
     shape: Shape
@@ -44,7 +47,7 @@ class Reshape(View):
         return x.with_shape(self.shape)
 
     def numpy(self, *arrays: Array) -> Array:
-        return np.reshape(arrays[0], self.shape)  # type: ignore[arg-type]
+        return np.reshape(arrays[0], shape_at(self.shape, 0))
 
     def layout(self, layout: Layout, x: TensorType, out: TensorType) -> Layout | None:
         if layout.is_contiguous(x.shape):
@@ -58,16 +61,10 @@ class Reshape(View):
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         return (reshape(g, inputs[0].type.shape),)
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
-        (t,) = tangents
-        return None if t is None else apply(self, t)
-
 
 @register
 @dataclass(frozen=True)
-class PermuteDims(View):
+class PermuteDims(Linear, View):
     """Axes in another order."""
 
     axes: tuple[int, ...]
@@ -88,16 +85,10 @@ class PermuteDims(View):
         inverse = tuple(sorted(range(g.ndim), key=self.axes.__getitem__))
         return (permute_dims(g, inverse),)
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
-        (t,) = tangents
-        return None if t is None else apply(self, t)
-
 
 @register
 @dataclass(frozen=True)
-class BroadcastTo(View):
+class BroadcastTo(Linear, View):
     """Axes of length 1, and new axes in front, repeated to ``shape``."""
 
     shape: Shape
@@ -111,7 +102,7 @@ class BroadcastTo(View):
         return x.with_shape(self.shape)
 
     def numpy(self, *arrays: Array) -> Array:
-        return np.broadcast_to(arrays[0], self.shape)  # type: ignore[arg-type]
+        return np.broadcast_to(arrays[0], shape_at(self.shape, 0))
 
     def layout(self, layout: Layout, x: TensorType, out: TensorType) -> Layout | None:
         lead: tuple[AnyDim, ...] = (0,) * (out.ndim - x.ndim)
@@ -120,12 +111,6 @@ class BroadcastTo(View):
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         return (unbroadcast(g, inputs[0].type.shape),)
-
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
-        (t,) = tangents
-        return None if t is None else apply(self, t)
 
 
 def _complete(shape: Sequence[Any], size: AnyDim) -> Shape:
@@ -146,24 +131,42 @@ def _complete(shape: Sequence[Any], size: AnyDim) -> Shape:
 
 def _divide(size: AnyDim, by: AnyDim) -> AnyDim | None:
     """Return ``size / by`` if it is whole for every batch, else None."""
+    if size == by:
+        return 1
     if isinstance(by, int):
         if by == 0:
-            return 0 if size == 0 else None
+            return None
         if isinstance(size, int):
             return size // by if size % by == 0 else None
         if size.scale % by == 0 and size.offset % by == 0:
             return Dim(size.scale // by, size.offset // by, size.atom)
         return None
-    if isinstance(size, Dim) and size.atom == by.atom and size.offset * by.scale == by.offset * size.scale:
+    if isinstance(size, int):
+        return None
+    if size.atom == by.atom and size.offset * by.scale == by.offset * size.scale:
         return size.scale // by.scale if size.scale % by.scale == 0 else None
+    if size.atom[:1] == ("mul",) and not size.offset:
+        _, a, b = size.atom
+        for factor, other in ((a, b), (b, a)):
+            quotient = _divide(factor * size.scale, by)
+            if quotient is not None:
+                result: AnyDim = quotient * other
+                return result
     return None
+
+
+def _dims(shape: Any) -> Sequence[Any]:
+    """Return a user's shape as a sequence."""
+    return (shape,) if shape is None or isinstance(shape, (int, np.integer, Dim)) else tuple(shape)
 
 
 def _reshapes() -> Iterable[Sample]:
     x = np.arange(24.0).reshape(2, 3, 4)
-    for shape in ((24,), (4, 6), (-1, 8), (2, -1, 2), (1, 24, 1), (2, 3, 4)):
+    for shape in ((24,), (4, 6), (-1, 8), (2, -1, 2), (1, 24, 1), (2, 3, 4), -1):
         yield Sample((x, shape))
     yield Sample((x[:0], (0, 5)))
+    yield Sample((np.array(2.0), (1, 1)))
+    yield Sample((x[:1, :1, :1], ()))
 
 
 @function(samples=_reshapes, reference=np.reshape, section=SECTION)
@@ -173,15 +176,27 @@ def reshape(x: Any, shape: Any) -> Tensor:
     One dimension may be -1 (what is left), and ``None`` stands for the batch.
     """
     t = as_tensor(x)
-    dims = (shape,) if isinstance(shape, (int, np.integer, Dim)) or shape is None else tuple(shape)
-    target = _complete(dims, t.size)
+    target = _complete(_dims(shape), t.size)
     return t if target == t.type.shape else apply(Reshape(target), t)
+
+
+def _flattenings() -> Iterable[Sample]:
+    x = np.arange(24.0).reshape(2, 3, 4)
+    yield from (Sample((a,)) for a in (x, x[0, 0], x[0, 0, 0], x[:, :0]))
+
+
+@function(samples=_flattenings, reference=np.ravel, section=SECTION)
+def ravel(x: Any) -> Tensor:
+    """Return the elements of ``x`` in row-major order along one axis."""
+    t = as_tensor(x)
+    return reshape(t, (t.size,))
 
 
 def _permutations() -> Iterable[Sample]:
     x = np.arange(24.0).reshape(2, 3, 4)
     for axes in ((0, 1, 2), (2, 1, 0), (1, 2, 0), (-1, 0, 1)):
         yield Sample((x, axes))
+    yield Sample((x[:0], (1, 0, 2)))
 
 
 @function(samples=_permutations, reference=np.transpose, section=SECTION)
@@ -192,10 +207,102 @@ def permute_dims(x: Any, axes: Sequence[int]) -> Tensor:
     return t if order == tuple(range(t.ndim)) and t.ndim else apply(PermuteDims(order), t)
 
 
+def _matrices() -> Iterable[Sample]:
+    x = np.arange(24.0).reshape(2, 3, 4)
+    yield from (Sample((a,)) for a in (x, x[0], x[:, :0], x[:, :1]))
+
+
+@function(samples=_matrices, reference=lambda x: np.swapaxes(x, -1, -2), section="Linear algebra")
+def matrix_transpose(x: Any) -> Tensor:
+    """Return ``x`` with its last two axes swapped."""
+    t = as_tensor(x)
+    if t.ndim < 2:
+        raise ShapeError(f"input array must be at least 2-dimensional, but it is {t.ndim}")
+    return swapaxes(t, -1, -2)
+
+
+def _swaps() -> Iterable[Sample]:
+    x = np.arange(24.0).reshape(2, 3, 4)
+    yield from (Sample((x, a, b)) for a, b in ((0, 2), (-1, 1), (1, 1)))
+
+
+@function(samples=_swaps, reference=np.swapaxes, section=SECTION)
+def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
+    """Return ``x`` with two axes interchanged."""
+    t = as_tensor(x)
+    a, b = normalize_axis(axis1, t.ndim), normalize_axis(axis2, t.ndim)
+    order = list(range(t.ndim))
+    order[a], order[b] = b, a
+    return permute_dims(t, order)
+
+
+def _moves() -> Iterable[Sample]:
+    x = np.arange(24.0).reshape(2, 3, 4)
+    for source, to in ((0, -1), (-1, 0), (1, 1), ((0, 1), (-1, 0)), ((0, 2), (1, 0))):
+        yield Sample((x, source, to))
+
+
+@function(samples=_moves, reference=np.moveaxis, section=SECTION)
+def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """Return ``x`` with the axes ``source`` at ``destination``, the others in their order."""
+    t = as_tensor(x)
+    sources, targets = _axes_in_order(source, t.ndim), _axes_in_order(destination, t.ndim)
+    if len(sources) != len(targets):
+        raise ShapeError(
+            "`source` and `destination` arguments must have the same number of elements"
+        )
+    order = [a for a in range(t.ndim) if a not in sources]
+    for place, axis in sorted(zip(targets, sources, strict=True)):
+        order.insert(place, axis)
+    return permute_dims(t, order)
+
+
+def _axes_in_order(axis: int | Sequence[int], ndim: int) -> tuple[int, ...]:
+    """Return distinct axes as given, each counted from the front."""
+    axes = (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
+    normalize_axes(axes, ndim)
+    return tuple(normalize_axis(a, ndim) for a in axes)
+
+
+def _expansions() -> Iterable[Sample]:
+    x = np.arange(12.0).reshape(3, 4)
+    yield from (Sample((x, axis)) for axis in (0, 1, 2, -1, -3, (0, -1), (1, 2)))
+    yield Sample((np.array(2.0), 0))
+
+
+@function(samples=_expansions, reference=np.expand_dims, section=SECTION)
+def expand_dims(x: Any, axis: int | Sequence[int] = 0) -> Tensor:
+    """Return ``x`` with new axes of length 1 at the places ``axis`` of the result."""
+    t = as_tensor(x)
+    count = 1 if isinstance(axis, (int, np.integer)) else len(axis)
+    rank = t.ndim + count
+    places = normalize_axes(axis, rank)
+    dims = iter(t.type.shape)
+    return reshape(t, tuple(1 if a in places else next(dims) for a in range(rank)))
+
+
+def _squeezes() -> Iterable[Sample]:
+    x = np.arange(6.0).reshape(1, 3, 1, 2)
+    yield from (Sample((x, axis)) for axis in (0, 2, -2, (0, 2), None, ()))
+
+
+@function(samples=_squeezes, reference=np.squeeze, section=SECTION)
+def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
+    """Return ``x`` without the axes ``axis``, each of length 1 (default: all such axes)."""
+    t = as_tensor(x)
+    shape = t.type.shape
+    ones = tuple(a for a, d in enumerate(shape) if d == 1)
+    axes = ones if axis is None else normalize_axes(axis, t.ndim)
+    if not set(axes) <= set(ones):
+        raise ShapeError("cannot select an axis to squeeze out which has size not equal to one")
+    return reshape(t, tuple(d for a, d in enumerate(shape) if a not in axes))
+
+
 def _broadcasts() -> Iterable[Sample]:
     x = np.arange(3.0).reshape(3, 1)
-    for shape in ((3, 4), (2, 3, 4), (3, 1)):
+    for shape in ((3, 4), (2, 3, 4), (3, 1), (3, 0)):
         yield Sample((x, shape))
+    yield Sample((np.array(2.0), (2, 3)))
 
 
 @function(samples=_broadcasts, reference=np.broadcast_to, section=SECTION)
@@ -204,3 +311,89 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
     t = as_tensor(x)
     target = as_shape(shape)
     return t if target == t.type.shape else apply(BroadcastTo(target), t)
+
+
+def _several() -> Iterable[Sample]:
+    x = np.arange(12.0).reshape(3, 4)
+    yield Sample((x, x[0]))
+    yield Sample((x[:, :1], x[:1], np.array(2.0)))
+
+
+@function(samples=_several, reference=np.broadcast_arrays, section=SECTION)
+def broadcast_arrays(*arrays: Any) -> tuple[Tensor, ...]:
+    """Return all ``arrays`` repeated to their common shape."""
+    ts = [as_tensor(a) for a in arrays]
+    shape = broadcast_shapes(*[t.type.shape for t in ts])
+    return tuple(broadcast_to(t, shape) for t in ts)
+
+
+def _meshes() -> Iterable[Sample]:
+    a, b, c = np.arange(3.0), np.arange(4.0), np.arange(2.0)
+    for indexing in ("xy", "ij"):
+        for arrays in ((a,), (a, b), (a, b, c)):
+            yield Sample(arrays, (("indexing", indexing),))
+
+
+@function(samples=_meshes, reference=np.meshgrid, section=SECTION)
+def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
+    """Return the coordinates of the grid over one-dimensional ``arrays``, one tensor for each.
+
+    ``indexing="xy"`` puts the first array along the second axis, ``"ij"`` along the first.
+    """
+    if indexing not in ("xy", "ij"):
+        raise ShapeError("Valid values for `indexing` are 'xy' and 'ij'.")
+    ts = [as_tensor(a) for a in arrays]
+    n = len(ts)
+    order = [1, 0, *range(2, n)] if indexing == "xy" and n > 1 else list(range(n))
+    columns = [
+        reshape(t, (*(1,) * place, t.size, *(1,) * (n - place - 1)))
+        for t, place in zip(ts, order, strict=True)
+    ]
+    return broadcast_arrays(*columns)
+
+
+def _repeats() -> Iterable[Sample]:
+    x = np.arange(6.0).reshape(2, 3)
+    for axis in (0, 1, -1, None):
+        yield Sample((x, 3), (("axis", axis),))
+    yield Sample((x, 1), (("axis", 0),))
+    yield Sample((x, 0), (("axis", 0),))
+
+
+@function(samples=_repeats, reference=np.repeat, section=SECTION)
+def repeat(x: Any, repeats: int, axis: int | None = None) -> Tensor:
+    """Return ``x`` with each element repeated along ``axis`` (default: of the flat tensor)."""
+    t = as_tensor(x) if axis is not None else ravel(x)
+    place = normalize_axis(0 if axis is None else axis, t.ndim)
+    count = _count("repeats", repeats)
+    head, dim, tail = t.type.shape[:place], t.type.shape[place], t.type.shape[place + 1 :]
+    copies = broadcast_to(expand_dims(t, place + 1), (*head, dim, count, *tail))
+    return reshape(copies, (*head, dim * count, *tail))
+
+
+def _count(what: str, value: Any) -> int:
+    """Return a number of copies, or raise in NumPy's words."""
+    dim = as_dim(value)
+    if not isinstance(dim, int):
+        raise DTypeError(f"{what} must be an integer, not {value!r}")
+    if dim < 0:
+        raise ShapeError(f"{what} may not contain negative values.")
+    return dim
+
+
+def _tilings() -> Iterable[Sample]:
+    x = np.arange(6.0).reshape(2, 3)
+    yield from (Sample((x, reps)) for reps in (2, (2,), (2, 1), (1, 3), (2, 3, 2), (0, 1)))
+
+
+@function(samples=_tilings, reference=np.tile, section=SECTION)
+def tile(x: Any, repetitions: int | Sequence[int]) -> Tensor:
+    """Return ``x`` laid side by side ``repetitions`` times along each axis."""
+    t = as_tensor(x)
+    many = (repetitions,) if isinstance(repetitions, (int, np.integer)) else tuple(repetitions)
+    rank = max(t.ndim, len(many))
+    counts = [1] * (rank - len(many)) + [_count("repetitions", r) for r in many]
+    dims = (1,) * (rank - t.ndim) + t.type.shape
+    apart = reshape(t, [d for dim in dims for d in (1, dim)])
+    copies = broadcast_to(apart, [d for c, dim in zip(counts, dims, strict=True) for d in (c, dim)])
+    return reshape(copies, [dim * c for c, dim in zip(counts, dims, strict=True)])

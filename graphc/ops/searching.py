@@ -1,0 +1,122 @@
+"""Where the extreme elements are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from graphc.errors import ShapeError
+from graphc.ir.op import Access, Array, Emitter, Loops, Sample, function, reduced_shape, register
+from graphc.ir.tensor import Tensor, apply
+from graphc.ops.cast import cast
+from graphc.ops.loops import nest
+from graphc.ops.operands import as_tensor
+from graphc.ops.reduce import keep
+from graphc.ops.shape import ravel
+from graphc.types import BOOL, INT32, INT64, AnyDim, TensorType, normalize_axis
+
+SECTION = "Searching"
+
+
+class Search(Loops):
+    """Place of the first extreme element along ``axis``; a NaN is more extreme than all."""
+
+    axis: int
+    find: ClassVar[Callable[..., Any]]
+    beats: ClassVar[str]
+
+    def infer(self, *types: TensorType) -> TensorType:
+        (x,) = types
+        shape = reduced_shape(x.shape, (self.axis,), False)
+        if x.shape[self.axis] == 0 and x.with_shape(shape).size != 0:
+            raise ShapeError(f"attempt to get {self.name} of an empty sequence")
+        return TensorType(INT64, shape)
+
+    def numpy(self, *arrays: Array) -> Array:
+        (x,) = arrays
+        if not x.shape[self.axis]:
+            return np.zeros(np.delete(x.shape, self.axis), INT64)
+        return np.asarray(type(self).find(x, self.axis), INT64)
+
+    def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
+        (x,) = ins
+        names = [f"i{k}" for k in range(len(x.shape))]
+        kept = [k for k in range(len(names)) if k != self.axis]
+        along = names[self.axis]
+        with nest(e, x, kept, parallel=True):
+            e.line(f"best = {e.lit(0, x.dtype)}")
+            e.line("place = int64(0)")
+            with nest(e, x, [self.axis]):
+                e.line(f"value = {x.at(*names)}")
+                test = f"{along} == 0 or value {self.beats} best"
+                if x.dtype.kind == "f":
+                    test += " or (value != value and best == best)"
+                e.line(f"if {test}:")
+                e.line("    best = value")
+                e.line(f"    place = int64({along})")
+            e.line(f"{out.at(*(names[k] for k in kept))} = place")
+
+    def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
+        return types[0].size
+
+
+@register
+@dataclass(frozen=True)
+class Argmax(Search):
+    """Place of the first greatest element along ``axis``."""
+
+    axis: int
+
+    find = np.argmax
+    beats = ">"
+
+
+@register
+@dataclass(frozen=True)
+class Argmin(Search):
+    """Place of the first least element along ``axis``."""
+
+    axis: int
+
+    find = np.argmin
+    beats = "<"
+
+
+def _search(op: type[Argmax] | type[Argmin], x: Any, axis: int | None, keepdims: bool) -> Tensor:
+    given = as_tensor(x)
+    t = cast(given, INT32) if given.dtype == BOOL else given
+    axes = tuple(range(t.ndim)) if axis is None else (normalize_axis(axis, t.ndim),)
+    found = apply(op(0), ravel(t)) if axis is None else apply(op(*axes), t)
+    return keep(found, t, axes) if keepdims else found
+
+
+def _samples() -> Iterable[Sample]:
+    x = np.random.default_rng(0).standard_normal((3, 4, 5))
+    ties = np.array([[1.0, 3.0, 3.0], [np.nan, 0.0, np.nan], [np.inf, -np.inf, np.inf]])
+    for value in (x, ties, (x * 2).astype("int32"), x > 0, x[:, :1], x[:, :, 0]):
+        for axis in (None, 0, -1):
+            for keepdims in (False, True):
+                yield Sample((value,), (("axis", axis), ("keepdims", keepdims)), False)
+    yield Sample((x[:0],), (("axis", 1),), False)
+    yield Sample((np.array(2.0),), (), False)
+
+
+@function(samples=_samples, reference=np.argmax, section=SECTION)
+def argmax(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+    """Return the place of the first greatest element along ``axis`` (None: of flat ``x``).
+
+    The result is int64; a NaN counts as the greatest.
+    """
+    return _search(Argmax, x, axis, keepdims)
+
+
+@function(samples=_samples, reference=np.argmin, section=SECTION)
+def argmin(x: Any, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+    """Return the place of the first least element along ``axis`` (None: of flat ``x``).
+
+    The result is int64; a NaN counts as the least.
+    """
+    return _search(Argmin, x, axis, keepdims)
