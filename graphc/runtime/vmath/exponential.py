@@ -1,0 +1,145 @@
+"""Exponentials: ``x = k ln 2 + r`` with ``|r| <= ln(2)/2``, a polynomial in ``r``, times ``2^k``.
+
+The reduction subtracts ``k ln 2`` in two parts with fused multiply-adds (Cody and Waite,
+*Software Manual for the Elementary Functions*, 1980). The polynomials are minimax, fitted by
+Remez' algorithm to the relative error of the result. ``k`` is rounded by adding and subtracting
+1.5 times a power of two, whose low bits then hold the integer: no conversion instruction, which
+AVX2 lacks for 64 bits.
+"""
+
+from __future__ import annotations
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+
+from graphc.runtime.vmath.lower import lowered
+from graphc.runtime.vmath.trace import Real, clamp, fma, polynomial, select
+
+LOG2E = 1.4426950408889634
+
+_EXP = {  # (exp(r) - 1 - r) / r^2
+    32: (0.4999999403953552, 0.1666652113199234, 0.04166838899254799, 0.008368744514882565,
+         0.0013814542908221483),
+    64: (0.5000000000000011, 0.1666666666666641, 0.0416666666665297, 0.00833333333349497,
+         0.0013888888943764284, 0.00019841269505724518, 2.480149294731919e-05,
+         2.7557586892662973e-06, 2.7630306502794283e-07, 2.4999979686382338e-08),
+}  # fmt: skip
+_EXPM1 = {  # the same, fitted to the relative error of exp(r) - 1
+    32: (0.5, 0.1666666716337204, 0.04166632518172264, 0.008333219215273857,
+         0.0013943256344646215, 0.0001996244682231918),
+    64: (0.5000000000000001, 0.1666666666666667, 0.041666666666652245, 0.00833333333332613,
+         0.0013888888895612977, 0.00019841269874844362, 2.4801574517841018e-05,
+         2.7557255360801073e-06, 2.7567935643440856e-07, 2.5105236296834267e-08,
+         1.768772227583285e-09),
+}  # fmt: skip
+_EXP2 = {  # (2^r - 1) / r, |r| <= 1/2
+    32: (0.6931472420692444, 0.24022652208805084, 0.055503103882074356, 0.009617692790925503,
+         0.0013406669022515416, 0.00015594637079630047),
+    64: (0.6931471805599453, 0.24022650695910072, 0.055504108664821736, 0.009618129107628562,
+         0.001333355814638165, 0.0001540353039317092, 1.5252733864930305e-05,
+         1.3215487004151563e-06, 1.0178047495848184e-07, 7.054814573988201e-09,
+         4.4572446143187203e-10, 2.5855569366908814e-11),
+}  # fmt: skip
+
+LN2 = {  # ln 2 and what its rounding leaves; fused, their products with k need no short parts
+    32: (0.6931471824645996, -1.904654323148236e-09),
+    64: (0.6931471805599453, 2.3190468138462996e-17),
+}
+_EXP_LOW = {32: -104.0, 64: -746.0}
+_EXP_HIGH = {32: 89.0, 64: 710.0}
+
+
+_features = llvm.get_host_cpu_features()
+HAS_SCALE = llvm.llvm_version_info >= (22,) and _features.get("avx512vl", False)
+"""Whether LLVM makes one instruction of ``x 2^k`` here, and vectorises it."""
+
+
+def shifter(x: Real) -> float:
+    """1.5 times the power of two whose unit in the last place is 1."""
+    return 1.5 * 2.0 ** (23 if x.single else 52)
+
+
+def nearest(x: Real) -> Real:
+    """``x`` rounded to an integer, for ``|x|`` below 2^22 (float32) or 2^51."""
+    return x.intrinsic("rint")
+
+
+def ldexp(x: Real, k: Real) -> Real:
+    """``x 2^k`` by LLVM's intrinsic, for an integer ``k`` below 2^31."""
+    builder, kind, integer = x.builder, x.ir.type, ir.IntType(32)
+    name = f"llvm.ldexp.f{x.width}.i32"
+    function = builder.module.globals.get(name) or ir.Function(
+        builder.module, ir.FunctionType(kind, [kind, integer]), name
+    )
+    return Real(builder, builder.call(function, [x.ir, builder.fptosi(k.ir, integer)]))
+
+
+def power_of_two(k: Real) -> Real:
+    """``2^k`` for an integer ``k`` whose result is a normal number."""
+    bias, digits = (127, 23) if k.single else (1023, 52)
+    return ((k + (shifter(k) + bias)).bits() << digits).real()
+
+
+def scale(x: Real, k: Real) -> Real:
+    """``x 2^k``, rounded once where the result is subnormal, for ``x`` of about 1."""
+    if HAS_SCALE:
+        return ldexp(x, k)
+    half = nearest(k * 0.5)
+    return x * power_of_two(half) * power_of_two(k - half)
+
+
+def reduce_exp(x: Real) -> tuple[Real, Real]:
+    """Return ``k, r`` with ``x = k ln 2 + r`` and ``k`` the nearest integer."""
+    k = nearest(x * LOG2E)
+    high, low = LN2[x.width]
+    return k, fma(k, -low, fma(k, -high, x))
+
+
+def exp_parts(x: Real, low: Real | float = 0.0) -> tuple[Real, Real]:
+    """Return ``p, k`` with ``e^(x + low) = p 2^k``, for ``x`` in the range of :func:`bounded`."""
+    k, r = reduce_exp(x)
+    return polynomial(r + low, (1.0, 1.0, *_EXP[x.width])), k
+
+
+def bounded(x: Real) -> Real:
+    """``x`` held where ``e^x`` is neither 0 nor infinity, or just beyond."""
+    return clamp(x, _EXP_LOW[x.width], _EXP_HIGH[x.width])
+
+
+def exp_value(x: Real) -> Real:
+    """The formula of :func:`exp`, for other formulas."""
+    return scale(*exp_parts(bounded(x)))
+
+
+@lowered(np.exp)
+def exp(x: Real) -> Real:
+    """``e^x``."""
+    return exp_value(x)
+
+
+@lowered(np.exp2)
+def exp2(x: Real) -> Real:
+    """``2^x``; the reduction is exact."""
+    return exp2_value(clamp(x, *((-151.0, 129.0) if x.single else (-1076.0, 1025.0))))
+
+
+def exp2_value(x: Real, low: Real | float = 0.0) -> Real:
+    """``2^(x + low)`` for a small ``low`` and an ``x`` that does not overflow an integer."""
+    k = nearest(x)
+    return scale(polynomial(x - k + low, (1.0, *_EXP2[x.width])), k)
+
+
+def expm1_quarter(x: Real) -> Real:
+    """``(e^x - 1) / 4``, which does not overflow where a hyperbolic function does not."""
+    k, r = reduce_exp(clamp(x, *((-20.0, 90.0) if x.single else (-40.0, 711.0))))
+    p = fma(r * r, polynomial(r, _EXPM1[x.width]), r)
+    quarter = power_of_two(k - 2.0)
+    return fma(quarter, p, quarter - 0.25)
+
+
+@lowered(np.expm1)
+def expm1(x: Real) -> Real:
+    """``e^x - 1 = 2^k (e^r - 1) + (2^k - 1)``; ``x`` itself where that is as good."""
+    tiny = abs(x) < (2.0**-25 if x.single else 2.0**-54)
+    return select(tiny, x, expm1_quarter(x) * 4.0)

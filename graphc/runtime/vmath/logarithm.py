@@ -1,0 +1,135 @@
+"""Logarithms: ``x = 2^k m`` with ``m`` in ``[sqrt(1/2), sqrt(2))``, ``log m`` by a polynomial.
+
+With ``f = m - 1``, ``log(1 + f) = f - f^2/2 + f^3 P(f)``; ``P`` is minimax, fitted by Remez'
+algorithm to the relative error of the result. In float64 fewer terms do, in powers of ``s = f / (2 + f)``: ``log(1 + f) = 2 atanh s =
+f - f^2/2 + s (f^2/2 + s^2 R(s^2))`` (the arrangement of FreeBSD's msun).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphc.runtime.vmath.exponential import LN2, shifter
+from graphc.runtime.vmath.lower import lowered
+from graphc.runtime.vmath.trace import Int, Real, fma, polynomial, select
+
+INFINITY = float("inf")
+NAN = float("nan")
+
+_LOG = (  # float32: (log(1+f) - f + f^2/2) / f^3
+    0.3333333134651184, -0.2500082850456238, 0.20001259446144104, -0.1662306785583496,
+    0.14200730621814728, -0.13162130117416382, 0.12770286202430725, -0.0764034166932106,
+)  # fmt: skip
+_LOG_ATANH = (  # float64: (2 atanh(s) - 2 s) / s^3 in powers of s^2
+    0.6666666666666736, 0.399999999994052, 0.28571428744701804, 0.2222219831611964,
+    0.18183578641349366, 0.15313661164633557, 0.1480006636357716,
+)  # fmt: skip
+_ROOT_HALF = {32: 0x3F3504F3, 64: 0x3FE6A09E667F3BCD}  # bits of sqrt(1/2)
+_LOG10_2 = {  # log10(2) and what its rounding leaves
+    32: (0.3010300099849701, -1.432098883924482e-08),
+    64: (0.3010299956639812, -2.8037281277851704e-18),
+}
+LN2_WHOLE = 0.6931471805599453
+_DIGITS = {32: 23, 64: 52}
+_SMALLEST_NORMAL = {32: 2.0**-126, 64: 2.0**-1022}
+
+
+def integer_to_real(i: Int) -> Real:
+    """A small integer as a real, by adding it to the low bits of a large one."""
+    large = 1.5 * 2.0 ** _DIGITS[i.width]
+    pattern = 0x4B400000 if i.width == 32 else 0x4338000000000000
+    return (i + pattern).real() - large
+
+
+def split(x: Real) -> tuple[Real, Real]:
+    """Return ``k, f`` with ``x = 2^k (1 + f)``, for positive normal ``x``."""
+    digits = _DIGITS[x.width]
+    root = _ROOT_HALF[x.width]
+    shifted = x.bits() - root
+    mantissa = (shifted & ((1 << digits) - 1)) + root
+    return integer_to_real(shifted >> digits), mantissa.real() - 1.0
+
+
+def log_of_one_plus(f: Real) -> Real:
+    """``log(1 + f) - f`` for ``f`` in ``[sqrt(1/2) - 1, sqrt(2) - 1]``."""
+    half_square = f * f * 0.5
+    if f.single:
+        cubic = f * half_square * 2.0
+        return fma(cubic, polynomial(f, _LOG), -half_square)
+    s = f / (f + 2.0)
+    z = s * s
+    return fma(s, fma(z, polynomial(z, _LOG_ATANH), half_square), -half_square)
+
+
+def split_any(x: Real) -> tuple[Real, Real]:
+    """:func:`split` for positive ``x``, subnormal numbers too."""
+    digits = float(_DIGITS[x.width])
+    small = x < _SMALLEST_NORMAL[x.width]
+    k, f = split(select(small, x * 2.0**digits, x))
+    return select(small, k - digits, k), f
+
+
+def at_the_ends(x: Real, result: Real) -> Real:
+    """A logarithm's ``result``, put right at 0, infinity, below 0 and at NaN."""
+    result = select(x < INFINITY, result, x)
+    result = select(x < 0.0, NAN, result)
+    return select(x.equals(0.0), -INFINITY, result)
+
+
+@lowered(np.log)
+def log(x: Real) -> Real:
+    """``ln x = k ln 2 + log(1 + f)``."""
+    k, f = split_any(x)
+    high, low = LN2[x.width]
+    return at_the_ends(x, fma(k, high, f + fma(k, low, log_of_one_plus(f))))
+
+
+def _other_base(x: Real, unit: float, high: float, low: float) -> Real:
+    """``k log_b 2 + log(1 + f) log_b e``, with ``log_b 2`` in two parts."""
+    k, f = split_any(x)
+    rest = (f + log_of_one_plus(f)) * unit
+    return at_the_ends(x, fma(k, high, fma(k, low, rest) if low else rest))
+
+
+@lowered(np.log2)
+def log2(x: Real) -> Real:
+    """``log_2 x``, exact at powers of two."""
+    return _other_base(x, 1.4426950408889634, 1.0, 0.0)
+
+
+@lowered(np.log10)
+def log10(x: Real) -> Real:
+    """``log_10 x``."""
+    return _other_base(x, 0.4342944819032518, *_LOG10_2[x.width])
+
+
+def log1p_value(x: Real) -> Real:
+    """The formula of :func:`log1p`, for other formulas; wrong at its ends.
+
+    The power of two is that of ``1 + x`` rounded; ``f = 2^-k x + (2^-k - 1)`` is then computed
+    with one rounding, from four times ``2^-k`` because that is always a normal number.
+    """
+    digits, root = _DIGITS[x.width], _ROOT_HALF[x.width]
+    power = ((x + 1.0).bits() - root) >> digits
+    bias = 127 if x.single else 1023
+    four = ((power * -1 + (bias + 2)) << digits).real()
+    f = fma(x * 0.25, four, fma(four, 0.25, -1.0))
+    k = integer_to_real(power)
+    high, low = LN2[x.width]
+    return fma(k, high, f + fma(k, low, log_of_one_plus(f)))
+
+
+@lowered(np.log1p)
+def log1p(x: Real) -> Real:
+    """``log(1 + x)``; ``x`` itself where that is as good."""
+    tiny = abs(x) < (2.0**-25 if x.single else 2.0**-54)
+    result = select(tiny | x.equals(INFINITY), x, log1p_value(x))
+    result = select(x >= -1.0, result, NAN)
+    return select(x.equals(-1.0), -INFINITY, result)
+
+
+def log1p_unit(x: Real) -> Real:
+    """``log(1 + x)`` for ``x`` in ``[0, 1]``: the power of two is 0 or 1."""
+    upper = x > 0.41421356
+    f = select(upper, fma(x, 0.5, -0.5), x)
+    return select(upper, LN2_WHOLE, x.lift(0.0)) + (f + log_of_one_plus(f))
