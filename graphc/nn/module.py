@@ -51,10 +51,14 @@ class Layer(ABC):
         dtype: DTypeLike = FLOAT32,
         trainable: bool = True,
     ) -> Tensor:
-        """Make a parameter of this layer; the arguments are those of :func:`gx.parameter`."""
+        """Make a parameter of this layer; the arguments are those of :func:`gx.parameter`.
+
+        Those that are ``trainable`` come into :attr:`parameters`.
+        """
         with name_scope(self.scope):
             made = parameter(initial, shape, name=label, dtype=dtype, trainable=trainable)
-        self.parameters = (*self.parameters, made)
+        if trainable:
+            self.parameters = (*self.parameters, made)
         return made
 
     @abstractmethod
@@ -144,7 +148,7 @@ class Sequential:
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
-        """The parameters of all layers, each once."""
+        """The trainable parameters of all layers, each once."""
         owners = [part for part in self.layers if isinstance(part, (Layer, Sequential))]
         return tuple(dict.fromkeys(p for part in owners for p in part.parameters))
 
