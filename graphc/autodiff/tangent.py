@@ -116,7 +116,12 @@ def hessian(loss: Tensor, wrt: Any, *, unconnected: Unconnected = "raise") -> An
 
 
 def _jacobian(
-    what: str, outputs: Any, outs: list[Tensor], wrt: Any, ins: list[Tensor], unconnected: Unconnected
+    what: str,
+    outputs: Any,
+    outs: list[Tensor],
+    wrt: Any,
+    ins: list[Tensor],
+    unconnected: Unconnected,
 ) -> Any:
     heights, widths = _fixed_sizes(what, outs), _fixed_sizes(what, ins)
     path = reaching(outs, ins)

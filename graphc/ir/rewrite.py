@@ -5,7 +5,7 @@ apply. Python's ``match`` is the pattern language::
 
     @RULES.on(Negative)
     def double_negation(node: Tensor) -> Tensor | None:
-        \"\"\"-(-x) = x.\"\"\"
+        \"\"\"``-(-x) = x``.\"\"\"
         match node.inputs:
             case (Tensor(op=Negative(), inputs=(x,)),):
                 return x
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from graphc.errors import VerificationError
 from graphc.ir.op import Op
@@ -36,13 +36,16 @@ class Rule:
 
 
 class RuleSet:
-    """Rules by the class of op, or the trait, that they look at."""
+    """Rules by the class of op, or the trait, that they look at; at first those of ``parts``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *parts: RuleSet) -> None:
         self._rules: dict[type[Op], list[Rule]] = {}
+        for part in parts:
+            for kind, rules in part._rules.items():
+                self._rules.setdefault(kind, []).extend(rules)
         self._of_class: dict[type[Op], tuple[Rule, ...]] = {}
 
-    def on(self, *kinds: type[Op]) -> Callable[[Rewrite], Rewrite]:
+    def on(self, *kinds: type[Any]) -> Callable[[Rewrite], Rewrite]:
         """Enter a function as a rule for nodes whose op is of one of ``kinds``."""
 
         def enter(rewrite: Rewrite) -> Rewrite:

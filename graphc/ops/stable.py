@@ -1,46 +1,265 @@
-"""Stable forms."""
+"""Stable forms: equal formulas that neither overflow nor cancel.
+
+Users write ``log(softmax(x))``; for far apart logits that is ``log(0)``, and its derivative
+``0 / 0``. Each rule here names an equal op that is exact there, value and derivative. The
+values are brought to these forms by the pass ``stabilize``, and derivatives are taken of these
+forms from the start (:func:`stable_form`), as no rewriting of a derivative finds back from
+``0 / 0``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TypeAlias
 
-from graphc.ir.rewrite import RuleSet
-from graphc.ir.tensor import Tensor
+from graphc.ir.op import View, reduced_shape
+from graphc.ir.rewrite import RuleSet, is_number
+from graphc.ir.tensor import Tensor, apply
+from graphc.ops.activation import LogSigmoid, Softplus
+from graphc.ops.arithmetic import Add, Divide, Negative, Subtract
+from graphc.ops.exponential import Exp, Expm1, Log, Log1p, Sigmoid
+from graphc.ops.gather import Pick, Take, TakeAlongAxis
+from graphc.ops.gradient import StopGradient
+from graphc.ops.reduce import Max, Sum
+from graphc.ops.shape import Reshape
+from graphc.ops.softmax import LogSoftmax, Logsumexp, Softmax
 
 STABLE = RuleSet()
 
+_LONGEST = 32
+"""Most tensors that a rule may step over."""
+
 
 def stable_form(node: Tensor, keep: Collection[int]) -> tuple[Tensor, list[Tensor]] | None:
-    """Return an equal tensor that bypasses the inner steps of ``node``, and its new nodes.
+    """Return an equal tensor that steps over what ``node`` is made of, and its new nodes.
 
-    None where no rule applies, or where one of the tensors ``keep`` (by id) would be bypassed.
+    None where no rule applies, or where it would step over one of the tensors ``keep`` (by
+    id): they are variables, and the form would not depend on them.
     """
     found = STABLE.apply(node)
     if found is None:
         return None
     form = found[0]
     steps: dict[int, Tensor] = {}
-    frontier: set[int] = set()
+    operands: set[int] = set()
     stack = [form]
     while stack:
-        tensor = stack.pop()
-        if tensor.id < node.id:
-            frontier.add(tensor.id)
-        elif tensor.id not in steps:
-            steps[tensor.id] = tensor
-            stack.extend(tensor.inputs)
+        t = stack.pop()
+        if t.id < node.id:
+            operands.add(t.id)
+        elif t.id not in steps:
+            steps[t.id] = t
+            stack.extend(t.inputs)
     stack = list(node.inputs)
     for _ in range(_LONGEST):
         if not stack:
             return form, [steps[i] for i in sorted(steps)]
-        tensor = stack.pop()
-        if tensor.id in frontier:
+        t = stack.pop()
+        if t.id in operands:
             continue
-        if tensor.id in keep:
+        if t.id in keep:
             return None
-        stack.extend(tensor.inputs)
+        stack.extend(t.inputs)
     return None
 
 
-_LONGEST = 32
-"""Most tensors that a rule may step over."""
+# -- patterns ------------------------------------------------------------------------------------
+
+
+def _one_plus(t: Tensor) -> Tensor | None:
+    """Return x of ``1 + x`` or ``x + 1``."""
+    match t:
+        case Tensor(op=Add(), inputs=(x, y)) if x.type == t.type and is_number(y, 1):
+            return x
+        case Tensor(op=Add(), inputs=(y, x)) if x.type == t.type and is_number(y, 1):
+            return x
+    return None
+
+
+def _exponent(t: Tensor | None) -> Tensor | None:
+    """Return x of ``exp(x)``."""
+    return t.inputs[0] if t is not None and isinstance(t.op, Exp) else None
+
+
+def _negative(x: Tensor) -> Tensor:
+    """Return ``-x``, without a node if ``x`` is a negative itself."""
+    return x.inputs[0] if isinstance(x.op, Negative) else apply(Negative(), x)
+
+
+def _sigmoid(t: Tensor) -> Tensor | None:
+    """Return x of ``sigmoid(x)``, ``1 / (1 + exp(-x))`` or ``exp(x) / (1 + exp(x))``."""
+    match t:
+        case Tensor(op=Sigmoid(), inputs=(x,)):
+            return x
+        case Tensor(op=Divide(), inputs=(over, under)):
+            power = _exponent(_one_plus(under))
+            if power is None or power.type != t.type:
+                return None
+            if is_number(over, 1):
+                return _negative(power)
+            return power if _exponent(over) is power else None
+    return None
+
+
+def _softmax(t: Tensor) -> tuple[Tensor, tuple[int, ...]] | None:
+    """Return x and axes of ``softmax(x)`` or ``exp(x) / sum(exp(x))``."""
+    match t:
+        case Tensor(op=Softmax(axes=axes), inputs=(x,)):
+            return x, axes
+        case Tensor(op=Divide(), inputs=(over, under)):
+            power = _exponent(over)
+            total = under.inputs[0] if isinstance(under.op, Reshape) else under
+            if power is None or power.type != t.type or not isinstance(total.op, Sum):
+                return None
+            axes = total.op.axes
+            kept = reduced_shape(power.type.shape, axes, True)
+            lead = len(kept) - under.ndim
+            aligned = under.type.shape == kept[lead:] and all(d == 1 for d in kept[:lead])
+            return (power, axes) if aligned and _exponent(total.inputs[0]) is power else None
+    return None
+
+
+# -- logarithms ----------------------------------------------------------------------------------
+
+
+@STABLE.on(Log)
+def log_of_exp(node: Tensor) -> Tensor | None:
+    """``log(exp(x)) = x``."""
+    return _exponent(node.inputs[0])
+
+
+@STABLE.on(Log)
+def log_of_softmax(node: Tensor) -> Tensor | None:
+    """``log(softmax(x)) = log_softmax(x)``."""
+    found = _softmax(node.inputs[0])
+    return None if found is None else apply(LogSoftmax(found[1]), found[0])
+
+
+@STABLE.on(Log)
+def log_of_sigmoid(node: Tensor) -> Tensor | None:
+    """``log(sigmoid(x)) = log_sigmoid(x)``."""
+    x = _sigmoid(node.inputs[0])
+    return None if x is None else apply(LogSigmoid(), x)
+
+
+@STABLE.on(Log)
+def log_of_complement(node: Tensor) -> Tensor | None:
+    """``log(1 - sigmoid(x)) = -softplus(x)``."""
+    match node.inputs:
+        case (Tensor(op=Subtract(), inputs=(one, p)),) if is_number(one, 1):
+            x = _sigmoid(p)
+            return None if x is None else apply(Negative(), apply(Softplus(), x))
+    return None
+
+
+@STABLE.on(Log)
+def log_of_sum_of_exp(node: Tensor) -> Tensor | None:
+    """``log(sum(exp(x))) = logsumexp(x)``."""
+    match node.inputs:
+        case (Tensor(op=Sum(axes=axes, keepdims=keepdims), inputs=(e,)),):
+            x = _exponent(e)
+            return None if x is None else apply(Logsumexp(axes, keepdims), x)
+    return None
+
+
+_Selection: TypeAlias = View | Take | TakeAlongAxis | Pick
+
+
+@STABLE.on(Log)
+def log_of_selection(node: Tensor) -> Tensor | None:
+    """``log(y[i]) = log(y)[i]`` for any choice of elements, if log(y) has a stable form."""
+    chosen: list[Tensor] = []
+    t = node.inputs[0]
+    while isinstance(t.op, _Selection) and not isinstance(t.op, StopGradient):
+        if len(chosen) == 4:
+            return None
+        chosen.append(t)
+        t = t.inputs[0]
+    if not chosen or not (_softmax(t) or _sigmoid(t)):
+        return None
+    result = apply(Log(), t)
+    for step in reversed(chosen):
+        result = apply(step.op, result, *step.inputs[1:])
+    return result
+
+
+@STABLE.on(Log)
+def log_of_one_plus_exp(node: Tensor) -> Tensor | None:
+    """``log(1 + exp(x)) = softplus(x)``."""
+    x = _exponent(_one_plus(node.inputs[0]))
+    return None if x is None else apply(Softplus(), x)
+
+
+@STABLE.on(Log1p)
+def log1p_of_exp(node: Tensor) -> Tensor | None:
+    """``log1p(exp(x)) = softplus(x)``."""
+    x = _exponent(node.inputs[0])
+    return None if x is None else apply(Softplus(), x)
+
+
+@STABLE.on(Log)
+def log_of_one_plus(node: Tensor) -> Tensor | None:
+    """``log(1 + x) = log1p(x)``."""
+    x = _one_plus(node.inputs[0])
+    return None if x is None else apply(Log1p(), x)
+
+
+# -- exponentials --------------------------------------------------------------------------------
+
+
+@STABLE.on(Divide)
+def quotient_is_sigmoid(node: Tensor) -> Tensor | None:
+    """``1 / (1 + exp(-x)) = exp(x) / (1 + exp(x)) = sigmoid(x)``."""
+    x = _sigmoid(node)
+    return None if x is None else apply(Sigmoid(), x)
+
+
+@STABLE.on(Divide)
+def quotient_is_softmax(node: Tensor) -> Tensor | None:
+    """``exp(x) / sum(exp(x)) = softmax(x)``."""
+    found = _softmax(node)
+    return None if found is None else apply(Softmax(found[1]), found[0])
+
+
+@STABLE.on(Softmax, LogSoftmax)
+def softmax_of_shifted(node: Tensor) -> Tensor | None:
+    """``softmax(x - max(x)) = softmax(x)``, which shifts by itself; so for log_softmax."""
+    match node:
+        case Tensor(
+            op=Softmax(axes=axes) | LogSoftmax(axes=axes),
+            inputs=(Tensor(op=Subtract(), inputs=(x, Tensor(op=Max() as top, inputs=(y,)))),),
+        ) if x is y and top.keepdims and top.axes == axes:
+            return apply(node.op, x)
+    return None
+
+
+@STABLE.on(Subtract)
+def complement_of_sigmoid(node: Tensor) -> Tensor | None:
+    """``1 - sigmoid(x) = sigmoid(-x)``, in the forward phase.
+
+    In sigmoid's own derivative, p (1 - p), the error of 1 - p does not count.
+    """
+    match node.inputs:
+        case (one, p) if is_number(one, 1) and node.phase == "forward":
+            x = _sigmoid(p)
+            return None if x is None else apply(Sigmoid(), _negative(x))
+    return None
+
+
+@STABLE.on(Subtract)
+def exp_minus_one(node: Tensor) -> Tensor | None:
+    """``exp(x) - 1 = expm1(x)``."""
+    match node.inputs:
+        case (e, one) if is_number(one, 1):
+            x = _exponent(e)
+            return None if x is None or x.type != node.type else apply(Expm1(), x)
+    return None
+
+
+@STABLE.on(Negative)
+def negative_log_sigmoid(node: Tensor) -> Tensor | None:
+    """``-log_sigmoid(-x) = softplus(x)``."""
+    match node.inputs:
+        case (Tensor(op=LogSigmoid(), inputs=(Tensor(op=Negative(), inputs=(x,)),)),):
+            return apply(Softplus(), x)
+    return None

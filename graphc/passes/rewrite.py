@@ -1,0 +1,46 @@
+"""Apply a set of rules to a graph until none applies."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from graphc.ir.graph import Graph, replace_inputs
+from graphc.ir.rewrite import RuleSet
+from graphc.ir.tensor import Tensor, building
+
+_ROUNDS = 20
+"""Sweeps after which rewriting stops, should rules undo one another."""
+
+_TURNS = 20
+"""Rules that may follow one another at one node in one sweep."""
+
+
+def rewrite(graph: Graph, rules: RuleSet, hits: Counter[str]) -> Graph:
+    """Return ``graph`` with ``rules`` applied at every node, operands first, to a fixed point."""
+
+    def rule(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
+        new = replace_inputs(node, operands)
+        if not rules.of(type(new.op)):
+            return new
+        with building(phase=node.phase, loc=node.loc, scope=node.scope):
+            for _ in range(_TURNS):
+                found = rules.apply(new)
+                if found is None:
+                    break
+                new, name = found
+                hits[name] += 1
+        return named_like(new, node)
+
+    for _ in range(_ROUNDS):
+        before = hits.total()
+        graph = graph.rebuild(rule)
+        if hits.total() == before:
+            break
+    return graph
+
+
+def named_like(new: Tensor, node: Tensor) -> Tensor:
+    """Return ``new``, a fresh tensor in the place of ``node``, under the user's name for it."""
+    if node.label is None or new.label is not None or new.id < node.id:
+        return new
+    return Tensor(new.op, new.inputs, new.type, label=node.label, like=new)
