@@ -1,9 +1,21 @@
-"""graphc: a compiler of static graphs for neural networks."""
-from graphc.config import config
-from graphc.ir.tensor import Tensor
-from graphc.ir.source import constant, input, parameter
-from graphc.ops.arithmetic import *
-from graphc.ops.linalg import matmul
-from graphc.ops.reduce import sum
-from graphc.ops.shape import broadcast_to, permute_dims, reshape
+"""graphc: a compiler of static graphs for neural networks.
+
+Declare a network with symbolic tensors, differentiate it, and compile the whole training step
+into one readable module.
+"""
+
+from graphc import nn, optim
 from graphc.autodiff.adjoint import grad, vjp
+from graphc.autodiff.gradcheck import check_grads
+from graphc.autodiff.tangent import hessian, hvp, jacobian, jvp
+from graphc.config import config
+from graphc.function import Function, function
+from graphc.ir.graph import Graph
+from graphc.ir.source import constant, input, parameter
+from graphc.ir.tensor import Tensor
+from graphc.ops import *  # noqa: F403
+from graphc.train import data
+from graphc.train.model import Model
+from graphc.viz import visualize
+
+__version__ = "0.1.0"

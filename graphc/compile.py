@@ -49,11 +49,10 @@ def _reporter(
     def report(batch: int) -> Report:
         rows = []
         for call, kernel in zip(program.calls, module.calls, strict=True):
-            name = kernel.kernel if isinstance(kernel.kernel, str) else kernel.kernel.name
             computes = ", ".join(dict.fromkeys(n.op.name for n in call.nodes))
             rows.append(
                 KernelReport(
-                    name, PHASES[call.phase], computes, dim_at(kernel.extent, batch),
+                    kernel.name, PHASES[call.phase], computes, dim_at(kernel.extent, batch),
                     dim_at(call.flops, batch), call.nbytes(batch),
                 )  # fmt: skip
             )

@@ -60,6 +60,10 @@ class KernelCall:
     arguments: tuple[tuple[Buffer, AnyDim] | AnyDim, ...]
     """Pointers, as (buffer, offset in elements), and integers."""
 
+    @property
+    def name(self) -> str:
+        return self.kernel if isinstance(self.kernel, str) else self.kernel.name
+
 
 def literal(value: Any, dtype: np.dtype[Any]) -> str:
     """Return ``value`` as Python text in ``dtype``: ``float32(0.5)``."""

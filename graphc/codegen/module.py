@@ -212,8 +212,7 @@ def comment(text: str) -> str:
 
 
 def _call_lines(call: KernelCall) -> list[str]:
-    name = call.kernel if isinstance(call.kernel, str) else call.kernel.name
-    arguments = [name, _argument(call.extent), *map(_argument, call.arguments)]
+    arguments = [call.name, _argument(call.extent), *map(_argument, call.arguments)]
     line = f"{INDENT}run({', '.join(arguments)})"
     if len(line) <= _WIDTH:
         return [line]

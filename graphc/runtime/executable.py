@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
 import sys
@@ -24,14 +23,15 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import Array
 from graphc.ir.source import Constant, Parameter, aligned_empty
 from graphc.ir.tensor import PHASES, Tensor
+from graphc.plan.cost import BYTES_PER_NANOSECOND, nanoseconds
 from graphc.plan.memory import plan_arena
 from graphc.plan.program import Access, Buffer, Program
 from graphc.runtime.frame import CaptureFrame, Frame, PlainFrame
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.loader import LOADER
-from graphc.runtime.replay import replay
 from graphc.runtime.report import Report
 from graphc.runtime.store import write_atomic
+from graphc.runtime.team import team
 from graphc.types import BATCH, dim_at, shape_at
 
 MAX_BATCHES = 32
@@ -40,15 +40,23 @@ MAX_BATCHES = 32
 CONTROL_SECONDS = 0.1
 """Aim for the time between two returns of an epoch to Python; the promise is 0.2 s."""
 
-_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+WORTH_WAKING = 100_000.0
+"""Nanoseconds of shareable work from which other threads are called in: waking one takes
+about 30,000."""
 
 
 @dataclass
 class Table:
-    """The captured records of one function, and the record that replays them."""
+    """The captured records of one function, and the time that threads can share in it."""
 
     words: Array
-    call: Array
+    shared_nanoseconds: float
+
+    def replay(self, times: int = 1) -> None:
+        """Run the records ``times`` times."""
+        gain = self.shared_nanoseconds * times
+        threads = options().thread_count() if gain > WORTH_WAKING else 1
+        team(threads).run(self.words, times)
 
 
 class Bound:
@@ -77,6 +85,7 @@ class Executable:
         self.program = program
         self.scalars = tuple(scalars)
         self.source = module.text
+        self._calls = module.calls
         self._report_at = report
         self._lock = threading.RLock()
         self._batch = 1
@@ -96,10 +105,9 @@ class Executable:
         self.loads: list[tuple[str, str, float]] = []
         self._entries: dict[str, int] = {}
         if not self._plain:
-            self._entries, statistics = LOADER.load([*self._kernels.values(), replay])
+            self._entries, statistics = LOADER.load(self._kernels.values())
             self.cache_hits, self.cache_misses = statistics.hits, statistics.misses
             self.loads = statistics.notes
-            self._replay = _ENTRY(self._entries[replay.name])
         self.compile_seconds = time.perf_counter() - start
 
     # -- what a user looks at ----------------------------------------------------------------------
@@ -177,7 +185,7 @@ class Executable:
             self._module.train_epoch(PlainFrame(memory, batch, steps))
         else:
             table = self._capture(memory, batch, "train_epoch")
-            self._replay(table.call.ctypes.data, 0, steps)
+            table.replay(steps)
         return sums[: len(self.scalars)]
 
     def _run(self, functions: Sequence[str], feeds: Sequence[Array]) -> dict[str, Array]:
@@ -193,13 +201,25 @@ class Executable:
             return
         if function not in bound.tables:
             bound.tables[function] = self._capture(bound.memory, bound.batch, function)
-        self._replay(bound.tables[function].call.ctypes.data, 0, 1)
+        bound.tables[function].replay()
 
     def _capture(self, memory: Mapping[str, Array], batch: int, function: str) -> Table:
-        frame = CaptureFrame(memory, batch, self._entries)
+        frame = CaptureFrame(memory, batch, self._entries, self._predict(function, batch))
         getattr(self._module, function)(frame)
-        words = frame.table()
-        return Table(words, np.array([words.ctypes.data, len(words)], np.int64))
+        return Table(frame.table(), frame.shared_nanoseconds)
+
+    def _predict(self, function: str, batch: int) -> list[tuple[str, float]]:
+        """Return kernel and predicted nanoseconds of every call of a module's function."""
+        pairs = list(zip(self.program.calls, self._calls, strict=True))
+        own = PHASES.index(function) if function in PHASES else None
+        phases = range(len(PHASES)) if own is None else (own,)
+        if function != "call":  # in a module that trains, phase by phase
+            pairs = [pair for phase in phases for pair in pairs if pair[0].phase == phase]
+        steps = [(kernel.name, nanoseconds(call, batch)) for call, kernel in pairs]
+        if function != "train_epoch":
+            return steps
+        copied = [b.nbytes(batch) / BYTES_PER_NANOSECOND for b in self.program.inputs]
+        return [*(("gather", c) for c in copied), *steps]
 
     def _value(self, bound: Bound, name: str) -> Array:
         """Return a copy of an output."""

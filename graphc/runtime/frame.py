@@ -7,7 +7,7 @@ by one compiled loop, as CUDA graphs are. Plain, each call runs the kernel as Py
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,16 @@ from graphc.ir.op import Array
 from graphc.runtime.kernel import Kernel
 
 RECORD_HEAD = 4
-"""Words before the arguments: record length, entry address, extent, threads."""
+"""Words before the arguments: record length, entry address, extent, and sharing."""
+
+SHARED = 1
+"""In the sharing word: the threads divide the extent, else the first takes it whole."""
+
+BARRIER = 2
+"""In the sharing word: all threads meet before this record."""
+
+WORTH_SHARING = 3000.0
+"""Predicted nanoseconds of a kernel from which it is divided: two barriers take 400."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +64,34 @@ class Frame:
 class CaptureFrame(Frame):
     """Appends a record for each kernel call."""
 
-    def __init__(self, memory: Mapping[str, Array], batch: int, entries: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        memory: Mapping[str, Array],
+        batch: int,
+        entries: Mapping[str, int],
+        predicted: Sequence[tuple[str, float]] = (),
+    ) -> None:
+        """Capture into a table; ``predicted`` gives name and nanoseconds of each call."""
         super().__init__(memory, batch)
         self._entries = entries
+        self._predicted = iter(predicted)
         self._words: list[int] = []
+        self._last_shared = False
+        self.shared_nanoseconds = 0.0
 
     def view(self, array: Array) -> Pointer:
         return Pointer(array.ctypes.data, array.itemsize)
 
     def run(self, kernel: Kernel, extent: int, *arguments: Any) -> None:
-        head = (RECORD_HEAD + len(arguments), self._entries[kernel.name], extent, 1)
+        name, nanoseconds = next(self._predicted, (kernel.name, 0.0))
+        assert name == kernel.name, f"{name} was planned where {kernel.name} is called"
+        if extent <= 0:
+            return
+        shared = nanoseconds >= WORTH_SHARING and extent > 1
+        self.shared_nanoseconds += nanoseconds * shared
+        sharing = SHARED * shared | BARRIER * (shared or self._last_shared)
+        self._last_shared = shared
+        head = (RECORD_HEAD + len(arguments), self._entries[kernel.name], extent, sharing)
         self._words.extend(head)
         self._words.extend(int(a.__index__()) for a in arguments)
 
@@ -73,7 +100,12 @@ class CaptureFrame(Frame):
         yield 0
 
     def table(self) -> Array:
-        """Return the records so far as one array of words."""
+        """Return the records so far as one array of words.
+
+        The first record meets the last when the table is repeated.
+        """
+        if self._last_shared and self._words:
+            self._words[3] |= BARRIER
         return np.array(self._words, np.int64)
 
 

@@ -1,21 +1,104 @@
-"""The loop that runs a captured table: itself a kernel.
+"""The loops that run captured tables: kernels themselves, by the same calling convention.
 
-Its range ``lo, hi`` is read as *thread number* and *repetitions*.
+A team of threads walks one table. Each record says how many threads share its range, and
+whether all must meet before it: a barrier is an atomic count that the waiting threads watch
+(0.2 us), so a whole step needs no call into the operating system.
+
+The team talks through an array of words: see the constants below.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from graphc.runtime.invoke import invoke
+from graphc.runtime.intrinsics import (
+    atomic_add,
+    atomic_load,
+    atomic_store,
+    give_way,
+    invoke,
+    spin,
+)
+from graphc.runtime.frame import BARRIER, RECORD_HEAD, SHARED
 from graphc.runtime.kernel import kernel
 
+ARRIVED = 0  # arrivals at barriers, over the whole job
+JOB = 8  # number of the latest job; workers wait for it to change
+TABLE = 9  # address of the job's first record
+WORDS = 10
+TIMES = 11
+AWAKE = 16  # + 8 * thread: whether the thread watches for jobs
+SEEN = 17  # + 8 * thread: number of the last job it ran
 
-@kernel("table: int64*, words: int64")
-def replay(lo: int, hi: int, table: Any, words: int) -> None:
-    """Run every record of ``table``, in order, ``hi`` times."""
+PATIENCE = 200
+"""Turns that a barrier spins before it gives way to other threads at each further turn."""
+
+_GRAIN = 16
+"""Shares are multiples of this many iterations, so that no cache line has two writers."""
+
+
+@kernel("table: int64*, words: int64, threads: int64, team: int64*")
+def replay(lo: int, hi: int, table: Any, words: int, threads: int, team: Any) -> None:
+    """As thread ``lo``, run the records of ``table`` in order, ``hi`` times."""
+    barriers = 0
     for _ in range(hi):
         at = 0
         while at < words:
-            invoke(table, at)
+            extent = table[at + 2]
+            sharing = table[at + 3]
+            if threads > 1 and sharing & BARRIER:
+                barriers += threads
+                atomic_add(team, ARRIVED, 1)
+                turns = 0
+                while atomic_load(team, ARRIVED) < barriers:
+                    turns += 1
+                    if turns < PATIENCE:
+                        spin()
+                    else:
+                        give_way()
+            if threads == 1 or not sharing & SHARED:
+                if lo == 0:
+                    invoke(table, at, 0, extent)
+            else:
+                share = (extent + threads - 1) // threads
+                if share >= 4 * _GRAIN:
+                    share = (share + _GRAIN - 1) // _GRAIN * _GRAIN
+                start = min(extent, lo * share)
+                stop = min(extent, start + share)
+                if start < stop:
+                    invoke(table, at, start, stop)
             at += table[at]
+    if threads > 1:
+        atomic_add(team, ARRIVED, 1)
+        turns = 0
+        while atomic_load(team, ARRIVED) < barriers + threads:
+            turns += 1
+            if turns < PATIENCE:
+                spin()
+            else:
+                give_way()
+
+
+@kernel("team: int64*, record: int64*")
+def serve(lo: int, hi: int, team: Any, record: Any) -> None:
+    """As worker ``lo``, run jobs as they are posted, until none came for ``hi`` turns.
+
+    ``record`` is a record of :func:`replay` whose table is filled in here.
+    """
+    idle = 0
+    while True:
+        if atomic_load(team, JOB) != team[SEEN + 8 * lo]:
+            team[SEEN + 8 * lo] += 1
+            record[RECORD_HEAD] = team[TABLE]
+            record[RECORD_HEAD + 1] = team[WORDS]
+            invoke(record, 0, lo, team[TIMES])
+            idle = 0
+            continue
+        idle += 1
+        if idle < hi:
+            spin()
+            continue
+        atomic_store(team, AWAKE + 8 * lo, 0)
+        if atomic_load(team, JOB) == team[SEEN + 8 * lo]:
+            return
+        atomic_store(team, AWAKE + 8 * lo, 1)

@@ -1,0 +1,101 @@
+"""The threads that share a step.
+
+Workers are Python threads that spend their time in compiled code without the interpreter's
+lock. After a job they watch for the next one for a moment, so that a training loop in Python
+does not pay for waking them at every step, and then sleep.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import threading
+
+import numpy as np
+
+from graphc.ir.op import Array
+from graphc.runtime.loader import LOADER
+from graphc.runtime.replay import (
+    ARRIVED,
+    AWAKE,
+    JOB,
+    SEEN,
+    TABLE,
+    TIMES,
+    WORDS,
+    replay,
+    serve,
+)
+
+_WATCH_TURNS = 20_000
+"""Turns that an idle worker watches for the next job: about 0.2 ms."""
+
+_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+
+
+class Team:
+    """Replays tables on ``threads`` threads, the caller's included; one job at a time."""
+
+    def __init__(self, threads: int) -> None:
+        entries, _ = LOADER.load([replay, serve])
+        self.threads = threads
+        self._replay_address = entries[replay.name]
+        self._replay = _ENTRY(self._replay_address)
+        self._serve = _ENTRY(entries[serve.name])
+        self._lock = threading.Lock()
+        self._words = np.zeros(AWAKE + 8 * (threads + 1), np.int64)
+        self._wake = [threading.Semaphore(0) for _ in range(1, threads)]
+        for worker in range(1, threads):
+            threading.Thread(target=self._work, args=(worker,), daemon=True).start()
+
+    def run(self, table: Array, times: int) -> None:
+        """Replay ``table`` ``times`` times.
+
+        If another Python thread has the team at work, this one runs alone.
+        """
+        if self.threads == 1 or not self._lock.acquire(blocking=False):
+            record = np.array([table.ctypes.data, len(table), 1, 0], np.int64)
+            self._replay(record.ctypes.data, 0, times)
+            return
+        try:
+            self._post(table, times)
+            record = self._record(table)
+            self._replay(record.ctypes.data, 0, times)
+        finally:
+            self._lock.release()
+
+    def _record(self, table: Array) -> Array:
+        address = self._words.ctypes.data
+        return np.array([table.ctypes.data, len(table), self.threads, address], np.int64)
+
+    def _post(self, table: Array, times: int) -> None:
+        words = self._words
+        words[ARRIVED] = 0
+        words[TABLE], words[WORDS], words[TIMES] = table.ctypes.data, len(table), times
+        words[JOB] += 1
+        fence = threading.Lock()
+        with fence:  # an atomic operation: what follows reads after JOB is written
+            pass
+        for worker, wake in enumerate(self._wake, 1):
+            if words[AWAKE + 8 * worker] == 0:
+                words[AWAKE + 8 * worker] = 1
+                wake.release()
+
+    def _work(self, worker: int) -> None:
+        head = [0, self._replay_address, 0, 0]
+        record = np.array([*head, 0, 0, self.threads, self._words.ctypes.data], np.int64)
+        call = np.array([self._words.ctypes.data, record.ctypes.data], np.int64)
+        while True:
+            self._wake[worker - 1].acquire()
+            self._serve(call.ctypes.data, worker, _WATCH_TURNS)
+
+
+@functools.cache
+def _team(process: int, threads: int) -> Team:
+    return Team(threads)
+
+
+def team(threads: int) -> Team:
+    """Return the team of ``threads`` threads of this process; a forked child gets its own."""
+    return _team(os.getpid(), threads)
