@@ -12,7 +12,7 @@ import pkgutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -207,7 +207,7 @@ def _show(value: Any) -> str:
     return repr(value)
 
 
-@lru_cache(maxsize=None)
+@cache
 def trials(name: str, dtype: np.dtype[Any] = FLOAT64) -> tuple[Trial, ...]:
     """Return the trials of one function, made once."""
     entry = ENTRIES[name]

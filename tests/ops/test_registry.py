@@ -66,5 +66,6 @@ def test_every_op_is_reached():
 @pytest.mark.parametrize("name", sorted(OPS))
 def test_op_is_documented_and_a_value(name):
     op = OPS[name]
-    assert (op.__doc__ or "").strip() and not op.__doc__.startswith(f"{op.__name__}("), name
+    assert (op.__doc__ or "").strip(), f"{name} has no docstring"
+    assert not op.__doc__.startswith(f"{op.__name__}("), f"{name} has no docstring of its own"
     assert dataclasses.is_dataclass(op), f"{name} is not a dataclass: equal ops would differ"
