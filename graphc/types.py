@@ -6,6 +6,7 @@ is known only at run time. ``None`` in a user's shape stands for the batch itsel
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -91,7 +92,10 @@ class Dim:
             if other == 0:
                 return 0
             return Dim(self.scale * other, self.offset * other, self.atom)
-        return Dim(1, 0, ("mul", self, other))
+        if not (self.offset or other.offset):
+            factors = sorted((Dim(1, 0, self.atom), Dim(1, 0, other.atom)), key=str)
+            return Dim(self.scale * other.scale, 0, ("mul", *factors))
+        return Dim(1, 0, ("mul", *sorted((self, other), key=str)))
 
     __rmul__ = __mul__
 
@@ -134,16 +138,41 @@ def dim_at(dim: AnyDim, batch: int) -> int:
     return dim if isinstance(dim, int) else dim.at(batch)
 
 
+def _least(dim: AnyDim) -> float:
+    """Return a bound that ``dim`` is not below for any batch."""
+    if isinstance(dim, int):
+        return dim
+    if dim.scale < 0:
+        return -math.inf
+    if not dim.atom:
+        return dim.offset
+    kind, a, b = dim.atom
+    low, other = _least(a), _least(b)
+    base: float
+    if kind == "ceildiv":
+        base = low / b
+    elif kind == "mul":
+        base = low * other if min(low, other) > 0 else 0 if min(low, other) == 0 else -math.inf
+    else:
+        base = {"max": max(low, other), "min": min(low, other), "add": low + other}[kind]
+    return dim.scale * base + dim.offset
+
+
+def never_below(a: AnyDim, b: AnyDim) -> bool:
+    """Tell whether ``a >= b`` is known to hold for every batch."""
+    return _least(a - b) >= 0
+
+
 def dim_max(a: AnyDim, b: AnyDim) -> AnyDim:
-    if a == b:
+    if never_below(a, b):
         return a
-    return max(a, b) if isinstance(a, int) and isinstance(b, int) else Dim(1, 0, ("max", a, b))
+    return b if never_below(b, a) else Dim(1, 0, ("max", a, b))
 
 
 def dim_min(a: AnyDim, b: AnyDim) -> AnyDim:
-    if a == b:
-        return a
-    return min(a, b) if isinstance(a, int) and isinstance(b, int) else Dim(1, 0, ("min", a, b))
+    if never_below(a, b):
+        return b
+    return a if never_below(b, a) else Dim(1, 0, ("min", a, b))
 
 
 def dim_ceildiv(a: AnyDim, k: int) -> AnyDim:

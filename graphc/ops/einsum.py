@@ -45,7 +45,7 @@ def _samples() -> Iterable[Sample]:
         "ab,bc->ac", "ab,bc", "ab,cb->ca", "ba,bc->ca", "abc->cab", "abc->b", "abc->", "a,a->",
         "a,b->ab", "a,a->a", "aa->a", "aa->", "aa", "aab->ba", "aba,a->b", "abc,acd->abd",
         "abc,cbd->ad", "ab,b->a", "ab,ab->ab", "ab,bc,cd->ad", "ab,bc,cd,da->", "ab,,b->a",
-        "abc,c,a->b", "ba", "e,eb->b", "abcd,abcd->cd", "abcd,bd,ac->dc", " a b , b c -> a c ",
+        "abc,c,a->b", "ba", "e,eb->b", "abcd,abcd->cd", "abcd,bd,ac->dcab", " a b , b c -> a c ",
         "abe,be->a",
     ):  # fmt: skip
         inputs = subscripts.replace(" ", "").split("->")[0].split(",")

@@ -175,17 +175,12 @@ def _range(part: slice, dim: AnyDim) -> tuple[AnyDim, int, AnyDim]:
         return places.start, step, len(places)
     if step < 0:
         return _backward(start, stop, step, dim)
-    if start is not None and start < 0:
-        first, whole = dim_max(dim + start, 0), dim_min(dim, -start)  # whole: up to the end
-    else:
-        first = start or 0
-        whole = dim if first == 0 else dim_max(dim - first, 0)
+    first = dim_max(dim + start, 0) if start is not None and start < 0 else start or 0
     if stop is None:
-        return first, step, dim_ceildiv(whole, step)
-    if stop >= 0 and first == 0:
-        return 0, step, dim_ceildiv(dim_min(dim, stop), step)
+        rest = dim_min(dim, -start) if start is not None and start < 0 else dim - first
+        return first, step, dim_ceildiv(dim_max(rest, 0), step)
     last = dim_min(dim, stop) if stop >= 0 else dim + stop
-    return first, step, dim_max(dim_ceildiv(last - first, step), 0)
+    return first, step, dim_ceildiv(dim_max(last - first, 0), step)
 
 
 def _backward(
@@ -195,8 +190,7 @@ def _backward(
         first = dim - 1
     else:
         first = dim_min(dim - 1, start) if start >= 0 else dim + start
-    if stop is None:
-        length = dim_ceildiv(first + 1, -step)
-        return first, step, length if start is None else dim_max(length, 0)
-    last = stop if stop >= 0 else dim_max(dim + stop, -1)
-    return first, step, dim_max(dim_ceildiv(first - last, -step), 0)
+    last: AnyDim = -1
+    if stop is not None:
+        last = stop if stop >= 0 else dim_max(dim + stop, -1)
+    return first, step, dim_ceildiv(dim_max(first - last, 0), -step)

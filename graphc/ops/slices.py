@@ -177,8 +177,8 @@ class Diagonal(Linear, View):
         (x,) = types
         rows, columns = x.shape[-2:]
         down, right = max(-self.offset, 0), max(self.offset, 0)
-        length = dim_min(rows - down, columns - right)
-        return x.with_shape((*x.shape[:-2], dim_max(length, 0) if self.offset else length))
+        length = dim_max(dim_min(rows - down, columns - right), 0)
+        return x.with_shape((*x.shape[:-2], length))
 
     def numpy(self, *arrays: Array) -> Array:
         return np.diagonal(arrays[0], self.offset, -2, -1)
