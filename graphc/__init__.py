@@ -14,7 +14,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.source import constant, input, parameter
 from graphc.ir.tensor import Tensor
 from graphc.ops import *  # noqa: F403
-from graphc.train import data
+from graphc.train import callbacks, data
 from graphc.train.model import Model
 from graphc.viz import visualize
 

@@ -187,7 +187,7 @@ class Model:
         """
         self._training.run(("forward", "backward"), self._feeds(X, Y))
         found = self._training.gradients()
-        return {self._names[p]: found[p].copy() for p in self._gradients}
+        return {self._names[p]: found[p].reshape(cell_of(p).shape).copy() for p in self._gradients}
 
     # -- inference ---------------------------------------------------------------------------
 
