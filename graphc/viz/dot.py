@@ -121,6 +121,8 @@ class Geometry:
         """Return the pieces of ``line``, one a panel, as Bezier control points."""
         a, b = line.source, line.target
         (ax, ay), (bx, by) = self.centre(a), self.centre(b)
+        if a.lane == b.lane == UPDATE and line.kind == "cross" and a.row < b.row:
+            return [along([(ax, ay + a.height / 2), (bx, by - b.height / 2)])]
         if line.kind != "flow" or a.lane == UPDATE or a.row == b.row:
             side = 1.0 if bx >= ax else -1.0
             start, end = (ax + side * a.width / 2, ay), (bx - side * b.width / 2, by)

@@ -95,12 +95,21 @@ def _make_bands(picture: Picture) -> dict[Band, list[Band]]:
             if item.kind == "input" and item.band is not None:
                 item.band = _band_before(item.band, inner[root], inner)
         elif item.lane == BACKWARD:
-            primal = of.get(item.tensor.adjoint_of) if item.tensor.adjoint_of is not None else None
-            sources = [of[x] for x in item.tensor.inputs if x in of]
-            behind = [s for s in sources if s.lane == BACKWARD and s.band is not None]
-            found = primal or max(behind, key=lambda s: s.index, default=None)
-            item.band = found.band if found is not None else None
+            item.band = _band_of_adjoint(item, of)
+    for item in reversed(picture.items):
+        if item.lane == BACKWARD and item.band is None and not item.tensor.inputs:
+            item.band = next((u.band for u in users[item]), None)
     return inner
+
+
+def _band_of_adjoint(item: Item, of: dict[Tensor, Item]) -> Band | None:
+    """Return the band of the primal, else of the adjoint or the value that ``item`` is made of."""
+    primal = item.tensor.adjoint_of
+    if primal in of:
+        return of[primal].band
+    sources = [of[x] for x in item.tensor.inputs if x in of and of[x].band is not None]
+    best = max(sources, key=lambda s: (s.lane == BACKWARD, s.index), default=None)
+    return best.band if best is not None else None
 
 
 def _band_before(band: Band, siblings: list[Band], inner: dict[Band, list[Band]]) -> Band:
@@ -305,6 +314,7 @@ def _place_block_rows(picture: Picture, blocks: Sequence[_Block]) -> None:
         free = start + block.height
         for item, (row, _) in block.cells.items():
             item.row = start + row
+            item.band = block.owner.band if block.owner is not None else None
             home[item] = block
     for line in picture.lines:
         if line.kind == "flow" and home.get(line.source) is not home.get(line.target):

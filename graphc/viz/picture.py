@@ -42,7 +42,7 @@ def shorten(text: str, length: int = _LONGEST) -> str:
 def text_width(text: str, size: float) -> float:
     """Return an upper estimate of the width, in points, of ``text`` in a sans-serif font."""
     em = sum(
-        1.0 if ord(c) > 0x2E80 else 0.34 if c in _NARROW else 0.76 if c.isupper() else 0.59
+        1.0 if ord(c) > 0x2E80 else 0.34 if c in _NARROW else 0.76 if c.isupper() else 0.61
         for c in text
     )
     return em * size
