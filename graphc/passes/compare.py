@@ -29,8 +29,9 @@ def compare(what: str, before: Graph, after: Graph) -> None:
             expected = evaluate(before.roots, feeds, batch)
         except (ValueError, IndexError):
             continue  # not a graph for this batch, or for these values
-        found = evaluate(after.roots, feeds, batch)
-        for (name, old), (_, new) in zip(_named(before), _named(after), strict=True):
+        pairs = _pairs(before, after)
+        found = evaluate([new for _, _, new in pairs], feeds, batch)
+        for name, old, new in pairs:
             difference = _difference(expected[old], found[new], what == "stabilize")
             if difference:
                 raise VerificationError(f"pass {what} changed {name} ({old.type}): {difference}")
@@ -48,11 +49,11 @@ def random_feeds(graph: Graph, batch: int, seed: int = 0) -> dict[Tensor, Array]
     return feeds
 
 
-def _named(graph: Graph) -> list[tuple[str, Tensor]]:
-    """Return the graph's results by name; an update that is left out keeps its parameter."""
-    results = list(graph.outputs.items())
-    parameters = {p.name: t for p, t in graph.updates.items()}
-    return [*results, *parameters.items()]
+def _pairs(before: Graph, after: Graph) -> list[tuple[str, Tensor, Tensor]]:
+    """Return names, and results of both; an update that is left out keeps its parameter."""
+    outputs = [(name, t, after.outputs[name]) for name, t in before.outputs.items()]
+    updates = [(f"the new {p.name}", t, after.updates.get(p, p)) for p, t in before.updates.items()]
+    return [*outputs, *updates]
 
 
 def _difference(expected: Array, found: Array, may_become_finite: bool) -> str:
