@@ -101,6 +101,8 @@ def _header(
     used = [n for n in numpy_names if re.search(rf"\b{n}\b", "\n".join(map(_body, kernels.values())))]
     if used:
         lines += [f"from numpy import {', '.join(used)}", ""]
+    if " random." in text:
+        lines.append("from graphc.runtime import random")
     if "vmath." in text:
         lines.append("from graphc.runtime import vmath")
     if kernels:

@@ -21,7 +21,6 @@ from graphc.ops.comparison import less
 from graphc.ops.creation import asarray
 from graphc.types import (
     FLOAT32,
-    FLOAT64,
     INT64,
     DTypeLike,
     Shape,
@@ -91,11 +90,10 @@ class RandomUniform(Elementwise):
         shape = shape_at(self.shape, 0)
         x, y = bits(arrays[0], self.stream, arrays[1], int(np.prod(shape)))
         if self.dtype == FLOAT32:
-            value = (x >> np.uint32(8)).astype(FLOAT32) * np.float32(2.0**-24)
+            value = (x >> np.uint32(8)) * 2.0**-24
         else:
-            wide = (x.astype(np.uint64) << np.uint64(21)) | (y >> np.uint32(11))
-            value = wide.astype(FLOAT64) * 2.0**-53
-        return np.reshape(value, shape)
+            value = ((x.astype(np.uint64) << np.uint64(21)) | (y >> np.uint32(11))) * 2.0**-53
+        return np.reshape(value, shape).astype(self.dtype)
 
     def scalar(self, lit: Literal, *args: str) -> str:
         index, seed, step = args
@@ -152,7 +150,7 @@ def _trials() -> Iterable[Sample]:
 
 
 def _numpy_bernoulli(p: Any, shape: Any, *, seed: Any, step: Any = 0, stream: int = 0) -> Array:
-    return np.less(_numpy_uniform(shape, seed=seed, step=step, stream=stream), p)
+    return np.asarray(_numpy_uniform(shape, seed=seed, step=step, stream=stream) < p)
 
 
 @function(samples=_trials, reference=_numpy_bernoulli, section=SECTION)

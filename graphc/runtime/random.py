@@ -1,73 +1,148 @@
-"""Random numbers in kernels: :mod:`graphc.ops.random`, one element at a time.
+"""Random numbers in kernels: the generator of :mod:`graphc.ops.random`, one element at a time.
 
-The words are 32 bits wide but are kept in 64 and masked: a sum or a rotation of two such words
-never overflows, so the same text runs as plain Python, and compiled as vector code.
+The formula is written once, over words that add modulo 2^32, exclusive-or and rotate. Compiled,
+a word is an LLVM ``i32``, so that a vector register holds as many as it holds float32; in plain
+Python it is a :class:`Word`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import lower_builtin
 
-_LOW = 0xFFFFFFFF
-_PARITY = 0x1BD11BDA
-
-_jit: Any = numba.njit(inline="always", error_model="numpy")
-
-
-@_jit
-def _round(x: int, y: int, rotation: int) -> tuple[int, int]:
-    x = (x + y) & _LOW
-    y = ((y << rotation) | (y >> (32 - rotation))) & _LOW
-    return x, y ^ x
+from graphc.ops.random import LOW, PARITY, ROTATIONS
 
 
-@_jit
-def _even(x: int, y: int) -> tuple[int, int]:
-    x, y = _round(x, y, 13)
-    x, y = _round(x, y, 15)
-    x, y = _round(x, y, 26)
-    return _round(x, y, 6)
+@dataclass(frozen=True)
+class Word:
+    """A 32-bit word as a Python integer."""
+
+    value: int
+
+    def __add__(self, other: Word | int) -> Word:
+        return Word((self.value + _number(other)) & LOW)
+
+    def __xor__(self, other: Word | int) -> Word:
+        return Word(self.value ^ _number(other))
+
+    def rotated(self, by: int) -> Word:
+        return Word(((self.value << by) | (self.value >> (32 - by))) & LOW)
 
 
-@_jit
-def _odd(x: int, y: int) -> tuple[int, int]:
-    x, y = _round(x, y, 17)
-    x, y = _round(x, y, 29)
-    x, y = _round(x, y, 16)
-    return _round(x, y, 24)
+def _number(word: Word | int) -> int:
+    return word.value if isinstance(word, Word) else word
 
 
-@_jit
-def threefry(a: int, b: int, x: int, y: int) -> tuple[int, int]:
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A 32-bit word as an LLVM value."""
+
+    builder: Any
+    value: Any
+
+    def _lift(self, other: Lane | int) -> Any:
+        return other.value if isinstance(other, Lane) else ir.Constant(_I32, other)
+
+    def __add__(self, other: Lane | int) -> Lane:
+        return Lane(self.builder, self.builder.add(self.value, self._lift(other)))
+
+    def __xor__(self, other: Lane | int) -> Lane:
+        return Lane(self.builder, self.builder.xor(self.value, self._lift(other)))
+
+    def rotated(self, by: int) -> Lane:
+        left = self.builder.shl(self.value, ir.Constant(_I32, by))
+        right = self.builder.lshr(self.value, ir.Constant(_I32, 32 - by))
+        return Lane(self.builder, self.builder.or_(left, right))
+
+
+def threefry(a: Any, b: Any, x: Any, y: Any) -> tuple[Any, Any]:
     """Return the two words to which the key ``(a, b)`` takes the counter ``(x, y)``."""
-    c = a ^ b ^ _PARITY
-    x, y = _even((x + a) & _LOW, (y + b) & _LOW)
-    x, y = _odd((x + b) & _LOW, (y + c + 1) & _LOW)
-    x, y = _even((x + c) & _LOW, (y + a + 2) & _LOW)
-    x, y = _odd((x + a) & _LOW, (y + b + 3) & _LOW)
-    x, y = _even((x + b) & _LOW, (y + c + 4) & _LOW)
-    return (x + c) & _LOW, (y + a + 5) & _LOW
+    words = (a, b, a ^ b ^ PARITY)
+    x, y = x + a, y + b
+    for group in range(5):
+        for rotation in ROTATIONS[group % 2]:
+            x = x + y
+            y = y.rotated(rotation) ^ x
+        x = x + words[(group + 1) % 3]
+        y = y + words[(group + 2) % 3] + (group + 1)
+    return x, y
 
 
-@_jit
-def bits(seed: int, stream: int, step: int, index: int) -> tuple[int, int]:
-    """Return 64 random bits, as two words."""
-    a, b = threefry(seed & _LOW, (seed >> 32) & _LOW, stream & _LOW, step & _LOW)
-    return threefry(a, b, index & _LOW, (index >> 32) & _LOW)
+def bits(seed: tuple[Any, Any], stream: Any, step: Any, index: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Return the random words of an element; seed and index are pairs (low, high)."""
+    return threefry(*threefry(*seed, stream, step), *index)
 
 
-@_jit
+def _halves(value: int) -> tuple[Word, Word]:
+    whole = int(value)
+    return Word(whole & LOW), Word((whole >> 32) & LOW)
+
+
+def _plain(seed: int, stream: int, step: int, index: int) -> tuple[int, int]:
+    x, y = bits(_halves(seed), _halves(stream)[0], _halves(step)[0], _halves(index))
+    return x.value, y.value
+
+
 def uniform32(seed: int, stream: int, step: int, index: int) -> np.float32:
-    """Return a float32 in [0, 1)."""
-    x, _ = bits(seed, stream, step, index)
-    return np.float32(x >> 8) * np.float32(2.0**-24)
+    """Return a float32 in [0, 1): the upper 24 bits of the first word."""
+    x, _ = _plain(seed, stream, step, index)
+    return np.float32((x >> 8) * 2.0**-24)
 
 
-@_jit
 def uniform64(seed: int, stream: int, step: int, index: int) -> np.float64:
-    """Return a float64 in [0, 1)."""
-    x, y = bits(seed, stream, step, index)
-    return np.float64((x << 21) | (y >> 11)) * np.float64(2.0**-53)
+    """Return a float64 in [0, 1): 53 bits of both words."""
+    x, y = _plain(seed, stream, step, index)
+    return np.float64(((x << 21) | (y >> 11)) * 2.0**-53)
+
+
+# -- the same for Numba --------------------------------------------------------------------------
+
+
+def _lanes(builder: Any, value: Any) -> tuple[Lane, Lane]:
+    high = builder.lshr(value, ir.Constant(_I64, 32))
+    return Lane(builder, builder.trunc(value, _I32)), Lane(builder, builder.trunc(high, _I32))
+
+
+def _emit32(builder: Any, x: Any, y: Any) -> Any:
+    kind = ir.FloatType()
+    number = builder.sitofp(builder.lshr(x, ir.Constant(_I32, 8)), kind)
+    return builder.fmul(number, ir.Constant(kind, 2.0**-24))
+
+
+def _emit64(builder: Any, x: Any, y: Any) -> Any:
+    kind = ir.DoubleType()
+    high = builder.shl(builder.zext(x, _I64), ir.Constant(_I64, 21))
+    low = builder.zext(builder.lshr(y, ir.Constant(_I32, 11)), _I64)
+    return builder.fmul(builder.sitofp(builder.or_(high, low), kind), ir.Constant(kind, 2.0**-53))
+
+
+def _register(function: Callable[..., Any], result: Any, emit: Callable[..., Any]) -> None:
+    """Let Numba compile calls of ``function``, straight into the calling kernel."""
+
+    class Template(AbstractTemplate):  # type: ignore[misc]
+        key = function
+
+        def generic(self, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
+            return None if kws or len(args) != 4 else signature(result, *[types.int64] * 4)
+
+    def lower(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
+        seed, stream, step, index = (_lanes(builder, value) for value in args)
+        x, y = bits(seed, stream[0], step[0], index)
+        return emit(builder, x.value, y.value)
+
+    infer_global(function, types.Function(Template))
+    lower_builtin(function, *[types.int64] * 4)(lower)
+
+
+_register(uniform32, types.float32, _emit32)
+_register(uniform64, types.float64, _emit64)
