@@ -247,6 +247,11 @@ class LogSigmoid(Math):
         return (sigmoid(-inputs[0]),)
 
 
+def _with_limit(x: Array, y: Any) -> Any:
+    """Return ``y``, but where ``x`` is -inf its limit, 0, in place of inf * 0."""
+    return np.where(x == -np.inf, 0.0, y)
+
+
 @register
 @dataclass(frozen=True)
 class Silu(Math):
@@ -256,7 +261,7 @@ class Silu(Math):
 
     @staticmethod
     def ufunc(x: Array) -> Any:
-        return x / (1.0 + np.exp(-x))
+        return _with_limit(x, x / (1.0 + np.exp(-x)))
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         s = sigmoid(inputs[0])
@@ -275,7 +280,7 @@ class Gelu(Math):
 
     @staticmethod
     def ufunc(x: Array) -> Any:
-        return 0.5 * x * np.asarray(_erfc(-x / math.sqrt(2.0)), x.dtype)
+        return _with_limit(x, 0.5 * x * np.asarray(_erfc(-x / math.sqrt(2.0)), x.dtype))
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         (x,) = inputs
@@ -294,7 +299,7 @@ class GeluTanh(Math):
     @staticmethod
     def ufunc(x: Array) -> Any:
         u = math.sqrt(2.0 / math.pi) * (x + _TANH_CUBE * x * x * x)
-        return 0.5 * x * (1.0 + np.tanh(u))
+        return _with_limit(x, 0.5 * x * (1.0 + np.tanh(u)))
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         (x,) = inputs
@@ -319,7 +324,7 @@ def log_sigmoid(x: Any) -> Tensor:
     return apply(LogSigmoid(), *common("log_sigmoid", x, floating=True))
 
 
-@function(samples=_smooth, reference=lambda x: x / (1 + np.exp(-1.0 * x)), section=SECTION)
+@function(samples=_smooth, reference=lambda x: Silu.ufunc(x * np.float32(1)), section=SECTION)
 def silu(x: Any) -> Tensor:
     """Return ``x sigmoid(x)``, also known as swish."""
     return apply(Silu(), *common("silu", x, floating=True))

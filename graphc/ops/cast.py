@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.op import Array, Elementwise, Literal, Sample, function, register
+from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.types import BOOL, DTypeLike, as_dtype
 
@@ -55,6 +56,6 @@ def _samples() -> Iterable[Sample]:
 
 
 @function(samples=_samples, reference=lambda x, dtype: x.astype(dtype), section="Data types")
-def astype(x: Tensor, dtype: DTypeLike) -> Tensor:
+def astype(x: Any, dtype: DTypeLike) -> Tensor:
     """Return ``x`` converted to ``dtype``."""
-    return cast(x, as_dtype(dtype))
+    return cast(x if isinstance(x, Tensor) else constant(x), as_dtype(dtype))

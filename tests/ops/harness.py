@@ -21,6 +21,7 @@ import graphc.ops
 from graphc.autodiff.adjoint import vjp
 from graphc.autodiff.tangent import jvp
 from graphc.errors import GraphcError
+from graphc.function import function
 from graphc.ir.graph import ancestors
 from graphc.ir.interpret import evaluate
 from graphc.ir.op import ENTRIES, Elementwise, FunctionEntry, Op, Sample, Source
@@ -42,9 +43,17 @@ STEP = 1e-4
 
 
 def run(outputs: Sequence[Tensor], feeds: Mapping[Tensor, Array]) -> list[Array]:
-    """Return the values of ``outputs``: the one place that says how they are computed."""
+    """Return the values of ``outputs`` computed by the NumPy references, node by node."""
     values = evaluate(outputs, feeds)
     return [values[t] for t in outputs]
+
+
+def compiled(
+    inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+) -> Callable[[Mapping[Tensor, Array]], list[Array]]:
+    """Return the compiled equivalent of :func:`run`."""
+    call = function(list(inputs), list(outputs))
+    return lambda feeds: [np.asarray(v) for v in call(*[feeds[t] for t in inputs])]
 
 
 # -- trials -------------------------------------------------------------------------------------
@@ -94,7 +103,9 @@ class Trial:
             shape: tuple[AnyDim, ...] = value.shape
             if len(inputs) in leading:
                 shape = (BATCH, *shape[1:])
-            inputs.append(placeholder(f"x{len(inputs)}", TensorType(value.dtype, shape)))
+            inputs.append(
+                placeholder(f"x{len(inputs)}_{self.number}", TensorType(value.dtype, shape))
+            )
             return inputs[-1]
 
         args, kwargs = tree_map(declare, self.arguments)
@@ -121,7 +132,7 @@ class Trial:
         outs = [t for t in self.outputs if t.dtype.kind == "f"]
         if not (self.sample.differentiable and ins and outs):
             return None
-        return Derivatives(str(self), ins, outs)
+        return Derivatives(self.number, str(self), ins, outs)
 
     def expected(self, arrays: Sequence[Array] | None = None, own: bool = False) -> list[Array]:
         """Return what the NumPy reference gives in double precision, or in the arrays' own."""
@@ -146,11 +157,11 @@ class Trial:
 class Derivatives:
     """First and second derivatives of ``outs`` by ``ins``, contracted with random directions."""
 
-    def __init__(self, what: str, ins: list[Tensor], outs: list[Tensor]) -> None:
+    def __init__(self, number: int, what: str, ins: list[Tensor], outs: list[Tensor]) -> None:
         self.ins, self.outs = ins, outs
-        self.w = [placeholder(f"w{i}", t.type) for i, t in enumerate(outs)]
-        self.v = [placeholder(f"v{i}", t.type) for i, t in enumerate(ins)]
-        self.u = [placeholder(f"u{i}", t.type) for i, t in enumerate(ins)]
+        self.w = [placeholder(f"w{i}_{number}", t.type) for i, t in enumerate(outs)]
+        self.v = [placeholder(f"v{i}_{number}", t.type) for i, t in enumerate(ins)]
+        self.u = [placeholder(f"u{i}_{number}", t.type) for i, t in enumerate(ins)]
         self.pulled = vjp(outs, ins, self.w, unconnected="zero")
         self.pushed = jvp(outs, ins, self.v, unconnected="zero")
         for part, tensor in zip(self.pulled, ins, strict=True):
@@ -290,11 +301,11 @@ def check_value(trial: Trial) -> None:
 
 def check_strided(trial: Trial) -> None:
     """Compare the value for operands that are not contiguous in memory."""
-    feeds = {t: _strided(x) for t, x in trial.feeds.items()}
+    feeds = {t: strided(x) for t, x in trial.feeds.items()}
     equal_all(run(trial.outputs, feeds), trial.expected(), f"{trial} with strided operands")
 
 
-def _strided(x: Array) -> Array:
+def strided(x: Array) -> Array:
     wide = np.zeros([2 * n for n in x.shape], x.dtype)
     view = wide[(..., *(slice(None, None, 2) for _ in x.shape))]
     view[...] = x
@@ -304,8 +315,8 @@ def _strided(x: Array) -> Array:
 SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -1.5, 3.0, -0.0)
 
 
-def check_special(trial: Trial) -> None:
-    """Compare the value where operands are NaN, infinite and zero."""
+def spoiled(trial: Trial) -> list[Array]:
+    """Return the trial's arrays with NaN, infinities and zeros in them."""
     arrays = []
     for place, x in enumerate(trial.arrays):
         if x.dtype.kind == "f":
@@ -313,9 +324,22 @@ def check_special(trial: Trial) -> None:
             x = np.where(np.arange(x.size).reshape(x.shape) % (2 + place), pattern, x)
             x = x.astype(trial.arrays[place].dtype)
         arrays.append(x)
+    return arrays
+
+
+def check_special(trial: Trial) -> None:
+    """Compare the value where operands are NaN, infinite and zero."""
+    arrays = spoiled(trial)
     feeds = dict(zip(trial.inputs, arrays, strict=True))
     own = trial.expected(arrays, own=True)  # overflow is part of the result
     equal_all(run(trial.outputs, feeds), own, f"{trial} with NaN and infinities")
+
+
+def resized(trial: Trial, size: int) -> list[Array]:
+    """Return the trial's arrays, the leading ones with ``size`` rows."""
+    leading = _leading(trial.arrays)
+    return [np.take(x, range(size), 0, mode="wrap") if i in leading else x
+            for i, x in enumerate(trial.arrays)]  # fmt: skip
 
 
 def check_batch(trial: Trial) -> None:
@@ -330,8 +354,7 @@ def check_batch(trial: Trial) -> None:
         return  # the sample needs its first axis to have this length
     own = trial.arrays[leading[0]].shape[0]
     for size in (own, 1, own + 2):
-        arrays = [np.take(x, range(size), 0, mode="wrap") if i in leading else x
-                  for i, x in enumerate(trial.arrays)]  # fmt: skip
+        arrays = resized(trial, size)
         try:
             wanted = batched.expected(arrays)
         except (ValueError, IndexError):
