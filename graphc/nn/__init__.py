@@ -22,6 +22,7 @@ from graphc.nn.activation import (
     Softsign,
     Tanh,
 )
+from graphc.nn.dropout import Dropout
 from graphc.nn.losses import (
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -43,6 +44,7 @@ __all__ = [
     "ELU",
     "GELU",
     "SELU",
+    "Dropout",
     "Flatten",
     "HardSigmoid",
     "HardSwish",

@@ -1,0 +1,91 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc import ops
+from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.ir.op import Array, Linear, register, require_float
+from graphc.ir.tensor import Tensor, apply
+from graphc.nn.module import Layer
+from graphc.nn.training import TrainingOp
+from graphc.ops.random import RandomUniform, random_uniform
+from graphc.types import INT64, TensorType
+
+_SCALAR = TensorType(INT64, ())
+
+
+@register
+@dataclass(frozen=True)
+class DropoutOp(Linear, TrainingOp):
+    """``x / (1 - p)`` where a random number of the element is at least ``p``, else 0.
+
+    Operands are ``x``, the seed, and the number of masks drawn before: the mask is a function
+    of these and of the element's place, so the adjoint draws it again and nothing is stored.
+    """
+
+    name = "dropout"
+    p: float
+
+    def infer(self, *types: TensorType) -> TensorType:
+        x, *state = types
+        require_float("dropout", x)
+        if state != [_SCALAR, _SCALAR]:
+            raise ShapeError("the seed and the step must be int64 scalars")
+        return x
+
+    def numpy(self, *arrays: Array) -> Array:
+        x, seed, step = arrays
+        draw = RandomUniform(x.shape, 0, x.dtype)
+        return np.where(draw.numpy(seed, step) >= self.p, x * x.dtype.type(self._scale), 0)
+
+    def expand(self, *inputs: Tensor) -> Tensor:
+        x, seed, step = inputs
+        number = random_uniform(x.type.shape, seed=seed, step=step, dtype=x.dtype)
+        return ops.where(number >= self.p, x * self._scale, 0.0)
+
+    def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
+        return apply(self, g, *inputs[1:]), None, None
+
+    def inference(self, *inputs: Tensor) -> Tensor:
+        return inputs[0]
+
+    def updates(self, *inputs: Tensor) -> Mapping[Tensor, Tensor]:
+        step = inputs[2]
+        return {step: step + 1}
+
+    @property
+    def _scale(self) -> float:
+        return 1.0 / (1.0 - self.p) if self.p < 1.0 else 0.0
+
+
+class Dropout(Layer):
+    """Zero each element with probability ``p`` and scale the others by ``1 / (1 - p)``.
+
+    Only in training: a model evaluates and predicts without it. Every call draws masks of its
+    own, a new one each step (Srivastava et al., JMLR 15, 2014).
+    """
+
+    def __init__(self, p: float = 0.5, *, name: str | None = None) -> None:
+        super().__init__(name)
+        if isinstance(p, bool) or not isinstance(p, (int, float)):
+            raise DTypeError(f"Dropout: p must be a number, not {p!r}\n  at {user_location()}")
+        if not 0.0 <= p <= 1.0:
+            raise ShapeError(f"Dropout: p must be in [0, 1], got {p}\n  at {user_location()}")
+        self.p = float(p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.p == 0.0:
+            return x
+        seed = self.parameter("seed", _seed, (), dtype=INT64, trainable=False)
+        step = self.parameter("step", np.zeros((), np.int64), dtype=INT64, trainable=False)
+        return apply(DropoutOp(self.p), x, seed, step)
+
+
+def _seed(shape: tuple[int, ...], rng: np.random.Generator) -> Any:
+    return rng.integers(np.iinfo(np.int64).max, size=shape)
