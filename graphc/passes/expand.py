@@ -25,7 +25,7 @@ def expand(graph: Graph, hits: Counter[str]) -> Graph:
         if new.type != node.type:
             raise VerificationError(f"{node.describe()} expands to {new.describe()}")
         hits[node.op.name] += 1
-        return named_like(new, node)
+        return named_like(new, node, operands)
 
     while any(isinstance(node.op, Composite) for node in graph.nodes):
         graph = graph.rebuild(rule)

@@ -10,7 +10,6 @@ from graphc.ir.graph import Graph, replace_inputs
 from graphc.ir.op import View
 from graphc.ir.source import Constant, Frozen
 from graphc.ir.tensor import Tensor
-from graphc.passes.rewrite import named_like
 
 _LARGEST = 1 << 16
 """Elements of a constant that folding may make."""
@@ -33,8 +32,7 @@ def fold(graph: Graph, hits: Counter[str]) -> Graph:
         with np.errstate(all="ignore"):
             value = np.asarray(new.op.numpy(*arrays), new.dtype)
         hits[node.op.name] += 1
-        folded = Tensor(Constant(Frozen(value)), (), new.type, like=node)
-        return named_like(folded, node)
+        return Tensor(Constant(Frozen(value)), (), new.type, label=node.label, like=node)
 
     return graph.rebuild(rule)
 

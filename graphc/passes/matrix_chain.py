@@ -31,22 +31,23 @@ def matrix_chain(graph: Graph, hits: Counter[str]) -> Graph:
     inner = _inner_products(graph)
     if not inner:
         return graph
-    new: dict[Tensor, Tensor] = {}
+    within: set[int] = set()  # the inner products of the new graph
 
     def rule(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
-        new[node] = replace_inputs(node, operands)
-        if not _is_product(node) or node.id in inner or not any(x.id in inner for x in node.inputs):
-            return new[node]
-        factors, cost = _factors(node, inner)
+        new = replace_inputs(node, operands)
+        found = {y.id for x, y in zip(node.inputs, operands, strict=True) if x.id in inner}
+        within.update(found)
+        if not found or node.id in inner:
+            return new
+        factors, cost = _factors(new, within)
         if len(factors) > _LONGEST:
-            return new[node]
+            return new
         splits, least = _best_order([_sizes(f) for f in factors])
-        if least < cost:
-            hits["chain"] += 1
-            with building(phase=node.phase, loc=node.loc, scope=node.scope):
-                result = _multiply([(new[t], flipped) for t, flipped in factors], splits)
-            new[node] = named_like(result, node)
-        return new[node]
+        if least >= cost:
+            return new
+        hits["chain"] += 1
+        with building(phase=node.phase, loc=node.loc, scope=node.scope):
+            return named_like(_multiply(factors, splits), node, operands)
 
     return graph.rebuild(rule)
 

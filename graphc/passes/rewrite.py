@@ -29,7 +29,7 @@ def rewrite(graph: Graph, rules: RuleSet, hits: Counter[str]) -> Graph:
                     break
                 new, name = found
                 hits[name] += 1
-        return named_like(new, node)
+        return named_like(new, node, operands)
 
     for _ in range(_ROUNDS):
         before = hits.total()
@@ -39,8 +39,11 @@ def rewrite(graph: Graph, rules: RuleSet, hits: Counter[str]) -> Graph:
     return graph
 
 
-def named_like(new: Tensor, node: Tensor) -> Tensor:
-    """Return ``new``, a fresh tensor in the place of ``node``, under the user's name for it."""
-    if node.label is None or new.label is not None or new.id < node.id:
+def named_like(new: Tensor, node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
+    """Return ``new``, made of ``operands`` in the place of ``node``, under the user's name for it.
+
+    A tensor that was there before is returned as it is: a second one would be computed twice.
+    """
+    if node.label is None or new.label is not None or any(x.id >= new.id for x in operands):
         return new
     return Tensor(new.op, new.inputs, new.type, label=node.label, like=new)

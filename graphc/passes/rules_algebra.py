@@ -19,6 +19,7 @@ from graphc.ops.cast import Cast, cast
 from graphc.ops.comparison import LogicalNot, Maximum, Minimum, Where
 from graphc.ops.exponential import Pow
 from graphc.ops.shape import broadcast_to
+from graphc.types import INT64
 
 ALGEBRA = RuleSet()
 
@@ -196,9 +197,14 @@ def cast_same(node: Tensor) -> Tensor | None:
 def cast_lossless(node: Tensor) -> Tensor | None:
     """``cast(cast(x, a), b) = cast(x, b)``, where ``a`` holds every value of ``x``."""
     match node.inputs:
-        case (Tensor(op=Cast(), inputs=(x,)) as middle,) if np.can_cast(x.dtype, middle.dtype):
+        case (Tensor(op=Cast(), inputs=(x,)) as middle,) if _holds(middle.dtype, x.dtype):
             return cast(x, node.dtype)
     return None
+
+
+def _holds(wide: np.dtype[Any], narrow: np.dtype[Any]) -> bool:
+    """Tell whether every value of ``narrow`` is one of ``wide`` (NumPy forgives int64: float64)."""
+    return np.can_cast(narrow, wide) and (narrow != INT64 or wide == INT64)
 
 
 def _with_constant(node: Tensor) -> tuple[Tensor, Any] | None:

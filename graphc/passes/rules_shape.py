@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from graphc.ir.op import Elementwise, Reduction
 from graphc.ir.rewrite import RuleSet
 from graphc.ir.source import constant
@@ -133,11 +135,22 @@ def reduce_of_reduce(node: Tensor) -> Tensor | None:
         return None
     assert isinstance(inner, Sum | Max | Min)
     (x,) = y.inputs
-    if x.dtype != y.dtype or outer.keepdims != inner.keepdims:
+    covered = inner.keepdims and set(inner.axes) <= set(outer.axes)
+    if x.dtype != y.dtype or (outer.keepdims != inner.keepdims and not covered):
         return None
     left = [a for a in range(x.ndim) if inner.keepdims or a not in inner.axes]
     axes = {*inner.axes, *(left[a] for a in outer.axes)}
     return apply(type(outer)(tuple(sorted(axes)), outer.keepdims), x)
+
+
+@SHAPES.on(Reshape)
+def reshape_of_kept(node: Tensor) -> Tensor | None:
+    """``reshape(sum(x, keepdims)) = sum(x)``, where it drops those axes; so for max and min."""
+    (y,) = node.inputs
+    if not isinstance(y.op, Sum | Max | Min) or not y.op.keepdims:
+        return None
+    (x,), op = y.inputs, replace(y.op, keepdims=False)
+    return apply(op, x) if op.infer(x.type) == node.type else None
 
 
 @SHAPES.on(Sum)
