@@ -220,9 +220,7 @@ def common_rows(slots: Sequence[Slot], arrays: Sequence[Array]) -> int | None:
 
 def feeds(slots: Sequence[Slot], values: Sequence[Any]) -> list[Array]:
     """Return the values of one batch as they are fed."""
-    arrays = [
-        v if s.fits(v) else s.convert(s.view(v)) for s, v in zip(slots, values, strict=True)
-    ]
+    arrays = [v if s.fits(v) else s.convert(s.view(v)) for s, v in zip(slots, values, strict=True)]
     if len(arrays) > 1:
         common_rows(slots, arrays)
     return arrays

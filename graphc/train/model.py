@@ -138,11 +138,14 @@ class Model:
         step; :attr:`history` has the epochs until then.
         """
         executable = self._stepper("fit")
+        self._require_rows()
         batch_size = whole_number("fit: batch_size", batch_size, 1)
         epochs = whole_number("fit: epochs", epochs, 0)
         first = whole_number("fit: initial_epoch", initial_epoch, 0)
         data = self._data(X, Y).converted()
-        rows = self._rows_to_fit(data)
+        rows = data.rows
+        if not rows:
+            raise wrong("fit: the data have no rows")
         validation = self._validation(validation_data)
         if validation_split:
             if validation is not None:
@@ -354,7 +357,7 @@ class Model:
     def _feeds(self, X: Any, Y: Any) -> list[Array]:
         return feeds(self._slots, self._values(X, Y))
 
-    def _data(self, X: Any, Y: Any) -> Data:
+    def _data(self, X: Any, Y: Any = None) -> Data:
         return Data.of(self._slots, self._values(X, Y))
 
     def _order(self, rows: int, shuffle: bool) -> Array:
@@ -362,17 +365,14 @@ class Model:
             return np.arange(rows)
         return np.random.default_rng([self.seed, SHUFFLE, self.epochs]).permutation(rows)
 
-    def _rows_to_fit(self, data: Data) -> int:
-        for slot in data.slots:
+    def _require_rows(self) -> None:
+        for slot in self._slots:
             if not slot.batched:
                 raise wrong(
                     f"fit: the {slot.label} has the fixed shape "
                     f"{show_shape(slot.tensor.type.shape)}, so its rows cannot be drawn; declare "
                     "its first dimension None, or use train_step"
                 )
-        if not data.rows:
-            raise wrong("fit: the data have no rows")
-        return data.rows
 
     def _validation(self, given: Any) -> Data | None:
         if given is None:

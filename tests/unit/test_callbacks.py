@@ -47,10 +47,12 @@ def test_early_stopping_waits_as_long_as_its_patience(patience, last):
 def test_early_stopping_restores_the_best_whether_it_stopped_or_not():
     model = Pretender()
     model.run(cb.EarlyStopping(patience=2, restore_best=True), [3.0, 1.0, 2.0, 2.0, 0.0])
-    assert model.stop_training and model.parameters["w"] == 1
+    assert model.stop_training
+    assert model.parameters["w"] == 1
     model = Pretender()
     model.run(cb.EarlyStopping(patience=9, restore_best=True), [3.0, 1.0, 2.0])
-    assert not model.stop_training and model.parameters["w"] == 1
+    assert not model.stop_training
+    assert model.parameters["w"] == 1
     model = Pretender()
     model.run(cb.EarlyStopping(patience=2), [3.0, 1.0, 2.0, 2.0])
     assert model.parameters["w"] == 3
@@ -133,7 +135,8 @@ def test_what_can_be_passed_as_callbacks():
     assert as_callbacks(()) == []
     assert isinstance(as_callbacks(lambda epoch, logs: None)[0], FunctionCallback)
     one = cb.TerminateOnNaN()
-    assert as_callbacks(one) == [one] and as_callbacks((one,)) == [one]
+    assert as_callbacks(one) == [one]
+    assert as_callbacks((one,)) == [one]
     with pytest.raises(DTypeError, match="pass an instance"):
         as_callbacks([cb.EarlyStopping])
     for wrong in (3, [3], cb.EarlyStopping):

@@ -47,7 +47,9 @@ def test_every_pass_of_shuffled_batches_has_its_own_order():
 
 def test_batches_keep_tuples_and_dicts():
     for (a, b), y in gx.data.batches((X, X[:, :1]), {"y": Y}, batch_size=5):
-        assert a.shape == (5, 2) and b.shape == (5, 1) and y["y"].shape == (5,)
+        assert a.shape == (5, 2)
+        assert b.shape == (5, 1)
+        assert y["y"].shape == (5,)
 
 
 def test_batches_of_nothing():
@@ -98,18 +100,21 @@ def test_an_array_that_fits_is_fed_as_it_is():
 )  # fmt: skip
 def test_other_layouts_and_types_are_converted(value):
     (fed,) = feeds([slot((None, 3))], [value])
-    assert fed.dtype == np.float32 and fed.dtype.isnative and fed.flags.c_contiguous
+    assert fed.dtype == np.float32
+    assert fed.dtype.isnative
+    assert fed.flags.c_contiguous
     np.testing.assert_array_equal(fed, np.ones((4, 3)))
 
 
 def test_a_scalar_stays_a_scalar():
     (fed,) = feeds([slot((), "float64")], [2])
-    assert fed.shape == () and fed == 2.0
+    assert fed.shape == ()
+    assert fed == 2.0
 
 
 @pytest.mark.parametrize("shape", [(4, 2), (4,), (4, 3, 1), ()])
 def test_a_wrong_shape_is_named(shape):
-    with pytest.raises(ShapeError, match=r"input 'x' has shape \(None, 3\), got an array of shape "):
+    with pytest.raises(ShapeError, match=r"'x' has shape \(None, 3\), got an array of shape "):
         feeds([slot((None, 3))], [np.ones(shape)])
 
 
@@ -127,7 +132,7 @@ def test_what_cannot_be_converted_is_refused():
         feeds([slot((None,), "bool")], [[0, 1]])
     with pytest.raises(DTypeError, match="complex128"):
         feeds([slot((None,))], [np.ones(3, complex)])
-    with pytest.raises(DTypeError, match="<U1|str"):
+    with pytest.raises(DTypeError, match=r"values of type str"):
         feeds([slot((None,))], [["a", "b"]])
     with pytest.raises(DTypeError, match="object"):
         feeds([slot((None,))], [np.array([1, None])])
@@ -148,7 +153,8 @@ def test_data_cut_into_rows_leaves_fixed_inputs_whole():
     data = Data.of(slots, [np.ones((5, 3)), np.ones(2)])
     assert data.bounds(2) == [(0, 2), (2, 4), (4, 5)]
     part = data.between(4, 5)
-    assert [a.shape for a in part.arrays] == [(1, 3), (2,)] and part.rows == 1
+    assert [a.shape for a in part.arrays] == [(1, 3), (2,)]
+    assert part.rows == 1
 
 
 def test_structures():
