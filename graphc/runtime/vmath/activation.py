@@ -13,7 +13,7 @@ import numpy as np
 from graphc.runtime.vmath.exponential import exp_parts, exp_value, scale
 from graphc.runtime.vmath.logarithm import LN2_WHOLE, log1p_unit
 from graphc.runtime.vmath.lower import lowered
-from graphc.runtime.vmath.trace import Real, fma, select
+from graphc.runtime.vmath.trace import Real, clamp, fma, select, two_sum
 
 
 def held(a: Real) -> Real:
@@ -39,9 +39,10 @@ def _sigmoid(x: Any) -> Any:
 
 @lowered(_sigmoid)
 def sigmoid(x: Real) -> Real:
-    """``1 / (1 + e^-x)``, for ``x < 0`` as ``e^x / (1 + e^x)``."""
+    """``s = 1 / (1 + e^-|x|)``, for ``x < 0`` as ``e - e (e s)``, which damps the error of ``s``."""
     e = exp_value(-abs(x))
-    return select(x < 0.0, e, 1.0) / (e + 1.0)
+    s = 1.0 / (e + 1.0)
+    return select(x < 0.0, fma(-e, e * s, e), s)
 
 
 @lowered(lambda x: np.maximum(x, -1000) * _sigmoid(x))
@@ -83,16 +84,11 @@ def _mish(x: Any) -> Any:
 def mish(x: Real) -> Real:
     """``x tanh(softplus(x)) = x n / (n + 2)`` with ``n = e^x (e^x + 2)``; 0 at minus infinity."""
     x = select(x < -1000.0, -1000.0, x)
-    p, k = exp_parts(select(x > 40.0, 40.0, held_below(x)))
+    low = -120.0 if x.single else -800.0
+    p, k = exp_parts(clamp(x, low, 40.0))
     e = scale(p, k)
     m = e + 2.0
     return scale(x * (p * m / fma(e, m, 2.0)), k)
-
-
-def held_below(x: Real) -> Real:
-    """``x`` cut off where ``e^x`` is 0."""
-    limit = -120.0 if x.single else -800.0
-    return select(x < limit, limit, x)
 
 
 _GELU_TANH = {  # 2 sqrt(2/pi) and 0.044715 times that, each with what its rounding leaves
@@ -119,8 +115,9 @@ def gelu_tanh(x: Real) -> Real:
     a = select(a > limit, limit, a)
     square = a * a
     square_low = fma(a, a, -square)
-    slope = fma(square, d, c)
-    slope_low = fma(square, d, c - slope) + fma(square_low, d, fma(square, d_low, c_low))
+    cubic = square * d
+    slope, slope_low = two_sum(cubic, a.lift(c))
+    slope_low += fma(square, d, -cubic) + fma(square_low, d, fma(square, d_low, c_low))
     u = a * slope
     u_low = fma(a, slope, -u) + a * slope_low
     p, k = exp_parts(-u, -u_low)

@@ -17,7 +17,7 @@ def _extreme(name: str, x: Any, y: Any) -> Any:
         return x.intrinsic(f"{name}imum", y)
     if isinstance(x, Bool):
         return x | y if name == "max" else x & y
-    return Int(x.builder, x.call(f"s{name}", y))
+    return Int(x.builder, x.call(f"s{name}", x, y))
 
 
 @lowered(np.maximum, integers=True)
@@ -155,3 +155,18 @@ def floor_divide(x: Any, y: Any) -> Any:
     ratio = x / y
     whole = select(quotient.equals(0.0), x.lift(0.0).copysign(ratio), whole)
     return select(y.equals(0.0), ratio, whole)
+
+
+@lowered(np.left_shift, integers=True)
+def left_shift(x: Int, y: Int) -> Int:
+    """``x 2^y``; 0 where ``y`` is no place in ``x``."""
+    outside = (y < 0) | (y > x.width - 1)
+    shifted = Int(x.builder, x.builder.shl(x.ir, select(outside, 0, y).ir))
+    return select(outside, 0, shifted)
+
+
+@lowered(np.right_shift, integers=True)
+def right_shift(x: Int, y: Int) -> Int:
+    """``floor(x / 2^y)``; 0 or -1 by the sign where ``y`` is no place in ``x``."""
+    outside = (y < 0) | (y > x.width - 1)
+    return Int(x.builder, x.builder.ashr(x.ir, select(outside, x.width - 1, y).ir))

@@ -1,7 +1,8 @@
 """The error function and gelu, from the scaled complement ``erfcx(a) = e^(a^2) erfc(a)``.
 
-``erfcx`` on ``[0, 28]`` is one rational function with positive coefficients, fitted to its
-relative error by weighted linearised least squares. ``e^(-a^2)`` takes ``a^2`` in two parts.
+``(1 + 2a) erfcx(a)`` is a polynomial in ``(a - c) / (a + c)`` over the whole half line (Shepherd
+and Laframboise, *Chebyshev approximation of (1 + 2x) exp(x^2) erfc x*, 1981), here minimax by
+Remez' algorithm. ``e^(-a^2)`` takes ``a^2`` in two parts.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from graphc.runtime.vmath.exponential import exp_parts, scale
 from graphc.runtime.vmath.lower import lowered
 from graphc.runtime.vmath.trace import Real, fma, polynomial, select
 
-_ERFCX_ABOVE = {
-    32: (1.0, 1.239201545715332, 0.7324314713478088, 0.22961266338825226, 0.032878994941711426),
-    64: (1.0, 2.3415129345430428, 2.7179714809473645, 2.0209440748270873, 1.056022130889955,
-         0.40336890369160133, 0.11390889137899576, 0.023511966674045138, 0.0034079026022108385,
-         0.00031543144594930214, 1.4333482094735385e-05),
-}  # fmt: skip
-_ERFCX_BELOW = {
-    32: (1.0, 2.367581367492676, 2.403951406478882, 1.3269128799438477, 0.40700387954711914,
-         0.058275818824768066),
-    64: (1.0, 3.4698921016385555, 5.63332544050556, 5.659831819788153, 3.9193689781329555,
-         1.9697111597755461, 0.7355101631329153, 0.20490572540179725, 0.04195341971760367,
-         0.006053052808495069, 0.0005590876810705012, 2.540543553569311e-05),
+_ERFCX_CENTRE = {32: 2.0, 64: 4.0}
+_ERFCX = {  # (1 + 2a) erfcx(a) in powers of (a - centre) / (a + centre)
+    32: (1.2769783735275269, -0.0927639976143837, -0.16603156924247742, 0.16405566036701202,
+         -0.05420262739062309, -0.008060885593295097, 0.008625371381640434, 0.0013125715777277946,
+         -0.0012223547091707587, -0.0003961132315453142),
+    64: (1.2329951186255526, -0.13962111684056316, 0.015379652102605938, 0.06809705425476312,
+         -0.10103906603555313, 0.09373283499622158, -0.0663303658283457, 0.037167515565558,
+         -0.016197733878711807, 0.005031969788536233, -0.000757774453267859,
+         -0.00019925602275858484, 0.00015062638875981078, -2.4400239273910805e-05,
+         -1.1234160754335466e-05, 5.709009324019596e-06, 3.134618963992683e-07,
+         -8.199849828707516e-07, 5.560267185390817e-08, 1.0152192637187994e-07,
+         -8.217079027522106e-09, -8.440976122191065e-09),
 }  # fmt: skip
 _ERF = {  # erf(x) / x - 1 in powers of x^2, |x| <= 1
     32: (0.12837916612625122, -0.3761262595653534, 0.1128358468413353, -0.026853807270526886,
@@ -40,9 +41,14 @@ _ERF = {  # erf(x) / x - 1 in powers of x^2, |x| <= 1
 _ROOT_HALF = 0.7071067811865476
 
 
-def _erfcx(a: Real) -> Real:
-    """``e^(a^2) erfc(a)`` for ``0 <= a <= 28``."""
-    return polynomial(a, _ERFCX_ABOVE[a.width]) / polynomial(a, _ERFCX_BELOW[a.width])
+def _erfcx(a: Real) -> tuple[Real, Real]:
+    """Return ``(1 + 2a) e^(a^2) erfc(a)`` and ``1 + 2a``, for ``0 <= a <= 28``."""
+    centre = _ERFCX_CENTRE[a.width]
+    inverse = 1.0 / (a + centre)
+    q = (a - centre) * inverse
+    # one step of Newton's method with an exact residual: near a = 0 the error of q is felt
+    q = fma(fma(-q, a, fma(q + 1.0, -centre, a)), inverse, q)
+    return polynomial(q, _ERFCX[a.width]), fma(a, 2.0, 1.0)
 
 
 def _erfc_parts(a: Real) -> tuple[Real, Real]:
@@ -51,7 +57,8 @@ def _erfc_parts(a: Real) -> tuple[Real, Real]:
     a = select(a > limit, limit, a)
     square = a * a
     p, k = exp_parts(-square, -fma(a, a, -square))
-    return p * _erfcx(a), k
+    above, below = _erfcx(a)
+    return p * above / below, k
 
 
 def _vectorized(scalar: Any) -> Any:
@@ -87,4 +94,5 @@ def gelu(x: Real) -> Real:
     half = a * 0.5
     square = a * half
     p, k = exp_parts(-square, -fma(a, half, -square))
-    return rectified(x) - scale(half * p * _erfcx(a * _ROOT_HALF), k)
+    above, below = _erfcx(a * _ROOT_HALF)
+    return rectified(x) - scale(half * p * above / below, k)

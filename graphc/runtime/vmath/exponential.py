@@ -96,10 +96,11 @@ def reduce_exp(x: Real) -> tuple[Real, Real]:
     return k, fma(k, -low, fma(k, -high, x))
 
 
-def exp_parts(x: Real, low: Real | float = 0.0) -> tuple[Real, Real]:
+def exp_parts(x: Real, low: Real | None = None) -> tuple[Real, Real]:
     """Return ``p, k`` with ``e^(x + low) = p 2^k``, for ``x`` in the range of :func:`bounded`."""
     k, r = reduce_exp(x)
-    return polynomial(r + low, (1.0, 1.0, *_EXP[x.width])), k
+    r = r if low is None else r + low
+    return polynomial(r, (1.0, 1.0, *_EXP[x.width])), k
 
 
 def bounded(x: Real) -> Real:
@@ -124,15 +125,16 @@ def exp2(x: Real) -> Real:
     return exp2_value(clamp(x, *((-151.0, 129.0) if x.single else (-1076.0, 1025.0))))
 
 
-def exp2_value(x: Real, low: Real | float = 0.0) -> Real:
+def exp2_value(x: Real, low: Real | None = None) -> Real:
     """``2^(x + low)`` for a small ``low`` and an ``x`` that does not overflow an integer."""
     k = nearest(x)
-    return scale(polynomial(x - k + low, (1.0, *_EXP2[x.width])), k)
+    r = x - k if low is None else x - k + low
+    return scale(polynomial(r, (1.0, *_EXP2[x.width])), k)
 
 
 def expm1_quarter(x: Real) -> Real:
     """``(e^x - 1) / 4``, which does not overflow where a hyperbolic function does not."""
-    k, r = reduce_exp(clamp(x, *((-20.0, 90.0) if x.single else (-40.0, 711.0))))
+    k, r = reduce_exp(clamp(x, *((-20.0, 89.5) if x.single else (-40.0, 710.5))))
     p = fma(r * r, polynomial(r, _EXPM1[x.width]), r)
     quarter = power_of_two(k - 2.0)
     return fma(quarter, p, quarter - 0.25)

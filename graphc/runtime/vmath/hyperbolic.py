@@ -8,10 +8,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphc.runtime.vmath.exponential import bounded, exp_parts, expm1_quarter, scale
+from graphc.runtime.vmath.exponential import (
+    exp_parts,
+    expm1_quarter,
+    power_of_two,
+    scale,
+)
 from graphc.runtime.vmath.logarithm import INFINITY, LN2_WHOLE, NAN, log1p_value
 from graphc.runtime.vmath.lower import lowered
-from graphc.runtime.vmath.trace import Real, clamp, fma, select
+from graphc.runtime.vmath.trace import Real, fma, polynomial, select
+
+_TANH = {  # (tanh(x) - x) / x^3, |x| <= 0.625
+    32: (-0.3333328068256378, 0.13331443071365356, -0.0537397563457489, 0.02063922770321369,
+         -0.0057051475159823895),
+    64: (-0.33333333333332854, 0.13333333333261982, -0.05396825393121533, 0.021869487574877708,
+         -0.008863220986600253, 0.0035919890443593264, -0.0014549582138120585,
+         0.0005863143676769555, -0.00022855982211315805, 7.71393773706058e-05,
+         -1.607012881561637e-05),
+}  # fmt: skip
 
 
 def _tiny(x: Real) -> float:
@@ -23,8 +37,8 @@ def _tiny(x: Real) -> float:
 def sinh(x: Real) -> Real:
     """``(E + E / (E + 1)) / 2`` with ``E = e^|x| - 1``."""
     a = abs(x)
-    half = expm1_quarter(a) * 2.0
-    result = half + half / fma(half, 2.0, 1.0)
+    quarter = expm1_quarter(a)
+    result = fma(quarter, 2.0, quarter / fma(quarter, 2.0, 0.5))
     return select(a < _tiny(x), x, result.copysign(x))
 
 
@@ -39,11 +53,14 @@ def cosh(x: Real) -> Real:
 
 @lowered(np.tanh)
 def tanh(x: Real) -> Real:
-    """``E / (E + 2)`` with ``E = e^(2|x|) - 1``; 1 to the last place from 9.1 (20) on."""
+    """``1 - 2 / (e^(2|x|) + 1)``, below 0.625 a polynomial; exactly 1 from 9.1 (20) on."""
     a = abs(x)
+    z = a * a
+    small = fma(a * z, polynomial(z, _TANH[x.width]), a)
     limit = 9.1 if x.single else 20.0
-    quarter = expm1_quarter(select(a > limit, limit, a) * 2.0)
-    return select(a < _tiny(x), x, (quarter / (quarter + 0.5)).copysign(x))
+    p, k = exp_parts(select(a > limit, limit, a) * 2.0)
+    large = 1.0 - 2.0 / fma(p, power_of_two(k), 1.0)
+    return select(a < 0.625, small, large).copysign(x)
 
 
 @lowered(np.arcsinh)

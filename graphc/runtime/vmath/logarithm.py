@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphc.runtime.vmath.exponential import LN2, shifter
+from graphc.runtime.vmath.exponential import LN2
 from graphc.runtime.vmath.lower import lowered
 from graphc.runtime.vmath.trace import Int, Real, fma, polynomial, select
 
@@ -34,28 +34,22 @@ _DIGITS = {32: 23, 64: 52}
 _SMALLEST_NORMAL = {32: 2.0**-126, 64: 2.0**-1022}
 
 
-def integer_to_real(i: Int) -> Real:
-    """A small integer as a real, by adding it to the low bits of a large one."""
-    large = 1.5 * 2.0 ** _DIGITS[i.width]
-    pattern = 0x4B400000 if i.width == 32 else 0x4338000000000000
-    return (i + pattern).real() - large
-
-
 def split(x: Real) -> tuple[Real, Real]:
-    """Return ``k, f`` with ``x = 2^k (1 + f)``, for positive normal ``x``."""
-    digits = _DIGITS[x.width]
-    root = _ROOT_HALF[x.width]
-    shifted = x.bits() - root
-    mantissa = (shifted & ((1 << digits) - 1)) + root
-    return integer_to_real(shifted >> digits), mantissa.real() - 1.0
+    """Return ``2^d k`` and ``f`` with ``x = 2^k (1 + f)``, for positive normal ``x``.
+
+    ``k`` is left where the bits of ``x`` have it, ``d`` digits up.
+    """
+    bits = x.bits()
+    power = (bits - _ROOT_HALF[x.width]) & -(1 << _DIGITS[x.width])
+    return power.number(), (bits - power).real() - 1.0
 
 
 def log_of_one_plus(f: Real) -> Real:
     """``log(1 + f) - f`` for ``f`` in ``[sqrt(1/2) - 1, sqrt(2) - 1]``."""
-    half_square = f * f * 0.5
+    square = f * f
     if f.single:
-        cubic = f * half_square * 2.0
-        return fma(cubic, polynomial(f, _LOG), -half_square)
+        return fma(f * square, polynomial(f, _LOG), square * -0.5)
+    half_square = square * 0.5
     s = f / (f + 2.0)
     z = s * s
     return fma(s, fma(z, polynomial(z, _LOG_ATANH), half_square), -half_square)
@@ -63,10 +57,17 @@ def log_of_one_plus(f: Real) -> Real:
 
 def split_any(x: Real) -> tuple[Real, Real]:
     """:func:`split` for positive ``x``, subnormal numbers too."""
-    digits = float(_DIGITS[x.width])
+    digits = _DIGITS[x.width]
     small = x < _SMALLEST_NORMAL[x.width]
     k, f = split(select(small, x * 2.0**digits, x))
-    return select(small, k - digits, k), f
+    return select(small, k - digits * 2.0**digits, k), f
+
+
+def _joined(k: Real, f: Real) -> Real:
+    """``k ln 2 + log(1 + f)``, with ``k`` as from :func:`split`."""
+    unit = 2.0 ** -_DIGITS[f.width]
+    high, low = LN2[f.width]
+    return fma(k, high * unit, f + fma(k, low * unit, log_of_one_plus(f)))
 
 
 def at_the_ends(x: Real, result: Real) -> Real:
@@ -80,15 +81,15 @@ def at_the_ends(x: Real, result: Real) -> Real:
 def log(x: Real) -> Real:
     """``ln x = k ln 2 + log(1 + f)``."""
     k, f = split_any(x)
-    high, low = LN2[x.width]
-    return at_the_ends(x, fma(k, high, f + fma(k, low, log_of_one_plus(f))))
+    return at_the_ends(x, _joined(k, f))
 
 
 def _other_base(x: Real, unit: float, high: float, low: float) -> Real:
     """``k log_b 2 + log(1 + f) log_b e``, with ``log_b 2`` in two parts."""
     k, f = split_any(x)
     rest = (f + log_of_one_plus(f)) * unit
-    return at_the_ends(x, fma(k, high, fma(k, low, rest) if low else rest))
+    scale = 2.0 ** -_DIGITS[x.width]
+    return at_the_ends(x, fma(k, high * scale, fma(k, low * scale, rest) if low else rest))
 
 
 @lowered(np.log2)
@@ -110,13 +111,12 @@ def log1p_value(x: Real) -> Real:
     with one rounding, from four times ``2^-k`` because that is always a normal number.
     """
     digits, root = _DIGITS[x.width], _ROOT_HALF[x.width]
-    power = ((x + 1.0).bits() - root) >> digits
+    power = ((x + 1.0).bits() - root) & -(1 << digits)
     bias = 127 if x.single else 1023
-    four = ((power * -1 + (bias + 2)) << digits).real()
+    four = (power * -1 + ((bias + 2) << digits)).real()
     f = fma(x * 0.25, four, fma(four, 0.25, -1.0))
-    k = integer_to_real(power)
-    high, low = LN2[x.width]
-    return fma(k, high, f + fma(k, low, log_of_one_plus(f)))
+    k = power.number()
+    return _joined(k, f)
 
 
 @lowered(np.log1p)

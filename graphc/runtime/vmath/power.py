@@ -7,12 +7,14 @@ fused multiply-adds (Dekker 1971; Muller et al., *Handbook of Floating-Point Ari
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from graphc.runtime.vmath.exponential import exp2_value
 from graphc.runtime.vmath.logarithm import INFINITY, NAN, split_any
 from graphc.runtime.vmath.lower import lowered
-from graphc.runtime.vmath.trace import Real, clamp, fma, polynomial, select
+from graphc.runtime.vmath.trace import Int, Real, clamp, fma, polynomial, select
 
 _SLOPE = {  # 2 / ln 2 and what its rounding leaves: log2(1+f) = s (slope + z (cube + z R(z)))
     32: (2.885390043258667, 3.851926067000022e-08),
@@ -48,13 +50,14 @@ def hypot(x: Real, y: Real) -> Real:
     larger, smaller = select(a < b, b, a), select(a < b, a, b)
     ratio = smaller / larger
     result = larger * fma(ratio, ratio, 1.0).intrinsic("sqrt")
-    result = select(larger.equals(0.0), larger, result)
+    result = select((a + b).equals(0.0), larger, result)
     return select(a.equals(INFINITY) | b.equals(INFINITY), INFINITY, result)
 
 
 def _log2_pair(x: Real) -> tuple[Real, Real]:
     """``log2 x`` for ``x > 0`` as a sum of two numbers."""
     k, f = split_any(x)
+    k = k * (2.0**-23 if x.single else 2.0**-52)
     d = f + 2.0
     d_low = f - (d - 2.0)
     inverse = 1.0 / d
@@ -75,9 +78,45 @@ def _log2_pair(x: Real) -> tuple[Real, Real]:
     return high, k - high + product + low
 
 
-@lowered(np.power)
-def pow(x: Real, y: Real) -> Real:
-    """``x^y`` with the special cases of C99: ``x^0 = 1^y = 1``, odd powers keep the sign."""
+def _integer_power(x: Int, y: Int) -> Int:
+    """``x^y`` by squaring, wrapping around; for ``y < 0``, ``1 / x^-y`` rounded towards 0."""
+    builder, kind = x.builder, x.ir.type
+    times = select(y < 0, 0, y)
+    entry = builder.block
+    loop, done = builder.append_basic_block("power"), builder.append_basic_block("raised")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    result, base, rest = (Int(builder, builder.phi(kind)) for _ in range(3))
+    product = select((rest & 1).equals(0), result, result * base)
+    square, half = base * base, rest >> 1
+    steps = ((result, x.lift(1), product), (base, x, square), (rest, times, half))
+    for phi, first, following in steps:
+        phi.ir.add_incoming(first.ir, entry)
+        phi.ir.add_incoming(following.ir, loop)
+    builder.cbranch(half.equals(0).ir, done, loop)
+    builder.position_at_end(done)
+    unit = select((y & 1).equals(0), x * x, x)
+    inverse = select(x.equals(1) | x.equals(-1), unit, 0)
+    return select(y < 0, inverse, product)
+
+
+def _power(x: Any, y: Any) -> Any:
+    kind = np.asarray(x).dtype
+    if kind.kind == "f" or y >= 0:
+        return np.power(x, y)
+    return kind.type(x ** (-y % 2) if x in (1, -1) else 0)
+
+
+@lowered(_power, integers=True)
+def pow(x: Any, y: Any) -> Any:
+    """``x^y`` with the special cases of C99: ``x^0 = 1^y = 1``, odd powers keep the sign.
+
+    Integers wrap around; their negative powers are 0, but for the bases 1 and -1.
+    """
+    return _integer_power(x, y) if isinstance(x, Int) else _real_power(x, y)
+
+
+def _real_power(x: Real, y: Real) -> Real:
     a = abs(x)
     high, low = _log2_pair(a)
     high = select(a < INFINITY, high, a)

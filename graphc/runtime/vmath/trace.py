@@ -72,6 +72,10 @@ class Bool(Value):
 
     __slots__ = ()
 
+    def lift(self, other: Bool | bool) -> Bool:
+        """Return a truth value as a constant of this type."""
+        return other if isinstance(other, Bool) else Bool(self.builder, self.constant(other))
+
     def __and__(self, other: Bool) -> Bool:
         return Bool(self.builder, self.builder.and_(self.ir, other.ir))
 
@@ -135,6 +139,11 @@ class Int(Value):
 
     def equals(self, other: Int | int) -> Bool:
         return self._compare("==", other)
+
+    def number(self) -> Real:
+        """Return the real of this value and width, rounded."""
+        kind = self.shaped(ir.FloatType() if self.width == 32 else ir.DoubleType())
+        return Real(self.builder, self.builder.sitofp(self.ir, kind))
 
     def real(self) -> Real:
         """Return the real that has these bits."""
@@ -250,3 +259,10 @@ def polynomial(x: Real, coefficients: Sequence[float]) -> Real:
     for c in reversed(rest):
         result = fma(result, x, c)
     return result
+
+
+def two_sum(a: Real, b: Real) -> tuple[Real, Real]:
+    """``a + b`` rounded, and exactly what the rounding left (Knuth)."""
+    total = a + b
+    b_part = total - a
+    return total, (a - (total - b_part)) + (b - b_part)

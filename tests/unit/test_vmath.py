@@ -1,0 +1,403 @@
+"""The elementary functions of kernels: error bounds, special values, vector code, plain Python."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+import os
+import re
+import subprocess
+import sys
+
+import mpmath
+import numpy as np
+import pytest
+from numba import cfunc, types
+
+from graphc.runtime import vmath
+
+FASTMATH = {"contract", "reassoc", "arcp", "nsz"}  # what kernels are compiled with
+NUMBA = {
+    "float32": types.float32,
+    "float64": types.float64,
+    "int32": types.int32,
+    "int64": types.int64,
+    "bool": types.uint8,  # how a boolean is stored
+}
+FLOATS = ("float32", "float64")
+INF, NAN = math.inf, math.nan
+
+
+@pytest.fixture(autouse=True)
+def _special_values_do_not_warn():
+    with np.errstate(all="ignore"):
+        yield
+
+
+class Loop:
+    """``out[j] = vmath.name(a[j], ...)``, compiled as kernels are."""
+
+    def __init__(self, name, dtypes, out):
+        names = "abc"[: len(dtypes)]
+        whether = [" != 0" if d == "bool" else "" for d in dtypes]
+        args = ", ".join(f"{n}[j]{w}" for n, w in zip(names, whether, strict=True))
+        text = f"def loop(n, {', '.join(names)}, out):\n"
+        text += f"    for j in range(n):\n        out[j] = vmath.{name}({args})\n"
+        scope = {"vmath": vmath}
+        exec(text, scope)
+        kinds = [types.CPointer(NUMBA[d]) for d in (*dtypes, out)]
+        signature = types.void(types.int64, *kinds)
+        compile_ = cfunc(signature, error_model="numpy", fastmath=FASTMATH)
+        self.compiled = compile_(scope["loop"])
+        self.dtypes, self.out = dtypes, np.dtype(out)
+
+    def __call__(self, *arrays):
+        arrays = [np.ascontiguousarray(a, d) for a, d in zip(arrays, self.dtypes, strict=True)]
+        out = np.empty(arrays[0].shape, self.out)
+        pointer = ctypes.POINTER
+        kinds = [np.ctypeslib.as_ctypes_type(a.dtype) for a in (*arrays, out)]
+        self.compiled.ctypes(
+            out.size,
+            *[
+                ctypes.cast(a.ctypes.data, pointer(k))
+                for a, k in zip((*arrays, out), kinds, strict=True)
+            ],
+        )
+        return out
+
+    def vectors(self):
+        """The vector types of floats in the optimised code."""
+        return set(re.findall(r"<(\d+) x (float|double)>", self.compiled.inspect_llvm()))
+
+
+@functools.cache
+def loop(name, *dtypes, out=None):
+    return Loop(name, dtypes, out or dtypes[0])
+
+
+def ulps(got, want):
+    """Error of ``got`` in units in the last place of its type at ``want`` (a wider type)."""
+    got, want = np.asarray(got), np.asarray(want)
+    digits, least = (24, -149) if got.dtype == np.float32 else (53, -1074)
+    rounded = want.astype(got.dtype)
+    unit = np.ldexp(want.dtype.type(1), np.maximum(np.frexp(want)[1] - digits, least))
+    error = np.abs(got.astype(want.dtype) - want) / unit
+    special = ~(np.isfinite(got) & np.isfinite(rounded))
+    same = (got == rounded) | (np.isnan(got) & np.isnan(want))
+    return np.where(special, np.where(same, 0.0, np.inf), error).astype(float)
+
+
+def _wide(f):
+    return lambda *arrays: f(*[np.asarray(a, np.longdouble) for a in arrays])
+
+
+def _sigmoid(x):
+    e = np.exp(-np.abs(x))
+    return np.where(x < 0, e, 1) / (1 + e)
+
+
+def _softplus(x):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def _silu(x):
+    x = np.maximum(x, -20000)
+    return x * _sigmoid(x)
+
+
+def _mish(x):
+    x = np.maximum(x, -10000)
+    e = np.exp(np.minimum(x, 60))
+    return x * (e * (e + 2) / (e * (e + 2) + 2))
+
+
+def _gelu_tanh(x):
+    x = np.maximum(x, -200)
+    slope = np.longdouble("1.595769121605730711759784239737527869934")  # 2 sqrt(2/pi)
+    return x * _sigmoid(slope * (x + np.longdouble("0.044715") * x**3))
+
+
+# name: (bound in units in the last place, a reference in a wider type)
+UNARY = {
+    "exp": (1.0, np.exp),
+    "exp2": (1.1, np.exp2),
+    "expm1": (2.5, np.expm1),
+    "log": (1.0, np.log),
+    "log1p": (2.0, np.log1p),
+    "log2": (2.0, np.log2),
+    "log10": (2.0, np.log10),
+    "sqrt": (0.501, np.sqrt),
+    "rsqrt": (1.6, lambda x: 1 / np.sqrt(x)),
+    "sin": (2.0, np.sin),
+    "cos": (2.0, np.cos),
+    "tan": (3.0, np.tan),
+    "asin": (2.5, np.arcsin),
+    "acos": (2.5, np.arccos),
+    "atan": (2.0, np.arctan),
+    "sinh": (3.0, np.sinh),
+    "cosh": (2.0, np.cosh),
+    "tanh": (2.0, np.tanh),
+    "asinh": (3.0, np.arcsinh),
+    "acosh": (3.0, np.arccosh),
+    "atanh": (3.0, np.arctanh),
+    "sigmoid": (2.05, _sigmoid),
+    "softplus": (2.5, _softplus),
+    "log_sigmoid": (2.5, lambda x: -_softplus(-x)),
+    "silu": (4.0, _silu),
+    "mish": (4.0, _mish),
+    "gelu_tanh": (4.0, _gelu_tanh),
+}
+MPMATH = {
+    "erf": (2.0, mpmath.erf),
+    "erfc": (4.0, lambda x: mpmath.erfc(x) if x < 50 else mpmath.mpf(0)),
+    "gelu": (4.0, lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2 if x > -60 else mpmath.mpf(0)),
+}
+BINARY = {
+    "pow": (4.0, np.power),
+    "hypot": (2.5, np.hypot),
+    "atan2": (2.5, np.arctan2),
+}
+SPECIAL = [0.0, -0.0, INF, -INF, NAN, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.0, 1e-45, -1e-40, 1e-310]
+
+
+def bit_patterns(dtype, count):
+    """Numbers of every exponent and sign: float32 strided over all, float64 at random."""
+    if dtype == "float32":
+        return np.arange(0, 2**32, 2**32 // count, dtype=np.uint32).view(np.float32)
+    bits = np.random.default_rng(0).integers(0, 2**64, count, dtype=np.uint64)
+    return bits.view(np.float64)
+
+
+def points(dtype, count):
+    rng = np.random.default_rng(1)
+    return np.concatenate(
+        [
+            bit_patterns(dtype, count),
+            *[rng.standard_normal(count // 8) * s for s in (0.01, 1, 10)],
+            1 + rng.standard_normal(count // 8) * 0.01,
+            rng.uniform(-800, 800, count // 8),
+            SPECIAL,
+        ]
+    ).astype(dtype)
+
+
+def check(got, want, bound, *args):
+    error = ulps(got, want)
+    worst = int(np.argmax(error))
+    assert error[worst] <= bound, (
+        f"{error[worst]:.2f} ulp at {[a[worst] for a in args]}: {got[worst]!r}, not {want[worst]!r}"
+    )
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", UNARY)
+def test_error_of_one_operand(name, dtype):
+    bound, reference = UNARY[name]
+    x = points(dtype, 2**15)
+    check(loop(name, dtype)(x), _wide(reference)(x), bound, x)
+
+
+def _mpmath(function, x):
+    def wide(value):
+        if math.isnan(value):
+            return np.longdouble(NAN)
+        with mpmath.workprec(160):
+            exact = function(mpmath.mpf(value))
+            if not mpmath.isfinite(exact):
+                return np.longdouble(float(exact))
+            high = float(mpmath.ldexp(exact, 1000 if abs(exact) < 1e-200 else 0))
+            scaled = exact * (2**1000 if abs(exact) < 1e-200 else 1)
+            total = np.longdouble(high) + np.longdouble(float(scaled - high))
+            return np.ldexp(total, -1000) if abs(exact) < 1e-200 else total
+
+    return np.array([wide(float(v)) for v in x])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", MPMATH)
+def test_error_against_mpmath(name, dtype):
+    bound, reference = MPMATH[name]
+    rng = np.random.default_rng(2)
+    x = np.concatenate([points(dtype, 512), rng.uniform(-40, 30, 1500).astype(dtype)])
+    x = x[np.isnan(x) | (np.abs(x) < 1e6)]
+    check(loop(name, dtype)(x), _mpmath(reference, x), bound, x)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", BINARY)
+def test_error_of_two_operands(name, dtype):
+    bound, reference = BINARY[name]
+    rng = np.random.default_rng(3)
+    x = points(dtype, 2**14)
+    y = rng.permutation(x)
+    bases, powers = rng.uniform(0, 5, 20000), rng.uniform(-80, 80, 20000)
+    x = np.concatenate([x, np.repeat(SPECIAL, len(SPECIAL)), bases]).astype(dtype)
+    y = np.concatenate([y, np.tile(SPECIAL, len(SPECIAL)), powers]).astype(dtype)
+    check(loop(name, dtype, dtype)(x, y), _wide(reference)(x, y), bound, x, y)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_logaddexp(dtype):
+    x = points(dtype, 2**12)
+    y = np.random.default_rng(4).permutation(x)
+    got, want = loop("logaddexp", dtype, dtype)(x, y), _wide(np.logaddexp)(x, y)
+    # the sum may cancel: the error is that of its larger term
+    near = np.abs(got - want) <= 4 * np.spacing(np.maximum(np.abs(x), np.abs(y)))
+    near |= np.abs(got - want) <= 4 * np.finfo(dtype).eps
+    same = (got == want.astype(dtype)) | (np.isnan(got) & np.isnan(want))
+    assert (near | same).all()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    "name", ["sin", "tan", "asin", "atan", "sinh", "tanh", "asinh", "atanh", "expm1", "log1p", "erf"]
+)
+def test_the_sign_of_zero_is_kept(name, dtype):
+    assert np.signbit(loop(name, dtype)(np.array([-0.0, 0.0]))).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_huge_angles_in_a_vector_with_small_ones(dtype):
+    rng = np.random.default_rng(5)
+    x = (rng.uniform(-1, 1, 999) * 10.0 ** rng.integers(-3, 38, 999)).astype(dtype)
+    for name in ("sin", "cos", "tan"):
+        check(loop(name, dtype)(x), _mpmath(getattr(mpmath, name), x), 3.0, x)
+
+
+EXACT_UNARY = {
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "trunc": np.trunc,
+    "round": np.rint,
+    "abs": np.abs,
+    "sign": np.sign,
+    "relu": lambda x: np.maximum(x, 0),
+}
+EXACT_BINARY = {
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "copysign": np.copysign,
+    "nextafter": np.nextafter,
+    "remainder": np.remainder,
+    "floor_divide": np.floor_divide,
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", EXACT_UNARY)
+def test_exact_functions_of_one_operand(name, dtype):
+    x = np.concatenate([points(dtype, 2**12), np.arange(-5, 5, 0.5, dtype)])
+    want = EXACT_UNARY[name](x)
+    np.testing.assert_array_equal(loop(name, dtype)(x), want)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", EXACT_BINARY)
+def test_exact_functions_of_two_operands(name, dtype):
+    rng = np.random.default_rng(6)
+    x = np.concatenate([points(dtype, 2**11), np.repeat(SPECIAL, 15), rng.uniform(-9, 9, 999)])
+    y = np.concatenate([rng.permutation(points(dtype, 2**11)), np.tile(SPECIAL, 15), x[-999:][::-1]])
+    x, y = x.astype(dtype), y.astype(dtype)
+    want = EXACT_BINARY[name](x, y)
+    np.testing.assert_array_equal(loop(name, dtype, dtype)(x, y), want)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", ["isfinite", "isinf", "isnan", "signbit"])
+def test_predicates(name, dtype):
+    x = np.array(SPECIAL, dtype)
+    got = loop(name, dtype, out="bool")(x)
+    np.testing.assert_array_equal(got, getattr(np, name)(x))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_integers(dtype):
+    least = np.iinfo(dtype).min
+    values = np.array([0, 1, -1, 2, -2, 7, -7, 100, least, least + 1, np.iinfo(dtype).max], dtype)
+    x, y = np.repeat(values, len(values)), np.tile(values, len(values))
+    for name in ("maximum", "minimum", "remainder", "floor_divide", "left_shift", "right_shift"):
+        want = getattr(np, name)(x, y)
+        np.testing.assert_array_equal(loop(name, dtype, dtype)(x, y), want, err_msg=name)
+    for name in ("abs", "sign", "floor"):
+        np.testing.assert_array_equal(loop(name, dtype)(x), getattr(np, name)(x), err_msg=name)
+    np.testing.assert_array_equal(loop("relu", dtype)(x), np.maximum(x, 0))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_powers_of_integers(dtype):
+    x, y = np.meshgrid(np.arange(-9, 10, dtype=dtype), np.arange(0, 41, dtype=dtype))
+    got = loop("pow", dtype, dtype)(x.ravel(), y.ravel())
+    np.testing.assert_array_equal(got, np.power(x, y).ravel())
+    x = np.array([0, 1, -1, -1, 2, -3], dtype)
+    y = np.array([-1, -5, -5, -4, -1, -2], dtype)
+    assert loop("pow", dtype, dtype)(x, y).tolist() == [0, 1, -1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, "int32", "bool"])
+def test_where(dtype):
+    c, x, y = np.array([True, False]), np.array([1, 0], dtype), np.array([0, 1], dtype)
+    got = loop("where", "bool", dtype, dtype, out=dtype)(c, x, y)
+    assert got.tolist() == [1, 1]
+
+
+VECTOR = [
+    *("exp", "exp2", "expm1", "log", "log1p", "log2", "sin", "cos", "tanh", "sigmoid", "erf"),
+    *("gelu", "gelu_tanh", "silu", "softplus", "sqrt", "rsqrt", "relu", "atan", "cosh", "floor"),
+]
+
+
+def _width(dtype):
+    """Elements that a loop which only multiplies handles at a time on this host."""
+    vectors = loop("copysign", dtype, dtype).vectors()
+    return max(int(n) for n, kind in vectors if kind == ("float" if dtype == "float32" else "double"))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", VECTOR)
+def test_loops_vectorise_at_full_width(name, dtype):
+    kind = "float" if dtype == "float32" else "double"
+    assert (str(_width(dtype)), kind) in loop(name, dtype).vectors()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_pow_vectorises(dtype):
+    kind = "float" if dtype == "float32" else "double"
+    assert (str(_width(dtype)), kind) in loop("pow", dtype, dtype).vectors()
+
+
+def test_plain_python_keeps_the_type():
+    code = """
+import numpy as np
+from graphc.runtime import vmath
+assert type(vmath.exp(np.float32(1))) is np.float32
+for name in "sigmoid gelu gelu_tanh erf softplus silu mish tanh log1p relu round sqrt".split():
+    for kind in (np.float32, np.float64):
+        value = getattr(vmath, name)(kind(0.5))
+        assert type(value) is kind, (name, type(value))
+assert vmath.pow(np.int64(-1), np.int64(-3)) == -1
+assert vmath.where(True, np.float32(1), np.float32(2)) == 1
+assert np.isnan(vmath.relu(np.float32("nan")))
+assert vmath.exp(np.float32(1000)) == np.inf
+"""
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, env=environment)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_plain_python_agrees(dtype):
+    x = np.array([-9.0, -2.5, -0.3, 0.0, 0.7, 3.0, 30.0], dtype)
+    for name in (*UNARY, *MPMATH):
+        got = loop(name, dtype)(x)
+        plain = [getattr(vmath, name)(v) for v in x]
+        np.testing.assert_allclose(got, plain, rtol=8 * np.finfo(dtype).eps, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", UNARY)
+def test_every_float32(name):
+    bound, reference = UNARY[name]
+    for start in range(0, 2**32, 2**26):
+        x = np.arange(start, start + 2**26, 3, dtype=np.uint64).astype(np.uint32).view(np.float32)
+        want = reference(x.astype(np.float64))
+        check(loop(name, "float32")(x), want, bound + 0.01, x)
