@@ -30,16 +30,18 @@ from graphc.ops.arithmetic import (
     square,
     subtract,
 )
-from graphc.ops.cast import (
-    astype,
-)
-from graphc.ops.comparison import (
+from graphc.ops.bitwise import (
     bitwise_and,
     bitwise_invert,
     bitwise_left_shift,
     bitwise_or,
     bitwise_right_shift,
     bitwise_xor,
+)
+from graphc.ops.cast import (
+    astype,
+)
+from graphc.ops.comparison import (
     clip,
     equal,
     greater,

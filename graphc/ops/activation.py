@@ -37,7 +37,8 @@ class Relu(Piecewise):
     """``max(x, 0)``, NaN for NaN; its derivative is 0 at 0."""
 
     def numpy(self, *arrays: Array) -> Array:
-        return np.maximum(arrays[0], 0)
+        (x,) = arrays
+        return np.maximum(x, x.dtype.type(0))
 
     def scalar(self, lit: Literal, *args: str) -> str:
         return f"vmath.relu({args[0]})"
@@ -75,7 +76,8 @@ class Hardtanh(Piecewise):
     high: float
 
     def numpy(self, *arrays: Array) -> Array:
-        return np.clip(arrays[0], self.low, self.high)
+        (x,) = arrays
+        return np.clip(x, x.dtype.type(self.low), x.dtype.type(self.high))
 
     def scalar(self, lit: Literal, *args: str) -> str:
         return f"vmath.minimum(vmath.maximum({args[0]}, {lit(self.low)}), {lit(self.high)})"

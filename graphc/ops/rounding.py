@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,30 +60,33 @@ def _rounded(op: Math, x: Any) -> Tensor:
     return apply(op, t) if t.dtype.kind == "f" else t
 
 
+def _like(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return ``f`` for floating-point numbers; what is whole already stays what it is."""
+    return lambda x: f(x) if x.dtype.kind == "f" else x
+
+
 _roundings = unary(-3.9, 3.9, -2.5, -1.5, -0.5, 0.0, 0.5, 1.5, 2.5, 1e20)
 
 
-@function(samples=_roundings, reference=np.floor, section=SECTION)
+@function(samples=_roundings, reference=_like(np.floor), section=SECTION)
 def floor(x: Any) -> Tensor:
     """Return the greatest integer not above ``x``; its derivative is 0."""
     return _rounded(Floor(), x)
 
 
-@function(samples=_roundings, reference=np.ceil, section=SECTION)
+@function(samples=_roundings, reference=_like(np.ceil), section=SECTION)
 def ceil(x: Any) -> Tensor:
     """Return the least integer not below ``x``; its derivative is 0."""
     return _rounded(Ceil(), x)
 
 
-@function(samples=_roundings, reference=np.trunc, section=SECTION)
+@function(samples=_roundings, reference=_like(np.trunc), section=SECTION)
 def trunc(x: Any) -> Tensor:
     """Return ``x`` without its fraction; its derivative is 0."""
     return _rounded(Trunc(), x)
 
 
-@function(
-    samples=_roundings, reference=lambda x: x if x.dtype == bool else np.round(x), section=SECTION
-)
+@function(samples=_roundings, reference=_like(np.round), section=SECTION)
 def round(x: Any) -> Tensor:
     """Return the integer nearest to ``x``, from halfway the even one; its derivative is 0."""
     return _rounded(Round(), x)
