@@ -123,6 +123,10 @@ from graphc.ops.masks import (
     tril,
     triu,
 )
+from graphc.ops.random import (
+    random_bernoulli,
+    random_uniform,
+)
 from graphc.ops.reduce import (
     all,
     any,
@@ -300,6 +304,8 @@ __all__ = [
     "positive",
     "pow",
     "prod",
+    "random_bernoulli",
+    "random_uniform",
     "ravel",
     "reciprocal",
     "relu",

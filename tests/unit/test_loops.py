@@ -37,7 +37,7 @@ class Text:
     @contextmanager
     def parallel(self, name, extent):
         """Run the iterations backwards: their order must not matter."""
-        assert not self.depth and not self.shared, "parallel is the outermost loop, once"
+        assert (self.depth, self.shared) == (0, 0), "parallel is the outermost loop, once"
         self.shared += 1
         with self.loop(name, f"{extent} - 1, -1, -1"):
             yield
