@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 
 from graphc.errors import VerificationError
-from graphc.ir.op import ENTRIES
+from graphc.ir.op import ENTRIES, OPS
 from graphc.ir.tensor import FUNCTIONS
 from graphc.ops.activation import Relu
 from graphc.ops.arithmetic import Add, Square, Subtract
@@ -17,6 +18,7 @@ from graphc.ops.elementwise import Math
 from graphc.ops.exponential import Exp
 from graphc.ops.trigonometric import Atan2, Sin, cos
 from graphc.types import BOOL, FLOAT32, FLOAT64
+from tests.ops import test_registry as registry
 from tests.ops.harness import (
     Trial,
     check_batch,
@@ -27,6 +29,7 @@ from tests.ops.harness import (
     check_value,
     try_all,
 )
+from tests.ops.test_compiled import compare_together
 
 
 def fresh(name, number=0, dtype=FLOAT64):
@@ -142,3 +145,31 @@ def test_every_failure_is_reported():
 
     with pytest.raises(AssertionError, match=r"2 of 3 samples:\n.*sample 0.*\n.*sample 2"):
         try_all(check, [fresh("exp", n) for n in range(3)])
+
+
+def test_wrong_text_is_caught_when_compiled(monkeypatch):
+    compare_together([fresh("subtract")])
+    monkeypatch.setattr(Subtract, "text", "{1} - {0}")
+    with pytest.raises(AssertionError, match=r"subtract\(.*\[sample 0\]: got .* expected"):
+        compare_together([fresh("subtract")])
+
+
+def test_nan_lost_by_the_text_is_caught_when_compiled(monkeypatch):
+    monkeypatch.setattr(
+        Relu, "scalar", lambda self, lit, x: f"({x} if {x} > {lit(0)} else {lit(0)})"
+    )
+    with pytest.raises(AssertionError, match=r"relu\(.*with NaN and infinities"):
+        compare_together([fresh("relu")])
+
+
+def test_an_op_that_no_sample_reaches_is_reported(monkeypatch):
+    monkeypatch.setitem(OPS, "orphan", type("Orphan", (Exp,), {"__doc__": "Unused."}))
+    with pytest.raises(AssertionError, match="no sample of any function reaches .*orphan"):
+        registry.test_every_op_is_reached()
+
+
+def test_an_undocumented_function_is_reported(monkeypatch):
+    bare = dataclasses.replace(ENTRIES["exp"], function=lambda x: x)
+    monkeypatch.setitem(ENTRIES, "exp", bare)
+    with pytest.raises(AssertionError, match="exp has no docstring"):
+        registry.test_entry_is_complete("exp")
