@@ -45,6 +45,22 @@ def test_the_formula_is_the_reference():
     np.testing.assert_array_equal(values[out], values[formula])
 
 
+def test_compiled_masks_are_those_of_the_reference():
+    x = gx.input("x", (None, 50))
+    layer = nn.Dropout(0.4)
+    out = layer(layer(x))
+    gradient = gx.grad((out * out).sum(), x)
+    graph = Graph([x], {"out": out})
+    initialize(graph)
+    f = gx.function([x], (out, gradient), nn.state_updates([out]))
+    X = np.random.default_rng(0).standard_normal((6, 50)).astype("float32")
+    for count in range(3):
+        values = evaluate([out, gradient], {x: X})
+        for got, tensor in zip(f(X), (out, gradient), strict=True):
+            np.testing.assert_allclose(got, values[tensor], rtol=1e-6)
+        assert {int(p.op.cell.array) for p in graph.parameters if p.label == "step"} == {count + 1}
+
+
 def test_the_gradient_has_the_same_mask():
     x = gx.input("x", (None, 50), dtype="float64")
     out = nn.Dropout(0.4)(x)

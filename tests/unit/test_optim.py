@@ -70,6 +70,32 @@ def check(got, expected, **tolerance):
             np.testing.assert_allclose(a, b, **(tolerance or {"rtol": 1e-12, "atol": 1e-14}))
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("SGD", {"lr": 0.01, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1}),
+        ("AdamW", {"lr": 0.03, "amsgrad": True}),
+        ("RMSprop", {"lr": 0.01, "centered": True, "momentum": 0.9}),
+        ("Adagrad", {"lr": 0.1, "lr_decay": 0.2}),
+    ],
+)
+def test_compiled_steps_are_those_of_pytorch(name, options):
+    rates = [0.1, 0.05, 0.05, 0.2, 0.01, 0.0, 0.1]
+    optimizer = getattr(optim, name)(**options, clip_norm=2.0)
+    ws, loss, goal, _, _, target = problem()
+    f = gx.function([goal], loss, optimizer.updates(ws, gx.grad(loss, ws)))
+    history = []
+    for t, rate in enumerate(rates):
+        optimizer.lr = rate
+        f(target[t])
+        history.append([w.op.cell.array.copy() for w in ws])
+    expected = run_torch(
+        lambda ws: getattr(torch.optim, name)(ws, **options), rates,
+        clip=lambda ws: torch.nn.utils.clip_grad_norm_(ws, 2.0),
+    )  # fmt: skip
+    check(history, expected)
+
+
 def combinations(**choices):
     for values in itertools.product(*choices.values()):
         yield dict(zip(choices, values, strict=True))
