@@ -6,6 +6,7 @@ a tail that is a subnormal number is still right to a unit in the last place.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,9 @@ def rectified(x: Real) -> Real:
 
 
 @lowered(lambda x: np.maximum(x, np.zeros_like(x)), integers=True)
-def relu(x: Real) -> Real:
+def relu(x: Any) -> Any:
     """``max(x, 0)``; NaN stays NaN and ``-0`` becomes 0."""
-    return select(x < 1, 0, x) if not isinstance(x, Real) else rectified(x)
+    return rectified(x) if isinstance(x, Real) else select(x < 0, 0, x)
 
 
 def _sigmoid(x: Any) -> Any:
@@ -39,7 +40,7 @@ def _sigmoid(x: Any) -> Any:
 
 @lowered(_sigmoid)
 def sigmoid(x: Real) -> Real:
-    """``s = 1 / (1 + e^-|x|)``, for ``x < 0`` as ``e - e (e s)``, which damps the error of ``s``."""
+    """``s = 1 / (1 + e^-|x|)``; for ``x < 0``, ``e - e (e s)``, which damps the error of ``s``."""
     e = exp_value(-abs(x))
     s = 1.0 / (e + 1.0)
     return select(x < 0.0, fma(-e, e * s, e), s)
@@ -99,7 +100,7 @@ _GELU_TANH = {  # 2 sqrt(2/pi) and 0.044715 times that, each with what its round
 
 def _gelu_tanh(x: Any) -> Any:
     x = np.maximum(x, -1000)
-    return x * _sigmoid(2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))
+    return x * _sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
 
 
 @lowered(_gelu_tanh)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphc.runtime.vmath.lower import lowered
-from graphc.runtime.vmath.trace import Bool, Int, Real, Value, fma, select
+from graphc.runtime.vmath.trace import Bool, Int, Real, select
 
 INFINITY = float("inf")
 
@@ -21,13 +21,13 @@ def _extreme(name: str, x: Any, y: Any) -> Any:
 
 
 @lowered(np.maximum, integers=True)
-def maximum(x: Value, y: Value) -> Value:
+def maximum(x: Any, y: Any) -> Any:
     """The larger; NaN if either is."""
     return _extreme("max", x, y)
 
 
 @lowered(np.minimum, integers=True)
-def minimum(x: Value, y: Value) -> Value:
+def minimum(x: Any, y: Any) -> Any:
     """The smaller; NaN if either is."""
     return _extreme("min", x, y)
 

@@ -1,8 +1,9 @@
 """Logarithms: ``x = 2^k m`` with ``m`` in ``[sqrt(1/2), sqrt(2))``, ``log m`` by a polynomial.
 
 With ``f = m - 1``, ``log(1 + f) = f - f^2/2 + f^3 P(f)``; ``P`` is minimax, fitted by Remez'
-algorithm to the relative error of the result. In float64 fewer terms do, in powers of ``s = f / (2 + f)``: ``log(1 + f) = 2 atanh s =
-f - f^2/2 + s (f^2/2 + s^2 R(s^2))`` (the arrangement of FreeBSD's msun).
+algorithm to the relative error of the result. In float64 fewer terms do, in powers of
+``s = f / (2 + f)``: ``log(1 + f) = 2 atanh s = f - f^2/2 + s (f^2/2 + s^2 R(s^2))``, the
+arrangement of FreeBSD's msun.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 
 from graphc.runtime.vmath.exponential import LN2
 from graphc.runtime.vmath.lower import lowered
-from graphc.runtime.vmath.trace import Int, Real, fma, polynomial, select
+from graphc.runtime.vmath.trace import Real, fma, polynomial, select
 
 INFINITY = float("inf")
 NAN = float("nan")
@@ -79,7 +80,7 @@ def at_the_ends(x: Real, result: Real) -> Real:
 
 @lowered(np.log)
 def log(x: Real) -> Real:
-    """``ln x = k ln 2 + log(1 + f)``."""
+    """``k ln 2 + log(1 + f)``, natural."""
     k, f = split_any(x)
     return at_the_ends(x, _joined(k, f))
 

@@ -27,7 +27,7 @@ def _value(builder: Any, kind: Any, value: Any) -> Value:
 def _register(function: Plain, admitted: Any, formula: Formula, emit: Callable[..., Any]) -> None:
     """Teach Numba the type of ``function`` and to compile it by ``emit(builder, values)``."""
 
-    class Template(AbstractTemplate):  # type: ignore[misc]
+    class Template(AbstractTemplate):
         key = function
 
         def generic(self, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:

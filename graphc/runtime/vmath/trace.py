@@ -13,7 +13,7 @@ the error bounds when a kernel is compiled with looser floating-point flags:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from llvmlite import ir
 
@@ -239,11 +239,15 @@ def fma(a: Real | Number, b: Real | Number, c: Real | Number) -> Real:
     return real.lift(a).intrinsic("fma", b, c)
 
 
-def select(condition: Bool, yes: Any, no: Any) -> Any:
-    """``yes if condition else no``, without a branch."""
-    value = yes if isinstance(yes, Value) else no
-    yes, no = value.lift(yes), value.lift(no)
-    return type(value)(value.builder, value.builder.select(condition.ir, yes.ir, no.ir))
+V = TypeVar("V", Real, Int, Bool)
+
+
+def select(condition: Bool, yes: V | Number, no: V | Number) -> V:
+    """``yes if condition else no``, without a branch; one of the two may be a number."""
+    value: Any = yes if isinstance(yes, Value) else no
+    first, second = value.lift(yes), value.lift(no)
+    chosen: V = type(value)(value.builder, value.builder.select(condition.ir, first.ir, second.ir))
+    return chosen
 
 
 def clamp(x: Real, low: Number, high: Number) -> Real:

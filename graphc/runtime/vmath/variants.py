@@ -85,9 +85,7 @@ def _vector(function: Any, formula: Formula, within: Within, slow: Any) -> None:
     lane.add_incoming(following, rare)
     acc.add_incoming(after, rare)
     result.add_incoming(after, rare)
-    builder.cbranch(
-        builder.icmp_unsigned("<", following, ir.Constant(index, lanes)), rare, done
-    )
+    builder.cbranch(builder.icmp_unsigned("<", following, ir.Constant(index, lanes)), rare, done)
 
 
 def call_guarded(builder: Any, name: str, formula: Formula, within: Within, x: Real) -> Any:
