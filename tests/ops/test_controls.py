@@ -164,7 +164,7 @@ def test_nan_lost_by_the_text_is_caught_when_compiled(monkeypatch):
 
 def test_an_op_that_no_sample_reaches_is_reported(monkeypatch):
     monkeypatch.setitem(OPS, "orphan", type("Orphan", (Exp,), {"__doc__": "Unused."}))
-    with pytest.raises(AssertionError, match="no sample of any function reaches .*orphan"):
+    with pytest.raises(AssertionError, match=r"no sample of any function reaches .*orphan"):
         registry.test_every_op_is_reached()
 
 
