@@ -144,11 +144,11 @@ def log_of_sigmoid(node: Tensor) -> Tensor | None:
 
 @STABLE.on(Log)
 def log_of_complement(node: Tensor) -> Tensor | None:
-    """``log(1 - sigmoid(x)) = -softplus(x)``."""
+    """``log(1 - sigmoid(x)) = log_sigmoid(-x)``."""
     match node.inputs:
         case (Tensor(op=Subtract(), inputs=(one, p)),) if is_number(one, 1):
             x = _sigmoid(p)
-            return None if x is None else apply(Negative(), apply(Softplus(), x))
+            return None if x is None else apply(LogSigmoid(), _negative(x))
     return None
 
 
