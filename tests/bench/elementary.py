@@ -68,6 +68,7 @@ def compiled(name, dtype):
     text = f"def repeat(times, {', '.join(names)}, out):\n"
     text += f"    for _ in range(times):\n        for j in range({ELEMENTS}):\n"
     text += f"            out[j] = vmath.{name}({', '.join(f'{n}[j]' for n in names)})\n"
+    assert callable(getattr(vmath, name))  # the module loads before Numba asks for its types
     scope = {"vmath": vmath}
     exec(text, scope)
     pointer = types.CPointer(types.float32 if dtype == "float32" else types.float64)

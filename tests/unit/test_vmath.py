@@ -44,6 +44,7 @@ class Loop:
         args = ", ".join(f"{n}[j]{w}" for n, w in zip(names, whether, strict=True))
         text = f"def loop(n, {', '.join(names)}, out):\n"
         text += f"    for j in range(n):\n        out[j] = vmath.{name}({args})\n"
+        assert callable(getattr(vmath, name))  # the module loads before Numba asks for its types
         scope = {"vmath": vmath}
         exec(text, scope)
         kinds = [types.CPointer(NUMBA[d]) for d in (*dtypes, out)]

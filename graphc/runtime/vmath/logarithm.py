@@ -80,7 +80,7 @@ def at_the_ends(x: Real, result: Real) -> Real:
 
 @lowered(np.log)
 def log(x: Real) -> Real:
-    """``k ln 2 + log(1 + f)``, natural."""
+    """The natural logarithm."""
     k, f = split_any(x)
     return at_the_ends(x, _joined(k, f))
 
