@@ -16,6 +16,7 @@ import pytest
 from numba import cfunc, types
 
 from graphc.runtime import vmath
+from graphc.runtime.vmath import exponential
 
 FASTMATH = {"contract", "reassoc", "arcp", "nsz"}  # what kernels are compiled with
 NUMBA = {
@@ -198,6 +199,15 @@ def test_error_of_one_operand(name, dtype):
     bound, reference = UNARY[name]
     x = points(dtype, 2**15)
     check(loop(name, dtype)(x), _wide(reference)(x), bound, x)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_powers_of_two_without_an_instruction_for_them(dtype, monkeypatch):
+    monkeypatch.setattr(exponential, "HAS_SCALE", False)
+    x = points(dtype, 2**13)
+    for name in ("exp", "exp2", "silu", "sigmoid", "cosh"):
+        bound, reference = UNARY[name]
+        check(Loop(name, [dtype], dtype)(x), _wide(reference)(x), bound, x)
 
 
 def _mpmath(function, x):

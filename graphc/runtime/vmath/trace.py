@@ -257,12 +257,19 @@ def clamp(x: Real, low: Number, high: Number) -> Real:
 
 
 def polynomial(x: Real, coefficients: Sequence[float]) -> Real:
-    """``c[0] + c[1] x + c[2] x^2 + ...`` by Horner's rule, each step fused."""
-    *rest, last = coefficients
-    result = x.lift(last)
-    for c in reversed(rest):
-        result = fma(result, x, c)
-    return result
+    """``c[0] + c[1] x + c[2] x^2 + ...``, each step fused.
+
+    The first two steps, which decide the rounding error, are Horner's; the rest is Estrin's
+    scheme, whose chain of dependent operations is short.
+    """
+    first, second, *rest = map(x.lift, coefficients)
+    power = x
+    while len(rest) > 1:
+        pairs = zip(rest[::2], rest[1::2], strict=False)
+        odd_one = rest[-1:] if len(rest) % 2 else []
+        rest = [fma(high, power, low) for low, high in pairs] + odd_one
+        power = power * power
+    return fma(fma(rest[0], x, second), x, first) if rest else fma(second, x, first)
 
 
 def two_sum(a: Real, b: Real) -> tuple[Real, Real]:
