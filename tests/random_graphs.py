@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import graphc as gx
-from graphc.ir.graph import Graph
 from graphc.errors import ShapeError
+from graphc.ir.graph import Graph
 from graphc.types import AnyDim, broadcast_shapes, shape_at
 
 LARGEST = 400
@@ -174,9 +174,10 @@ def random_graph(
     d.tensors += [x, y, x @ d.parameter(4, 3)]
     while len(d.tensors) < steps + 3:
         result = pick(STEPS, d)(d, d.any())
-        if result is not None and result.ndim <= 4:
-            if np.prod(shape_at(result.type.shape, 3)) <= LARGEST:
-                d.tensors.append(result)
+        if result is None or result.ndim > 4:
+            continue
+        if np.prod(shape_at(result.type.shape, 3)) <= LARGEST:
+            d.tensors.append(result)
     ends = d.tensors[-3:]
     loss = gx.add(gx.mean(gx.tanh(ends[0])), gx.mean(gx.tanh(ends[1])) + gx.sum(gx.tanh(ends[2])))
     gradients = gx.grad(loss, [x, *d.parameters], unconnected="zero")

@@ -35,6 +35,8 @@ def test_gradients_are_finite_differences(seed):
     feeds = random_feeds(graph, 3, seed)
     values = evaluate([graph.outputs["dx"]], feeds, 3)
     direction = np.random.default_rng(seed).standard_normal(feeds[x].shape)
-    ends = [evaluate([loss], {**feeds, x: feeds[x] + h * direction}, 3)[loss] for h in (1e-6, -1e-6)]
+    ends = [
+        evaluate([loss], {**feeds, x: feeds[x] + h * direction}, 3)[loss] for h in (1e-6, -1e-6)
+    ]
     slope = np.vdot(values[graph.outputs["dx"]], direction)
     np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-6, rtol=1e-5, atol=1e-7)

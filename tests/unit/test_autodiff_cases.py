@@ -51,11 +51,11 @@ def test_a_product_changes_as_its_partial_says():
     assert after - before == -6 * 0.5
 
 
-# -- paths ------------------------------------------------------------------------------------------
+# -- paths ---------------------------------------------------------------------------------------
 
 
 def test_an_adjoint_is_the_sum_over_all_paths():
-    """Chains multiply, branches add: the sum over paths of the products of local derivatives."""
+    """Chains multiply, branches add."""
     w = gx.input("w", (), "float64")
     a = w * w  # one operand in two places
     b = gx.sin(a) * w
@@ -87,7 +87,7 @@ def test_an_adjoint_is_the_sum_over_all_paths():
     np.testing.assert_allclose(total, adjoint, rtol=1e-13)
 
 
-# -- the worked network: every number is dyadic, so equality is exact --------------------------------
+# -- the worked network: every number is dyadic, so equality is exact ----------------------------
 
 
 @pytest.fixture
@@ -104,7 +104,8 @@ def worked():
 def test_worked_network(worked):
     feeds, wrt, loss = worked
     dw1, dw2, dh, dz = values(gx.grad(loss, list(wrt)), feeds)
-    assert dw2.tolist() == [1.0, 0.0, 0.25] and dh.tolist() == [1.0, -2.0, 2.0]
+    assert dw2.tolist() == [1.0, 0.0, 0.25]
+    assert dh.tolist() == [1.0, -2.0, 2.0]
     assert dz.tolist() == [1.0, 0.0, 2.0]
     assert dw1.tolist() == [[1.0, 2.0], [0.0, 0.0], [2.0, 4.0]]  # the dead neuron's row
 
@@ -146,7 +147,7 @@ def test_matrix_products_need_no_jacobian():
     assert biggest == 12  # the Jacobian by a has 48 elements
 
 
-# -- the multilayer perceptron, formally --------------------------------------------------------------
+# -- the multilayer perceptron, formally ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])
@@ -199,10 +200,11 @@ def test_multilayer_perceptron(depth, phi):
 
     dag = Graph([x], {"loss": loss}).dag
     key = Graph([x], {"loss": loss}).keys
-    assert nx.has_path(dag, key[ws[0]], key[loss]) and not nx.has_path(dag, key[loss], key[ws[0]])
+    assert nx.has_path(dag, key[ws[0]], key[loss])
+    assert not nx.has_path(dag, key[loss], key[ws[0]])
 
 
-# -- order and caching --------------------------------------------------------------------------------
+# -- order and caching ---------------------------------------------------------------------------
 
 
 def test_a_chain_written_three_ways_is_one_graph():
@@ -237,11 +239,12 @@ def test_the_adjoint_of_a_layer_is_computed_once():
     z = x @ w + b
     loss = gx.mean(gx.square(gx.tanh(z)))
     gw, gb, gz = gx.grad(loss, [w, b, z])
-    assert gz in set(ancestors([gw])) and gz in set(ancestors([gb]))
+    assert gz in set(ancestors([gw]))
+    assert gz in set(ancestors([gb]))
     assert gz.adjoint_of is z
     separate = [gx.grad(loss, w), gx.grad(loss, b)]
     together, _ = optimize(Graph([x], {"w": gw, "b": gb}))
-    merged, reports = optimize(Graph([x], {"w": separate[0], "b": separate[1]}))
+    merged, _reports = optimize(Graph([x], {"w": separate[0], "b": separate[1]}))
     assert len(merged) == len(together)  # what two sweeps have in common is computed once
 
 
