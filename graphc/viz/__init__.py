@@ -44,9 +44,7 @@ def visualize(
     target = Path(path)
     suffix = target.suffix.lower()
     if suffix not in SUFFIXES:
-        raise ShapeError(
-            f"visualize: {target.name!r} must end in one of {', '.join(SUFFIXES)}"
-        )
+        raise ShapeError(f"visualize: {target.name!r} must end in one of {', '.join(SUFFIXES)}")
     if not target.parent.is_dir():
         raise ShapeError(f"visualize: there is no folder {str(target.parent)!r}; make it first")
     picture = placed(graph_of(thing))
@@ -69,9 +67,7 @@ def graph_of(thing: object) -> Graph:
         return Graph(inputs, {thing.name: thing})
     if isinstance(thing, HasGraph) and isinstance(thing.graph, Graph):
         return thing.graph
-    raise DTypeError(
-        f"expected a Tensor, Graph, Function or Model, got {type(thing).__name__}"
-    )
+    raise DTypeError(f"expected a Tensor, Graph, Function or Model, got {type(thing).__name__}")
 
 
 def placed(graph: Graph) -> Picture:

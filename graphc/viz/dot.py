@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 from math import sqrt
 
@@ -56,6 +57,7 @@ LANE_TITLES = ("forward ↓", "backward ↑", "update →")
 _ROW_GAP, _HEADER, _FOOTER, _INSET, _PANEL_GAP = 24.0, 22.0, 8.0, 9.0, 90.0
 _TIP = 6.0  # length of an arrowhead
 _STUB = 30.0  # how far a line reaches out of its panel
+_DATE = re.compile(rb"(/CreationDate \(D:)\d{14}")  # the same graph gives the same bytes
 _MOST_PIXELS, _LONGEST_SIDE = 30e6, 20000.0
 
 
@@ -208,8 +210,8 @@ def _clusters(picture: Picture, geometry: Geometry) -> Iterator[str]:
     """Yield the bands, each as one cluster a panel; inner ones follow and so lie on top."""
     members: dict[Band, list[int]] = {}
     for item in picture.items:
-        if item.band is not None and item.band.label is not None:
-            members.setdefault(item.band, []).append(item.index)
+        if item.layer is not None:
+            members.setdefault(item.layer, []).append(item.index)
     for band in picture.bands:
         for part, (first, last) in enumerate(geometry.pieces(band)):
             x0, y0, x1, y1 = geometry.box(band, first, last)
@@ -235,7 +237,7 @@ def _node(item: Item, geometry: Geometry) -> str:
     tip = f"{item.key}: {item.tensor.type} = {item.tensor.op.name}  {item.tensor.loc or ''}"
     return (
         f'  n{item.index} [label=<{"<br/>".join(rows)}>, pos="{_xy(x, y)}", '
-        f'width={item.width / 72:.3f}, height={item.height / 72:.3f}, fixedsize=true, '
+        f"width={item.width / 72:.3f}, height={item.height / 72:.3f}, fixedsize=true, "
         f'shape={shape}, style="{style}", fillcolor="{fill}", color="{border}", '
         f'{"penwidth=2.6, " if item.is_output else ""}tooltip="{quote(tip.strip())}"];'
     )
@@ -346,4 +348,4 @@ def render(picture: Picture, format: str) -> bytes:
     drawing.has_layout = True  # every position is given
     data: bytes = drawing.draw(format=format)
     drawing.close()
-    return data
+    return _DATE.sub(rb"\g<1>20000101000000", data) if format == "pdf" else data

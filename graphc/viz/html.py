@@ -34,9 +34,7 @@ def page_data(picture: Picture, code: Mapping[str, str]) -> dict[str, Any]:
         "subtitle": picture.subtitle,
         "rows": picture.rows,
         "cuts": picture.cuts,
-        "lanes": [
-            {"name": LANES[lane], "lane": lane} for lane in picture.lane_spans
-        ],
+        "lanes": [{"name": LANES[lane], "lane": lane} for lane in picture.lane_spans],
         "bands": [_band(band) for band in picture.bands],
         "nodes": [_node(picture, item, index, code) for item in picture.items],
         "lines": [
@@ -60,9 +58,6 @@ def _node(
     picture: Picture, item: Item, index: Mapping[Tensor, int], code: Mapping[str, str]
 ) -> dict[str, Any]:
     graph, node = picture.graph, item.tensor
-    band = item.band
-    while band is not None and band.label is None:
-        band = band.parent
     primal = node.adjoint_of
     moved = not isinstance(node.op, (Source, View))
     types = [x.type for x in node.inputs]
@@ -72,7 +67,7 @@ def _node(
         "lines": item.lines,
         "kind": item.kind,
         "lane": item.lane,
-        "band": band.index if band is not None else -1,
+        "band": item.layer.index if item.layer is not None else -1,
         "x": item.x,
         "row": item.row,
         "w": item.width,

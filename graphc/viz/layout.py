@@ -68,8 +68,10 @@ def _make_bands(picture: Picture) -> dict[Band, list[Band]]:
             continue
         scope = item.scope
         depth = 0
-        while depth < len(scope) and depth + 1 < len(current) and (
-            current[depth + 1].path == scope[: depth + 1]
+        while (
+            depth < len(scope)
+            and depth + 1 < len(current)
+            and (current[depth + 1].path == scope[: depth + 1])
         ):
             depth += 1
         if depth == len(scope) and len(current) == depth + 2 and current[-1].label is None:
@@ -200,9 +202,7 @@ def _fill(block: _Block, of: dict[Tensor, Item]) -> None:
 # -- rows ------------------------------------------------------------------------------------
 
 
-def _assign_rows(
-    picture: Picture, inner: dict[Band, list[Band]], blocks: Sequence[_Block]
-) -> None:
+def _assign_rows(picture: Picture, inner: dict[Band, list[Band]], blocks: Sequence[_Block]) -> None:
     of = {i.tensor: i for i in picture.items}
     placed = [i for i in picture.items if i.lane != UPDATE]
     slot: dict[Item, Item] = {}

@@ -36,7 +36,7 @@ def shorten(text: str, length: int = _LONGEST) -> str:
     if len(text) <= length:
         return text
     head = length // 2
-    return f"{text[:head]}…{text[head + 1 - length:]}"
+    return f"{text[:head]}…{text[head + 1 - length :]}"
 
 
 def text_width(text: str, size: float) -> float:
@@ -68,6 +68,14 @@ class Band:
     bottom: int = 0
     index: int = -1
 
+    @property
+    def shown(self) -> Band | None:
+        """The layer this belongs to: itself, or the nearest around it that has a label."""
+        band: Band | None = self
+        while band is not None and band.label is None:
+            band = band.parent
+        return band
+
 
 @dataclass(eq=False)
 class Item:
@@ -87,6 +95,11 @@ class Item:
     index: int = -1
     width: float = field(init=False)
     height: float = field(init=False)
+
+    @property
+    def layer(self) -> Band | None:
+        """The innermost drawn band it stands in."""
+        return self.band.shown if self.band is not None else None
 
     def __post_init__(self) -> None:
         widths = [text_width(self.title, TITLE_SIZE), 40.0]
