@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from graphc.errors import DTypeError, ShapeError, user_location
@@ -13,6 +13,18 @@ from graphc.optim.optimizer import Optimizer
 
 def wrong(message: str) -> ShapeError:
     return ShapeError(f"{message}\n  at {user_location()}")
+
+
+def check_distinct(inputs: Iterable[Tensor]) -> None:
+    """Raise :class:`ShapeError` if a tensor stands twice among inputs and targets."""
+    seen: set[int] = set()
+    for tensor in inputs:
+        if tensor.id in seen:
+            raise wrong(
+                f"Model: {tensor.describe()} stands twice among inputs and targets; what is fed "
+                "as an input can be used in the loss as it is"
+            )
+        seen.add(tensor.id)
 
 
 def is_trainable(parameter: Tensor) -> bool:

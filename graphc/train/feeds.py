@@ -50,13 +50,12 @@ class Slot:
 
     def fits(self, value: Any) -> bool:
         """Tell whether ``value`` can be fed as it is."""
-        return (
-            type(value) is np.ndarray
-            and value.dtype == self.dtype
-            and value.ndim == self.ndim
-            and (value.shape[1:] if self.batched else value.shape) == self.tail
-            and value.flags.c_contiguous
-        )
+        # NumPy keeps one object per native data type, so `is` costs less than `==` and is enough.
+        if type(value) is not np.ndarray or value.dtype is not self.dtype:
+            return False
+        shape: tuple[int, ...] = value.shape
+        same = shape[1:] == self.tail if self.batched and shape else shape == self.tail
+        return same and len(shape) == self.ndim and value.flags.c_contiguous
 
     def view(self, value: Any) -> Array:
         """Return ``value`` as an array of the declared shape, in a convertible data type."""
@@ -220,9 +219,16 @@ def common_rows(slots: Sequence[Slot], arrays: Sequence[Array]) -> int | None:
 
 def feeds(slots: Sequence[Slot], values: Sequence[Any]) -> list[Array]:
     """Return the values of one batch as they are fed."""
-    arrays = [v if s.fits(v) else s.convert(s.view(v)) for s, v in zip(slots, values, strict=True)]
-    if len(arrays) > 1:
-        common_rows(slots, arrays)
+    arrays: list[Array] = []
+    rows, agree = -1, True
+    for slot, value in zip(slots, values, strict=True):
+        array = value if slot.fits(value) else slot.convert(slot.view(value))
+        arrays.append(array)
+        if slot.batched:
+            agree = agree and rows in (-1, len(array))
+            rows = len(array)
+    if not agree:
+        common_rows(slots, arrays)  # raises, naming two of them
     return arrays
 
 

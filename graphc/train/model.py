@@ -26,6 +26,7 @@ from graphc.train import checkpoint
 from graphc.train.callbacks import as_callbacks
 from graphc.train.checkpoint import Parameters
 from graphc.train.declaration import (
+    check_distinct,
     check_names,
     checked_loss,
     checked_metrics,
@@ -41,6 +42,9 @@ from graphc.tree import tree_fill
 from graphc.types import BATCH, shape_at, show_shape
 
 INITIAL, SHUFFLE = 1, 2  # streams of random numbers under one seed
+
+BATCH_SIZE = 1024
+"""Rows that go through the network at a time outside training."""
 
 
 class Model:
@@ -93,6 +97,7 @@ class Model:
         self._inputs = Structure("input", inputs)
         self._targets = Structure("target", targets)
         self._slots = (*self._inputs.slots, *self._targets.slots)
+        check_distinct(slot.tensor for slot in self._slots)
         self._named_outputs = dict(named_outputs("output", outputs))
         self._scores = {"loss": self.loss, **self.metrics}
         check_names(self.metrics, self._named_outputs)
@@ -163,7 +168,7 @@ class Model:
             names=tuple(self._scores),
             order=lambda: self._order(rows, shuffle),
             steps=lambda order: executable.epoch(data.arrays, order, batch_size),
-            validate=None if validation is None else lambda: self._score(validation, 1024),
+            validate=None if validation is None else lambda: self._score(validation, BATCH_SIZE),
             callbacks=listeners,
         )
         fit.run(first, epochs, report)
@@ -194,12 +199,12 @@ class Model:
 
     # -- inference ---------------------------------------------------------------------------
 
-    def evaluate(self, X: Any, Y: Any = None, *, batch_size: int = 1024) -> dict[str, float]:
+    def evaluate(self, X: Any, Y: Any = None, *, batch_size: int = BATCH_SIZE) -> dict[str, float]:
         """Return the means of ``loss`` and metrics over all rows, in the inference form."""
         size = whole_number("evaluate: batch_size", batch_size, 1)
         return self._score(self._data(X, Y), size)
 
-    def predict(self, X: Any, *, batch_size: int = 1024) -> Any:
+    def predict(self, X: Any, *, batch_size: int = BATCH_SIZE) -> Any:
         """Return the outputs for all rows, in the structure of ``outputs``.
 
         Rows go through the network ``batch_size`` at a time, all at once if an output has no
@@ -323,14 +328,20 @@ class Model:
         """
         if self.optimizer is not None and graph is not self.graph:
             _ = self._training
-        cells = [*self._cells.values(), *self._state.values()]
-        fresh = [(i, cell) for i, cell in enumerate(cells) if not cell.is_allocated]
+        fresh = self._unallocated()
         scalars = [name for name in self._scores if name in graph.outputs]
         executable = compile_graph(graph, scalars=scalars, **options)
-        for i, cell in fresh:
-            if cell.is_allocated:
-                cell.initialize(np.random.default_rng([self.seed, INITIAL, i]))
+        self._initialize({i: cell for i, cell in fresh.items() if cell.is_allocated})
         return executable
+
+    def _unallocated(self) -> dict[int, Cell]:
+        """Return the storage that has no values yet, by the number of its random stream."""
+        cells = [*self._cells.values(), *self._state.values()]
+        return {i: cell for i, cell in enumerate(cells) if not cell.is_allocated}
+
+    def _initialize(self, cells: Mapping[int, Cell]) -> None:
+        for i, cell in cells.items():
+            cell.initialize(np.random.default_rng([self.seed, INITIAL, i]))
 
     @cached_property
     def _cells(self) -> dict[str, Cell]:
@@ -345,7 +356,12 @@ class Model:
         return {keys[p]: cell_of(p) for p in self.graph.parameters if cell_of(p) not in own}
 
     def _allocated(self, cells: dict[str, Cell]) -> dict[str, Cell]:
-        if not all(cell.is_allocated for cell in cells.values()):
+        """Return ``cells`` after each has got its values, where training wants them to lie."""
+        if all(cell.is_allocated for cell in cells.values()):
+            return cells
+        if self.optimizer is None:
+            self._initialize(self._unallocated())
+        else:
             _ = self._training
         return cells
 

@@ -1,6 +1,9 @@
 """A model as a user meets it: declare, fit, evaluate, predict, look, save, load."""
 
 import ast
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -230,6 +233,20 @@ def test_an_interrupted_fit_leaves_a_finished_step_and_the_history():
     assert model.fit(X, Y, epochs=20, verbose=0)["loss"][-1] < 1e-3
 
 
+def test_ctrl_c_is_heard_within_an_epoch():
+    model = regression()
+    many = np.ones((3_000_000, 5), "float32"), np.ones((3_000_000, 3), "float32")
+    model.train_step(X[:1], Y[:1])
+    timer = threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,))
+    timer.start()
+    start = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*many, epochs=1000, batch_size=1, shuffle=False, verbose=0)
+    assert time.perf_counter() - start < 5.0
+    timer.join()
+    assert model.predict(X).shape == (203, 3)
+
+
 def test_a_loss_that_is_not_a_number_is_not_silent():
     with pytest.warns(RuntimeWarning, match="the loss is (nan|inf) in epoch 1; lower the learn"):
         regression(optim.SGD(1e30)).fit(X, Y, verbose=0, epochs=1, batch_size=8)
@@ -416,6 +433,39 @@ def test_training_goes_on_from_a_file_bit_for_bit(tmp_path):
     assert resumed.epochs == 2
     resumed.fit(X, LABELS, epochs=4, initial_epoch=2, verbose=0)
     assert_same(values(whole), values(resumed))
+
+
+def test_parameters_are_ready_before_anything_is_compiled(tmp_path):
+    def network():
+        x = gx.input("x", (None, 5))
+        out = nn.Linear(5, 3)(x)
+        return gx.Model(inputs=x, outputs=out, loss=gx.mean(out), seed=4)
+
+    model, other = network(), network()
+    other.parameters["linear_0.weight"][...] = 1.0
+    model.save(tmp_path / "m")
+    other.load(tmp_path / "m")
+    np.testing.assert_array_equal(model.predict(X), other.predict(X))
+    np.testing.assert_array_equal(model.predict(X), network().predict(X))
+
+
+def test_two_models_train_one_layer():
+    x, y = gx.input("x", (None, 5)), gx.input("y", (None, 3))
+    shared = nn.Linear(5, 3)
+    once, twice = shared(x), shared(x) + nn.Linear(5, 3)(x)
+    first, second = (
+        gx.Model(inputs=x, outputs=out, targets=y, loss=nn.mse_loss(out, y),
+                 optimizer=optim.SGD(0.1))
+        for out in (once, twice)
+    )  # fmt: skip
+    first.train_step(X, Y)
+    before, grads = values(second), second.gradients(X, Y)
+    second.train_step(X, Y)
+    for name, value in second.parameters.items():
+        np.testing.assert_allclose(value, before[name] - 0.1 * grads[name], rtol=1e-5, atol=1e-7)
+    assert np.shares_memory(
+        first.parameters["linear_0.weight"], second.parameters["linear_0.weight"]
+    )
 
 
 def test_models_share_layers():

@@ -38,12 +38,13 @@ def model():
         ({"inputs": "rows"}, "is not an input; declare inputs with gx.input"),
         ({"inputs": None}, "input x.* is needed but is not among the inputs"),
         ({"targets": None}, "input y.* is needed but is not among the inputs"),
+        ({"targets": "x"}, "x: .* stands twice among inputs and targets"),
         ({"seed": -1}, "seed must be at least 0"),
     ],
 )
 def test_a_wrong_declaration(change, message):
     known = parts()
-    symbols = {"rows": known["outputs"], "loss": known["loss"],
+    symbols = {"rows": known["outputs"], "x": known["inputs"], "loss": known["loss"],
                "integer": gx.astype(known["loss"], "int64")}  # fmt: skip
 
     def resolve(value):
