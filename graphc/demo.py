@@ -40,9 +40,7 @@ def build(seed: int = 0) -> Model:
 def run(epochs: int, output: Path) -> float:
     """Train, print the test accuracy, write into folder ``output``; return the accuracy."""
     if load_digits is None:
-        raise GraphcError(
-            'the demo needs scikit-learn for its data: pip install "graphc[demo]"'
-        )
+        raise GraphcError('the demo needs scikit-learn for its data: pip install "graphc[demo]"')
     images, digits = load_digits(return_X_y=True)
     output.mkdir(parents=True, exist_ok=True)
     order = np.random.default_rng(0).permutation(len(images))

@@ -73,7 +73,7 @@ def literal(value: Any, dtype: np.dtype[Any]) -> str:
         return f"{dtype.name}({int(value)})"
     number = dtype.type(value)
     if np.isfinite(number):
-        return f"{dtype.name}({number})"  # the shortest text that gives these bits
+        return f"{dtype.name}({number!s})"  # the shortest text that gives these bits
     text = "nan" if np.isnan(number) else "inf"
     return f"{dtype.name}({'-' if number < 0 else ''}{text})"
 

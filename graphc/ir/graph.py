@@ -7,16 +7,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import networkx as nx
 
 from graphc.errors import ShapeError
 from graphc.ir.naming import parameter_names, scope_names
 from graphc.ir.printer import format_graph
 from graphc.ir.source import Input, Parameter
 from graphc.ir.tensor import PHASES, Tensor
+from graphc.lazy import lazy_module
 
 if TYPE_CHECKING:
+    import networkx as nx
+
     Dag = nx.DiGraph[str]
+else:
+    nx = lazy_module("networkx")
 
 
 def ancestors(
@@ -168,17 +172,23 @@ class Graph:
         """Return the graph in which each node is ``rule(node, new_operands)``.
 
         The rule sees nodes in topological order; it may return a node of its own making, an
-        operand, or the node itself. Marks of adjoints follow the nodes they refer to.
+        operand, or the node itself. Marks of adjoints follow the nodes they refer to, and what
+        replaces a node stands in its place: nodes after a new one are made anew.
         """
         new: dict[Tensor, Tensor] = {}
+        copies: dict[Tensor, Tensor] = {}
+        newest = -1
         for node in self.nodes:
             result = rule(node, tuple(new[x] for x in node.inputs))
+            result = copies.get(result, result)
             primal = None if node.adjoint_of is None else new.get(node.adjoint_of)
-            if primal is not None and primal is not result.adjoint_of:
-                if result is node and node.inputs:  # its mark names a node that is no more
-                    result = Tensor(node.op, node.inputs, node.type, label=node.label, like=node)
-                if result.id > primal.id:
-                    result.mark_adjoint(primal)
+            remarked = primal is not None and primal is not result.adjoint_of
+            if result is node and node.inputs and (remarked or node.id < newest):
+                result = Tensor(node.op, node.inputs, node.type, label=node.label, like=node)
+                copies[node] = result
+            if primal is not None and result.id > primal.id:
+                result.mark_adjoint(primal)
+            newest = max(newest, result.id)
             new[node] = result
         return Graph(
             self.inputs,

@@ -1,0 +1,11 @@
+"""Running programs: machine code, its cache, memory and threads.
+
+The modules that generated text imports from here load when they are used: what they need of
+the compiler is not imported where all kernels come from the cache.
+"""
+
+from graphc.lazy import lazy_module
+
+intrinsics = lazy_module("graphc.runtime.intrinsics")
+native = lazy_module("graphc.runtime.native")
+vmath = lazy_module("graphc.runtime.vmath")

@@ -91,7 +91,7 @@ class Executable:
         self._batch = 1
         self._bound: OrderedDict[int, Bound] = OrderedDict()
         self._arena = aligned_empty(0)
-        self._persistent = _place_persistent(program, module)
+        self._persistent, self._flat = _place_persistent(program, module)
         self._plain = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
         start = time.perf_counter()
         self.source_path = _write_source(module)
@@ -157,7 +157,7 @@ class Executable:
         samples, sums = 0, np.zeros(len(self.scalars))
         order = np.ascontiguousarray(order, np.int64)
         with self._lock:
-            self._check_indices(arrays)
+            self._check_indices(arrays, len(order) % batch_size or batch_size)
         full, rest = divmod(len(order), batch_size)
         for batch, steps in ((batch_size, full), (rest, 1 if rest else 0)):
             chunk = 1
@@ -182,7 +182,7 @@ class Executable:
             extra[f"bytes_{buffer.name}"] = bound.memory[buffer.name].reshape(-1).view(np.uint8)
         memory = {**bound.memory, **extra}
         if self._plain:
-            self._module.train_epoch(PlainFrame(memory, batch, steps))
+            self._module.train_epoch(PlainFrame({**memory, **self._flat}, batch, steps))
         else:
             table = self._capture(memory, batch, "train_epoch")
             table.replay(steps)
@@ -197,7 +197,7 @@ class Executable:
 
     def _execute(self, bound: Bound, function: str) -> None:
         if self._plain:
-            getattr(self._module, function)(PlainFrame(bound.memory, bound.batch))
+            getattr(self._module, function)(PlainFrame({**bound.memory, **self._flat}, bound.batch))
             return
         if function not in bound.tables:
             bound.tables[function] = self._capture(bound.memory, bound.batch, function)
@@ -229,8 +229,9 @@ class Executable:
     # -- memory -------------------------------------------------------------------------------------
 
     def _feed(self, feeds: Sequence[Array]) -> Bound:
-        self._check_indices(feeds)
-        bound = self._bind(self._batch_of(feeds))
+        batch = self._batch_of(feeds)
+        self._check_indices(feeds, batch)
+        bound = self._bind(batch)
         for buffer, value in zip(self.program.inputs, feeds, strict=True):
             np.copyto(bound.memory[buffer.name], value, casting="same_kind")
         return bound
@@ -271,13 +272,13 @@ class Executable:
             self._bound.popitem(last=False)
         return bound
 
-    def _check_indices(self, feeds: Sequence[Array]) -> None:
+    def _check_indices(self, feeds: Sequence[Array], batch: int) -> None:
         for position, tensor, length, node in self._checks:
             values = feeds[position]
             if not values.size:
                 continue
             low, high = int(values.min()), int(values.max())
-            bound = dim_at(length, len(values))
+            bound = dim_at(length, batch)
             if low < -bound or high >= bound:
                 bad = low if low < -bound else high
                 raise IndexingError(
@@ -294,16 +295,19 @@ def _view(array: Array, access: Access, batch: int) -> Array:
     return np.lib.stride_tricks.as_strided(flat, shape_at(access.shape, batch), strides)
 
 
-def _place_persistent(program: Program, module: Module) -> dict[str, Array]:
-    """Give parameters, gradients and constants their memory, flat where the module says so."""
-    memory: dict[Buffer, Array] = {}
+def _place_persistent(
+    program: Program, module: Module
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Give parameters, gradients and constants their memory, flat where the module says so.
+
+    Returns the arrays by name, and for the parts of flat buffers all that lies from them on.
+    """
+    rest: dict[Buffer, Array] = {}
     for flat in module.flats:
-        first = next(iter(flat.parts))
-        itemsize = first.dtype.itemsize
-        whole = aligned_empty(flat.size * itemsize)
+        dtype = next(iter(flat.parts)).dtype
+        whole = aligned_empty(flat.size * dtype.itemsize).view(dtype)
         whole[...] = 0
-        for buffer, offset in flat.parts.items():
-            memory[buffer] = whole[offset * itemsize :]
+        rest.update({buffer: whole[offset:] for buffer, offset in flat.parts.items()})
     result = {}
     for buffer in program.buffers:
         op = buffer.tensor.op
@@ -313,14 +317,16 @@ def _place_persistent(program: Program, module: Module) -> dict[str, Array]:
         elif buffer.kind == "parameter":
             assert isinstance(op, Parameter)
             if not op.cell.is_allocated:
-                op.cell.place(memory.get(buffer, aligned_empty(op.cell.nbytes)))
+                place = rest[buffer].view(np.uint8) if buffer in rest else None
+                op.cell.place(aligned_empty(op.cell.nbytes) if place is None else place)
                 op.cell.initialize(np.random.default_rng(0))
             result[buffer.name] = op.cell.array
         elif buffer.kind == "gradient":
             nbytes = buffer.nbytes(0)
-            piece = memory.get(buffer, aligned_empty(nbytes))[:nbytes]
-            result[buffer.name] = piece.view(buffer.dtype).reshape(shape_at(buffer.shape, 0))
-    return result
+            memory = rest[buffer].view(np.uint8) if buffer in rest else aligned_empty(nbytes)
+            shape = shape_at(buffer.shape, 0)
+            result[buffer.name] = memory[:nbytes].view(buffer.dtype).reshape(shape)
+    return result, {buffer.name: array for buffer, array in rest.items()}
 
 
 def _write_source(module: Module) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
 import importlib.metadata
 import platform
 import threading
@@ -12,12 +11,18 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from llvmlite import binding
+from typing import TYPE_CHECKING
 
 from graphc.config import options
+from graphc.lazy import lazy_module
+from graphc.runtime import native
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.store import Store
+
+if TYPE_CHECKING:
+    from llvmlite import binding
+else:
+    binding = lazy_module("llvmlite.binding")
 
 
 @dataclass
@@ -62,8 +67,6 @@ class Loader:
             return self._addresses[key], "memory"
         code, source = store.read(key), "disk"
         if code is None:
-            # The compiler takes 0.2 s to import, and a warm start never needs it.
-            native = importlib.import_module("graphc.runtime.native")
             code, source = native.compile_kernel(kernel, key), "compiled"
             store.write(key, code)
         self._addresses[key] = self._link(code, f"graphc_{key}")

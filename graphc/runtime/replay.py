@@ -11,22 +11,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.runtime.intrinsics import (
-    atomic_add,
-    atomic_load,
-    atomic_store,
-    give_way,
-    invoke,
-    spin,
-)
+from graphc.runtime import intrinsics
 from graphc.runtime.frame import BARRIER, RECORD_HEAD, SHARED
 from graphc.runtime.kernel import kernel
 
-ARRIVED = 0  # arrivals at barriers, over the whole job
+ARRIVED = 0  # arrivals at barriers, over all jobs: never reset, for a thread may still look
 JOB = 8  # number of the latest job; workers wait for it to change
 TABLE = 9  # address of the job's first record
 WORDS = 10
 TIMES = 11
+BASE = 12  # arrivals before the job
 AWAKE = 16  # + 8 * thread: whether the thread watches for jobs
 SEEN = 17  # + 8 * thread: number of the last job it ran
 
@@ -40,25 +34,25 @@ _GRAIN = 16
 @kernel("table: int64*, words: int64, threads: int64, team: int64*")
 def replay(lo: int, hi: int, table: Any, words: int, threads: int, team: Any) -> None:
     """As thread ``lo``, run the records of ``table`` in order, ``hi`` times."""
-    barriers = 0
+    arrivals = team[BASE] if threads > 1 else 0
     for _ in range(hi):
         at = 0
         while at < words:
             extent = table[at + 2]
             sharing = table[at + 3]
             if threads > 1 and sharing & BARRIER:
-                barriers += threads
-                atomic_add(team, ARRIVED, 1)
+                arrivals += threads
+                intrinsics.atomic_add(team, ARRIVED, 1)
                 turns = 0
-                while atomic_load(team, ARRIVED) < barriers:
+                while intrinsics.atomic_load(team, ARRIVED) < arrivals:
                     turns += 1
                     if turns < PATIENCE:
-                        spin()
+                        intrinsics.spin()
                     else:
-                        give_way()
+                        intrinsics.give_way()
             if threads == 1 or not sharing & SHARED:
                 if lo == 0:
-                    invoke(table, at, 0, extent)
+                    intrinsics.invoke(table, at, 0, extent)
             else:
                 share = (extent + threads - 1) // threads
                 if share >= 4 * _GRAIN:
@@ -66,17 +60,17 @@ def replay(lo: int, hi: int, table: Any, words: int, threads: int, team: Any) ->
                 start = min(extent, lo * share)
                 stop = min(extent, start + share)
                 if start < stop:
-                    invoke(table, at, start, stop)
+                    intrinsics.invoke(table, at, start, stop)
             at += table[at]
     if threads > 1:
-        atomic_add(team, ARRIVED, 1)
+        intrinsics.atomic_add(team, ARRIVED, 1)
         turns = 0
-        while atomic_load(team, ARRIVED) < barriers + threads:
+        while intrinsics.atomic_load(team, ARRIVED) < arrivals + threads:
             turns += 1
             if turns < PATIENCE:
-                spin()
+                intrinsics.spin()
             else:
-                give_way()
+                intrinsics.give_way()
 
 
 @kernel("team: int64*, record: int64*")
@@ -87,18 +81,18 @@ def serve(lo: int, hi: int, team: Any, record: Any) -> None:
     """
     idle = 0
     while True:
-        if atomic_load(team, JOB) != team[SEEN + 8 * lo]:
+        if intrinsics.atomic_load(team, JOB) != team[SEEN + 8 * lo]:
             team[SEEN + 8 * lo] += 1
             record[RECORD_HEAD] = team[TABLE]
             record[RECORD_HEAD + 1] = team[WORDS]
-            invoke(record, 0, lo, team[TIMES])
+            intrinsics.invoke(record, 0, lo, team[TIMES])
             idle = 0
             continue
         idle += 1
         if idle < hi:
-            spin()
+            intrinsics.spin()
             continue
-        atomic_store(team, AWAKE + 8 * lo, 0)
-        if atomic_load(team, JOB) == team[SEEN + 8 * lo]:
+        intrinsics.atomic_store(team, AWAKE + 8 * lo, 0)
+        if intrinsics.atomic_load(team, JOB) == team[SEEN + 8 * lo]:
             return
-        atomic_store(team, AWAKE + 8 * lo, 1)
+        intrinsics.atomic_store(team, AWAKE + 8 * lo, 1)

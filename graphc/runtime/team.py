@@ -19,6 +19,7 @@ from graphc.runtime.loader import LOADER
 from graphc.runtime.replay import (
     ARRIVED,
     AWAKE,
+    BASE,
     JOB,
     SEEN,
     TABLE,
@@ -71,7 +72,7 @@ class Team:
 
     def _post(self, table: Array, times: int) -> None:
         words = self._words
-        words[ARRIVED] = 0
+        words[BASE] = words[ARRIVED]
         words[TABLE], words[WORDS], words[TIMES] = table.ctypes.data, len(table), times
         words[JOB] += 1
         fence = threading.Lock()

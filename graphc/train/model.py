@@ -289,8 +289,10 @@ class Model:
         updates: dict[Tensor, Tensor] = {}
         if self.optimizer is not None:
             if not self._gradients:
-                raise wrong("Model: the loss depends on no trainable parameter, so an optimizer "
-                             "has nothing to do")  # fmt: skip
+                raise wrong(
+                    "Model: the loss depends on no trainable parameter, so an optimizer has "
+                    "nothing to do"
+                )
             names = [self._names[p] for p in self._gradients]
             updates = self.optimizer.updates(
                 list(self._gradients), list(self._gradients.values()), names
@@ -416,6 +418,8 @@ class Model:
 
     def _stepper(self, what: str) -> Executable:
         if self.optimizer is None:
-            raise wrong(f"{what}: the model has no optimizer; pass one, such as "
-                         "optimizer=optim.Adam(1e-3), to gx.Model")  # fmt: skip
+            raise wrong(
+                f"{what}: the model has no optimizer; pass one, such as "
+                "optimizer=optim.Adam(1e-3), to gx.Model"
+            )
         return self._training

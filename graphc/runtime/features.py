@@ -1,0 +1,63 @@
+"""What the processor offers a tile kernel: vector width, registers, masks and caches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from numba import config
+from numba.core.codegen import get_host_cpu_features
+
+SYSFS = Path("/sys/devices/system/cpu/cpu0/cache")
+
+
+@dataclass(frozen=True)
+class Isa:
+    """A vector instruction set: bytes in a register, registers, and masked memory access."""
+
+    vector_bytes: int
+    registers: int
+    masks: bool
+    """Loads and stores of some lanes only cost the same as full ones."""
+
+    def lanes(self, itemsize: int) -> int:
+        return self.vector_bytes // itemsize
+
+
+AVX512 = Isa(64, 32, True)
+AVX2 = Isa(32, 16, False)
+NEON = Isa(16, 32, False)
+BASELINE = Isa(16, 16, False)
+
+
+def features() -> frozenset[str]:
+    """Return the names of the features that Numba compiles for, without their ``+``."""
+    text = config.CPU_FEATURES
+    if text is None:
+        text = "" if config.CPU_NAME == "generic" else get_host_cpu_features()
+    return frozenset(name[1:] for name in text.split(",") if name.startswith("+"))
+
+
+def isa_of(names: frozenset[str]) -> Isa:
+    """Return the widest instruction set among the features ``names``."""
+    if "avx512f" in names:
+        return AVX512
+    if "avx" in names:
+        return AVX2
+    return NEON if "neon" in names else BASELINE
+
+
+def host() -> Isa:
+    return isa_of(features())
+
+
+def cache_bytes(level: int, default: int) -> int:
+    """Return the size of the data cache at ``level`` (1, 2, 3), or ``default`` where unknown."""
+    for index in SYSFS.glob("index*"):
+        try:
+            found, kind, size = ((index / f).read_text().strip() for f in ("level", "type", "size"))
+        except OSError:
+            continue
+        if int(found) == level and kind != "Instruction" and size.endswith("K"):
+            return int(size[:-1]) * 1024
+    return default
