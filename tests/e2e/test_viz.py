@@ -1,5 +1,6 @@
 """Pictures: every format, their layout, hostile names, and the page in a real browser."""
 
+import itertools
 import json
 import re
 import time
@@ -198,7 +199,7 @@ def test_layout(name):
         rows.setdefault((item.lane, item.row), []).append(item)
     for items in rows.values():  # nothing lies on anything
         items.sort(key=lambda i: i.x)
-        for a, b in zip(items, items[1:], strict=False):
+        for a, b in itertools.pairwise(items):
             assert a.x + a.width / 2 < b.x - b.width / 2
     for line in picture.lines:
         if line.kind == "flow" and line.source.lane == FORWARD:
