@@ -23,7 +23,7 @@ from graphc.ir.op import (
 from graphc.ir.source import Constant, constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.comparison import equal, where
-from graphc.ops.creation import extent, iota_along
+from graphc.ops.creation import extent, iota
 from graphc.ops.loops import nest
 from graphc.ops.operands import as_tensor
 from graphc.ops.reduce import sum
@@ -243,19 +243,48 @@ class Pick(Indexed, Composite):
 
     def expand(self, *inputs: Tensor) -> Tensor:
         x, indices = inputs
-        mask = _one_hot_mask(x, indices, self.axis)
+        mask = _one_hot_mask(x.type.shape[self.axis], indices, self.axis)
         return sum(where(mask, x, 0), axis=self.axis, keepdims=True)
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         x, indices = inputs
-        return where(_one_hot_mask(x, indices, self.axis), g, 0), None
+        return apply(Place(self.axis, x.type.shape[self.axis]), g, indices), None
 
 
-def _one_hot_mask(x: Tensor, indices: Tensor, axis: int) -> Tensor:
-    """Return where ``x`` is picked by ``indices``, which hold one place along ``axis``."""
-    length = extent(x.type.shape[axis], indices.dtype)
-    places = where(indices < 0, indices + length, indices)
-    return equal(iota_along(x, axis, indices.dtype), places)
+@register
+@dataclass(frozen=True)
+class Place(Indexed, Composite):
+    """Zeros, of ``length`` along ``axis``, with one element of each line set at its place.
+
+    The transpose of :class:`Pick`.
+    """
+
+    axis: int
+    length: AnyDim
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return ScatterAddAlongAxis(self.axis, self.length).infer(*types)
+
+    def indexed_length(self, *types: TensorType) -> AnyDim:
+        return self.length
+
+    def numpy(self, *arrays: Array) -> Array:
+        return ScatterAddAlongAxis(self.axis, self.length).numpy(*arrays)
+
+    def expand(self, *inputs: Tensor) -> Tensor:
+        g, indices = inputs
+        return where(_one_hot_mask(self.length, indices, self.axis), g, 0)
+
+    def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
+        return apply(Pick(self.axis), g, inputs[1]), None
+
+
+def _one_hot_mask(length: AnyDim, indices: Tensor, axis: int) -> Tensor:
+    """Return which of ``length`` elements of each line ``indices`` point at, one in each."""
+    size = extent(length, indices.dtype)
+    places = where(indices < 0, indices + size, indices)
+    shape = tuple(length if a == axis else 1 for a in range(indices.ndim))
+    return equal(iota(shape, axis, indices.dtype), places)
 
 
 def as_indices(value: Any) -> Tensor:

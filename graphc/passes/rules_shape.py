@@ -10,6 +10,7 @@ from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.arithmetic import Multiply
 from graphc.ops.cast import cast
+from graphc.ops.gather import Place
 from graphc.ops.gradient import StopGradient
 from graphc.ops.reduce import Max, Min, Sum
 from graphc.ops.shape import BroadcastTo, PermuteDims, Reshape, broadcast_to, permute_dims, reshape
@@ -151,6 +152,15 @@ def reshape_of_kept(node: Tensor) -> Tensor | None:
         return None
     (x,), op = y.inputs, replace(y.op, keepdims=False)
     return apply(op, x) if op.infer(x.type) == node.type else None
+
+
+@SHAPES.on(Sum)
+def sum_of_placed(node: Tensor) -> Tensor | None:
+    """``sum(place(x, i)) = sum(x)`` along the axis that has one element and zeros else."""
+    match node:
+        case Tensor(op=Sum(axes=axes), inputs=(Tensor(op=Place(axis=axis), inputs=(x, _)),)):
+            return apply(node.op, x) if axis in axes else None
+    return None
 
 
 @SHAPES.on(Sum)
