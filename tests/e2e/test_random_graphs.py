@@ -28,6 +28,28 @@ def test_passes_keep_values_of_many(seed):
     compare("all of them", graph, optimized)
 
 
+def compiled_equals_interpreted(graph):
+    f = gx.function(list(graph.inputs), graph.outputs)
+    for batch in (1, 3):
+        feeds = random_feeds(graph, batch)
+        given = {t: feeds[t] for t in graph.inputs}
+        expected = evaluate(graph.outputs.values(), given, batch)
+        for name, found in f(*given.values()).items():
+            want = expected[graph.outputs[name]]
+            np.testing.assert_allclose(found, want, rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_compiled_equals_interpreted(seed):
+    compiled_equals_interpreted(random_graph(seed, steps=10))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1000, 1060))
+def test_compiled_equals_interpreted_of_many(seed):
+    compiled_equals_interpreted(random_graph(seed, steps=20))
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_gradients_are_finite_differences(seed):
     graph = random_graph(seed, steps=8)
