@@ -1,0 +1,96 @@
+"""The order of the layers: each module imports only from those before its own."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import graphc
+from graphc.ir.op import OPS
+
+ROOT = Path(graphc.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+
+_base = {"errors", "types", "config", "tree", "lazy"}
+_symbols = _base | {"ir", "ops"}
+_compiler = _symbols | {"passes", "plan", "codegen", "runtime", "compile"}
+_training = _symbols | {"autodiff", "nn", "optim", "io", "compile", "runtime"}
+SEES = {
+    **dict.fromkeys(_base, _base),
+    "ir": _base,
+    "ops": _base | {"ir"},
+    "autodiff": _symbols,
+    "passes": _symbols,
+    "plan": _symbols | {"passes"},
+    "codegen": _symbols | {"passes", "plan"},
+    "runtime": _symbols | {"passes", "plan", "codegen"},
+    "compile": _compiler,
+    "feeds": _symbols,
+    "function": _compiler | {"feeds"},
+    "nn": _symbols,
+    "optim": _symbols,
+    "io": _symbols,
+    "train": _training,
+    "viz": _symbols,
+}
+"""What each part of the package may import; the names missing here are the ends that see all."""
+
+ONLY_IN = {"numba": "runtime", "llvmlite": "runtime", "networkx": ("ir", "viz"),
+           "pygraphviz": "viz", "tqdm": "train"}  # fmt: skip
+
+GENERIC = [
+    *ROOT.glob("plan/*.py"), *ROOT.glob("codegen/*.py"),
+    *(ROOT / f"passes/{name}.py" for name in ("cse", "dce", "expand", "fold", "pipeline")),
+]  # fmt: skip
+"""Parts that know ops by trait; the passes not named here are rules about certain ops."""
+
+SHARED_WORDS = {"constant", "input", "max", "min", "parameter"}
+"""Names of ops that are also kinds of buffers or functions on dimensions."""
+
+
+def part(module):
+    return module.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(tree):
+    """Yield the statement and dotted name of each import, those for type checkers left out."""
+    blocks = [n for n in ast.walk(tree) if isinstance(n, ast.If)]
+    typing = [n for b in blocks if ast.unparse(b.test) == "TYPE_CHECKING" for n in ast.walk(b)]
+    for node in (n for n in ast.walk(tree) if n not in typing):
+        if isinstance(node, ast.ImportFrom):
+            yield from ((node, f"{node.module}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((node, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(ROOT)))
+def test_imports_only_what_is_below(module):
+    own, tree = part(module), ast.parse(module.read_text())
+    top = tree.body
+    for node, name in imports(tree):
+        first, *rest = name.split(".")
+        if first == "graphc" and own in SEES:
+            assert rest[0] in SEES[own] | {own}, f"{own} may not import {name}"
+        if first in ONLY_IN:
+            assert own in ONLY_IN[first], f"{first} belongs to {ONLY_IN[first]}"
+        optional = any(isinstance(b, ast.Try) and node in b.body for b in top)
+        late = node not in top and not optional
+        assert not late or own == "__main__", f"{name} is imported late, line {node.lineno}"
+
+
+@pytest.mark.parametrize("module", GENERIC, ids=lambda m: str(m.relative_to(ROOT)))
+def test_generic_parts_name_no_ops(module):
+    tree = ast.parse(module.read_text())
+    classes = {op.__name__ for op in OPS.values() if op.__module__.startswith("graphc.ops")}
+    assert not [name for _, name in imports(tree) if name.split(".")[-1] in classes]
+    text = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
+    assert not (set(OPS) & {t for t in text if isinstance(t, str)}) - SHARED_WORDS
+
+
+def test_import_loads_no_compiler():
+    heavy = ("numba", "llvmlite.binding.ffi", "networkx.classes", "pygraphviz.agraph", "sklearn")
+    code = f"import sys, graphc; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
