@@ -15,6 +15,9 @@ from graphc.ir.op import Layout, Loops
 from graphc.plan.program import Access, Call, Copy, LoopNest, MatrixProduct, OwnLoops
 from graphc.types import AnyDim
 
+_AUTO = 3
+"""The kernel of matrix products chooses its form; see :mod:`graphc.runtime.gemm`."""
+
 
 def lower(call: Call) -> KernelCall:
     """Return the kernel of one call, with its extent and arguments."""
@@ -90,11 +93,15 @@ def _merged(accesses: list[Access]) -> tuple[list[Access], list[AnyDim]]:
 def product_kernel(work: MatrixProduct) -> KernelCall:
     """Return the call of the matrix product that ships with graphc."""
     dtype = work.out.buffer.dtype.name
-    (a_b, a_i, a_k), (b_b, b_k, b_j) = work.left.layout.strides, work.right.layout.strides
-    c_b, c_i, _ = work.out.layout.strides
     a, b, c = ((x.buffer, x.layout.offset) for x in (work.left, work.right, work.out))
-    if work.batch == 1:
-        arguments = (work.n, work.k, a, a_i, a_k, b, b_k, b_j, c, c_i, 0)
-        return KernelCall(f"gemm_{dtype}", work.m, arguments)
-    arguments = (work.m, work.n, work.k, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i, 0)
-    return KernelCall(f"gemm_batched_{dtype}", work.batch, arguments)
+    (a_b, a_i, a_k), (b_b, b_k, b_j) = work.left.layout.strides, work.right.layout.strides
+    c_b, c_i, c_j = work.out.layout.strides
+    if work.batch == 1 and work.n == 1:
+        vector = (work.k, a, a_i, a_k, b, b_k, c, c_i, 0, c, 0)
+        return KernelCall(f"matvec_{dtype}", work.m, vector)
+    if work.batch == 1 and work.m == 1:  # y^T = B^T x^T
+        vector = (work.k, b, b_j, b_k, a, a_k, c, c_j, 0, c, 0)
+        return KernelCall(f"matvec_{dtype}", work.n, vector)
+    sizes = (work.m, work.n, work.k, _AUTO)
+    matrix = (*sizes, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i, 0, c, 0, 0)
+    return KernelCall(f"matmul_{dtype}", work.m * work.batch, matrix)

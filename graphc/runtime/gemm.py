@@ -21,8 +21,10 @@ import numpy as np
 from graphc.runtime.features import Isa, cache_bytes, host
 from graphc.runtime.tiles import Tiles, shift
 
-PLAIN, FLIP, PACKED = 0, 1, 2
-"""Forms of the kernel: B as it is, C transposed, B packed beforehand by ``pack_b``."""
+CFG = (384, 240)
+PLAIN, FLIP, PACKED, AUTO = 0, 1, 2, 3
+"""Forms of the kernel: B as it is, C transposed, B packed beforehand by ``pack_b``, or the
+cheaper of the first two."""
 
 TRANSPOSE = 0.3
 """Cycles to transpose an element; two multiply-adds of whole vectors pass in one."""
@@ -71,7 +73,11 @@ def make_gemm(tiles: Tiles) -> Callable[..., None]:
     ROWS = max(1, cache // (DEPTH * item) // SQUARE) * SQUARE
     LARGE = cache * 3 // 2 // item  # elements of B: copies pay where it overflows the cache,
     MANY = 4 * tiles.heights[0]  # and where each is read by this many rows
+    LANES, LOW, UNIT = tiles.lanes, tiles.heights[1], tiles.heights[0] - tiles.heights[1]
     block, transpose, pack = tiles.block, tiles.transpose, tiles.pack
+    DEPTH, ROWS = CFG
+    ROWS = ROWS // SQUARE * SQUARE
+    ablock = tiles.stack(DEPTH * ROWS)
     scratch, square = tiles.stack(DEPTH * WIDTH), tiles.stack(SQUARE * WIDTH)
 
     def gemm(
@@ -81,7 +87,7 @@ def make_gemm(tiles: Tiles) -> Callable[..., None]:
     ) -> None:  # fmt: skip
         if lo >= hi:
             return
-        panel, tile = scratch(), square()
+        panel, tile, left = scratch(), square(), ablock()
         parts = (max(1, k) + DEPTH - 1) // DEPTH
         depth = (max(1, k) + parts - 1) // parts
         for e in range(lo // m, (hi - 1) // m + 1):
@@ -98,6 +104,10 @@ def make_gemm(tiles: Tiles) -> Callable[..., None]:
                     out, seed, seed_i, seeded = shift(c, e * c_b), shift(c, e * c_b), c_i, 1
                     if t == 0 and add != 1:
                         seed, seed_i, seeded = shift(d, e * d_b), d_i, add
+                    q, q_y, q_k = shift(r, y * r_y + t * r_k), r_y, r_k
+                    if large and q_k == 1 and form != FLIP:
+                        transpose(steps, rows, q, q_y, 0, q, 0, left, ROWS)
+                        q, q_y, q_k = left, 1, ROWS
                     for x in range(x0, x1, WIDTH):
                         width = min(WIDTH, x1 - x)
                         p, p_k = shift(s, t * s_k + x * s_x), s_k
@@ -109,7 +119,7 @@ def make_gemm(tiles: Tiles) -> Callable[..., None]:
                             p, p_k = panel, WIDTH
                         if form != FLIP:
                             block(
-                                rows, width, steps, shift(r, y * r_y + t * r_k), r_y, r_k, p, p_k,
+                                rows, width, steps, q, q_y, q_k, p, p_k,
                                 seeded, shift(seed, y * seed_i + x), seed_i,
                                 shift(out, y * c_i + x), c_i,
                             )  # fmt: skip
@@ -188,51 +198,3 @@ def make_gemv(tiles: Tiles) -> Callable[..., None]:
                     y[i] += u[i] * p
 
     return gemv
-
-
-@dataclass(frozen=True)
-class GemmPlan:
-    """How to compute a product: the kernel, its form, and how rows may be shared out."""
-
-    kernel: str
-    """``gemm``; ``gemv`` (n = 1: rows of A; m = 1: the arguments are B's columns and A's row)."""
-    form: int
-    grain: int
-    """Rows (of C; with m = 1 columns) of which a thread's share should be a multiple."""
-    packed: int
-    """Elements of scratch that ``pack_b`` fills before; 0 without."""
-    cycles: float
-    """Estimate, in cycles of one core with its data in cache."""
-
-
-def plan_gemm(
-    m: int, n: int, k: int, a_strides: tuple[int, int], b_strides: tuple[int, int], dtype: str,
-    threads: int = 1, batch: int = 1,
-) -> GemmPlan:  # fmt: skip
-    """Choose how to compute C (m, n) = A (m, k) B (k, n) with these strides in elements.
-
-    The cost is the number of vector multiply-adds, two a cycle, of whole tiles, and the elements to
-    be transposed: of B where its rows are not contiguous, or of A and C where C is transposed.
-    """
-    tiles = kernels(dtype).tiles
-    lanes, (high, low) = tiles.lanes, tiles.heights
-    unit = high - low
-    if batch == 1 and 1 in (m, n):
-        return GemmPlan("gemv", PLAIN, 4 * lanes, 0, m * n * k / lanes)
-
-    def fma(rows: int, columns: int) -> float:
-        return max(low, -(-rows // unit) * unit) * -(-columns // lanes) * k / 2
-
-    shares = max(1, min(threads, m // high)) if batch < threads else 1
-    plain, flip = fma(m, n), fma(n, m) + TRANSPOSE * m * n
-    if a_strides[0] != 1:
-        flip += TRANSPOSE * m * k
-    if b_strides[1] != 1:
-        plain += TRANSPOSE * n * k * shares
-    if flip < plain:
-        return GemmPlan("gemm", FLIP, tiles.width, 0, flip * batch)
-    large = n * k * tiles.dtype.itemsize >= cache_bytes(2, 512 * 1024)
-    if batch == 1 and large and m >= 4 * tiles.width * shares:
-        scratch = -(-n // tiles.width) * tiles.width * k
-        return GemmPlan("gemm", PACKED, high, scratch, plain)
-    return GemmPlan("gemm", PLAIN, high, 0, plain * batch)

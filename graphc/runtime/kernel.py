@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cached_property
 from types import CodeType
 from typing import Any
 
 POINTER = "*"
 
+Body = Callable[..., None]
+
 
 class Kernel:
-    """A kernel as a Python function ``f(lo, hi, *arguments)`` and its argument types.
+    """A kernel: a Python function ``f(lo, hi, *arguments)`` and its argument types.
 
     The function is compiled when it is first needed; called directly it runs as plain Python
-    on NumPy arrays.
+    on NumPy arrays. ``make`` returns it; for kernels that only the compiler can make, ``code``
+    is None and their identity is their name.
     """
 
-    def __init__(self, function: Callable[..., None], types: tuple[str, ...]) -> None:
-        self.function = function
+    def __init__(
+        self, name: str, types: tuple[str, ...], make: Callable[[], Body], code: CodeType | None
+    ) -> None:
+        self.name = name
         self.types = types
-        self.name = function.__name__
+        self._make = make
+        self._code = code
+
+    @cached_property
+    def function(self) -> Body:
+        return self._make()
 
     def __call__(self, lo: int, hi: int, *arguments: Any) -> None:
         self.function(lo, hi, *arguments)
 
     def digest(self) -> bytes:
-        """Return a hash of the code and the types: equal for equal work."""
-        content = repr((self.types, _describe(self.function.__code__)))
-        return hashlib.sha256(content.encode()).digest()
+        """Return a hash of the code and the types: equal for equal work.
+
+        What graphc's own modules contribute is hashed by the loader.
+        """
+        content = self.name if self._code is None else _describe(self._code)
+        return hashlib.sha256(repr((self.types, content)).encode()).digest()
 
 
 def _describe(code: CodeType) -> tuple[Any, ...]:
@@ -36,14 +50,19 @@ def _describe(code: CodeType) -> tuple[Any, ...]:
     return code.co_code, code.co_names, code.co_varnames, constants
 
 
-def kernel(signature: str) -> Callable[[Callable[..., None]], Kernel]:
+def argument_types(signature: str) -> tuple[str, ...]:
+    """Return the types in ``"x: float32*, n: int64"``."""
+    return tuple(part.partition(":")[2].strip() for part in signature.split(",") if part.strip())
+
+
+def kernel(signature: str) -> Callable[[Body], Kernel]:
     """Declare a kernel; ``signature`` gives its arguments after ``lo`` and ``hi``.
 
     For example ``"x0: float32*, y1: float32*, n0: int64"``.
     """
-    types = tuple(part.partition(":")[2].strip() for part in signature.split(",") if part.strip())
 
-    def declare(function: Callable[..., None]) -> Kernel:
-        return Kernel(function, types)
+    def declare(function: Body) -> Kernel:
+        types = argument_types(signature)
+        return Kernel(function.__name__, types, lambda: function, function.__code__)
 
     return declare

@@ -8,6 +8,8 @@ takes a kernel from about 55 to 35 ms.
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from llvmlite import binding
 from numba.core import compiler, types
 from numba.core.compiler_lock import global_compiler_lock
@@ -37,6 +39,7 @@ def entry_name(key: str) -> str:
 def compile_kernel(kernel: Kernel, key: str) -> bytes:
     """Return the object code of ``kernel`` with the entry point ``entry_name(key)``."""
     signature = [types.int64, types.int64, *map(_numba_type, kernel.types)]
+    _load_named_modules(kernel)
     typing_context, target_context = cpu_target.typing_context, cpu_target.target_context
     typing_context.refresh()
     target_context.refresh()
@@ -58,6 +61,14 @@ def compile_kernel(kernel: Kernel, key: str) -> bytes:
     manager.run(module, builder)
     code: bytes = library._codegen._tm.emit_object(module)
     return code
+
+
+def _load_named_modules(kernel: Kernel) -> None:
+    """Execute the lazy modules that the kernel names: Numba must know of what they register."""
+    for name in kernel.function.__code__.co_names:
+        module = kernel.function.__globals__.get(name)
+        if isinstance(module, ModuleType):
+            vars(module)
 
 
 def _numba_type(name: str) -> types.Type:

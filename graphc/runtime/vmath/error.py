@@ -1,8 +1,8 @@
 """The error function and gelu, from the scaled complement ``erfcx(a) = e^(a^2) erfc(a)``.
 
-``(1 + 2a) erfcx(a)`` is a polynomial in ``(a - c) / (a + c)`` over the whole half line (Shepherd
-and Laframboise, *Chebyshev approximation of (1 + 2x) exp(x^2) erfc x*, 1981), here minimax by
-Remez' algorithm. ``e^(-a^2)`` takes ``a^2`` in two parts.
+``(a + c) erfcx(a)`` is a polynomial in ``(a - c) / (a + c)`` over the whole half line, minimax by
+Remez' algorithm (the variable is that of Shepherd and Laframboise, *Chebyshev approximation of
+(1 + 2x) exp(x^2) erfc x*, 1981). ``e^(-a^2)`` takes ``a^2`` in two parts.
 """
 
 from __future__ import annotations
@@ -13,22 +13,34 @@ from typing import Any
 import numpy as np
 
 from graphc.runtime.vmath.activation import rectified
-from graphc.runtime.vmath.exponential import exp_parts, scale
+from graphc.runtime.vmath.exponential import scale, times_exp
 from graphc.runtime.vmath.lower import lowered
 from graphc.runtime.vmath.trace import Real, fma, polynomial, select
 
-_ERFCX_CENTRE = {32: 2.0, 64: 4.0}
-_ERFCX = {  # (1 + 2a) erfcx(a) in powers of (a - centre) / (a + centre)
-    32: (1.2769783735275269, -0.0927639976143837, -0.16603156924247742, 0.16405566036701202,
-         -0.05420262739062309, -0.008060885593295097, 0.008625371381640434, 0.0013125715777277946,
-         -0.0012223547091707587, -0.0003961132315453142),
-    64: (1.2329951186255526, -0.13962111684056316, 0.015379652102605938, 0.06809705425476312,
-         -0.10103906603555313, 0.09373283499622158, -0.0663303658283457, 0.037167515565558,
-         -0.016197733878711807, 0.005031969788536233, -0.000757774453267859,
-         -0.00019925602275858484, 0.00015062638875981078, -2.4400239273910805e-05,
-         -1.1234160754335466e-05, 5.709009324019596e-06, 3.134618963992683e-07,
-         -8.199849828707516e-07, 5.560267185390817e-08, 1.0152192637187994e-07,
-         -8.217079027522106e-09, -8.440976122191065e-09),
+_ERFCX = {  # the centre c, and (a + c) erfcx(a) in powers of (a - c) / (a + c)
+    32: (2.0, 1.0215827226638794, -0.6871609687805176, 0.27947136759757996, -0.036435626447200775,
+         -0.021501101553440094, 0.006434654351323843, 0.003036682726815343,
+         -0.0007279460551217198, -0.0005218563601374626, -4.223614087095484e-05),
+    64: (4.0, 1.095995661000491, -0.9765487290808825, 0.7732087022652407, -0.5408538313131818,
+         0.3308515878777974, -0.17401093724166938, 0.07638151491405469, -0.026370053313924495,
+         0.006112055604361618, -0.0002809590912817741, -0.00045505237728141114,
+         0.00017681400549739523, -3.6362293404421145e-06, -1.886487779454888e-05,
+         4.6964645179597635e-06, 1.432807018801414e-06, -8.480233410217802e-07,
+         -8.706230540791947e-08, 1.2385989289808244e-07, 9.574409081571231e-09,
+         -1.364209786902815e-08, -2.691589682228089e-09),
+}  # fmt: skip
+_NORMAL = {  # the same for erfcx(a / sqrt 2) / 2
+    32: (4.0, 0.7552851438522339, -0.6078965663909912, 0.38713687658309937, -0.18652360141277313,
+         0.06040364131331444, -0.007524782791733742, -0.0035115727223455906, 0.001569327781908214,
+         0.00017740738985594362, -0.00013288664922583848),
+    64: (4.0, 0.7552851304157515, -0.6078966419718921, 0.38713740074221487, -0.18652185795965864,
+         0.06039657489091925, -0.00754018896668256, -0.0034796923670108062, 0.0016308184569669652,
+         0.00013334430804195555, -0.00023109493058047373, -1.9082292059956938e-06,
+         3.514466717846846e-05, 7.165431404614134e-07, -5.92013203260189e-06,
+         -6.293613854747268e-07, 1.0215241156642877e-06, 2.7121498059028394e-07,
+         -1.550300213660553e-07, -8.476090106225229e-08, 1.345854229399441e-08,
+         1.9215759164713105e-08, 1.7526374423331248e-09, -2.4128853611807047e-09,
+         -6.691540303590128e-10),
 }  # fmt: skip
 _ERF = {  # erf(x) / x - 1 in powers of x^2, |x| <= 1
     32: (0.12837916612625122, -0.3761262595653534, 0.1128358468413353, -0.026853807270526886,
@@ -41,14 +53,14 @@ _ERF = {  # erf(x) / x - 1 in powers of x^2, |x| <= 1
 _ROOT_HALF = 0.7071067811865476
 
 
-def _erfcx(a: Real) -> tuple[Real, Real]:
-    """Return ``(1 + 2a) e^(a^2) erfc(a)`` and ``1 + 2a``, for ``0 <= a <= 28``."""
-    centre = _ERFCX_CENTRE[a.width]
+def _tail(a: Real, table: dict[int, tuple[float, ...]]) -> Real:
+    """The function of ``a >= 0`` that ``table`` is of."""
+    centre, *coefficients = table[a.width]
     inverse = 1.0 / (a + centre)
     q = (a - centre) * inverse
     # one step of Newton's method with an exact residual: near a = 0 the error of q is felt
     q = fma(fma(-q, a, fma(q + 1.0, -centre, a)), inverse, q)
-    return polynomial(q, _ERFCX[a.width]), fma(a, 2.0, 1.0)
+    return polynomial(q, coefficients) * inverse
 
 
 def _erfc_parts(a: Real) -> tuple[Real, Real]:
@@ -56,9 +68,7 @@ def _erfc_parts(a: Real) -> tuple[Real, Real]:
     limit = 10.5 if a.single else 28.0
     a = select(a > limit, limit, a)
     square = a * a
-    p, k = exp_parts(-square, -fma(a, a, -square))
-    above, below = _erfcx(a)
-    return p * above / below, k
+    return times_exp(_tail(a, _ERFCX), -square, -fma(a, a, -square))
 
 
 def _vectorized(scalar: Any) -> Any:
@@ -93,6 +103,5 @@ def gelu(x: Real) -> Real:
     a = select(a > limit, limit, a)
     half = a * 0.5
     square = a * half
-    p, k = exp_parts(-square, -fma(a, half, -square))
-    above, below = _erfcx(a * _ROOT_HALF)
-    return rectified(x) - scale(half * p * above / below, k)
+    p, k = times_exp(a * _tail(a, _NORMAL), -square, -fma(a, half, -square))
+    return rectified(x) - scale(p, k)

@@ -89,18 +89,24 @@ def scale(x: Real, k: Real) -> Real:
     return x * power_of_two(half) * power_of_two(k - half)
 
 
-def reduce_exp(x: Real) -> tuple[Real, Real]:
-    """Return ``k, r`` with ``x = k ln 2 + r`` and ``k`` the nearest integer."""
+def reduce_exp(x: Real, x_low: Real | None = None) -> tuple[Real, Real]:
+    """Return ``k, r`` with ``x + x_low = k ln 2 + r`` and ``k`` the nearest integer to ``x``."""
     k = nearest(x * LOG2E)
     high, low = LN2[x.width]
-    return k, fma(k, -low, fma(k, -high, x))
+    r = fma(k, -high, x)
+    return k, fma(k, -low, r) if x_low is None else r + fma(k, -low, x_low)
 
 
 def exp_parts(x: Real, low: Real | None = None) -> tuple[Real, Real]:
     """Return ``p, k`` with ``e^(x + low) = p 2^k``, for ``x`` in the range of :func:`bounded`."""
-    k, r = reduce_exp(x)
-    r = r if low is None else r + low
+    k, r = reduce_exp(x, low)
     return polynomial(r, (1.0, 1.0, *_EXP[x.width])), k
+
+
+def times_exp(factor: Real, x: Real, low: Real) -> tuple[Real, Real]:
+    """Return ``p, k`` with ``factor e^(x + low) = p 2^k``, rounded less often than a product."""
+    k, r = reduce_exp(x, low)
+    return fma(factor, polynomial(r, (1.0, *_EXP[x.width])) * r, factor), k
 
 
 def bounded(x: Real) -> Real:

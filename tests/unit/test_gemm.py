@@ -1,0 +1,273 @@
+"""Matrix products: every shape, stride and vector width, and nothing touched beyond the arrays."""
+
+import ctypes
+import functools
+import mmap
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numba.core import compiler, types
+from numba.core.registry import cpu_target
+
+from graphc.runtime.features import AVX2, BASELINE, NEON, Isa, host, isa_of
+from graphc.runtime.gemm import FLIP, PACKED, PLAIN, kernels, plan_gemm
+
+WIDE = Isa(64, 32, True)
+ISAS = {"host": None, "avx2": AVX2, "neon": NEON}
+SIZES = [0, 1, 2, 3, 5, 7, 8, 9, 12, 13, 16, 17, 24, 31, 33, 47, 48, 50, 65]
+TOLERANCE = {"float32": 3e-5, "float64": 1e-12}
+
+
+@functools.cache
+def compiled(name, dtype, isa):
+    """Return the machine code of a kernel as a function of integers and arrays."""
+    made = kernels(dtype, ISAS[isa])
+    function, pointer = getattr(made, name), made.pointer
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    pointers = {"a", "b", "c", "d", "x", "y", "packed"}
+    kinds = [pointer if n in pointers else types.int64 for n in names]
+    flags = compiler.Flags()
+    flags.nrt, flags.noalias, flags.error_model = False, True, "numpy"
+    flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+    flags.fastmath = {"contract", "reassoc", "arcp", "nsz"}
+    result = compiler.compile_extra(
+        cpu_target.typing_context, cpu_target.target_context, function, kinds, types.void, flags, {}
+    )
+    address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+    ctype = {pointer: ctypes.c_void_p, types.int64: ctypes.c_int64}
+    entry = ctypes.CFUNCTYPE(
+        ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *(ctype[k] for k in kinds)
+    )(address)
+    slots = (ctypes.c_void_p * 2)()
+
+    def call(*args):
+        here = ctypes.addressof(slots)
+        values = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in args]
+        assert entry(here, here + 8, *values) == 0
+
+    call.library = result.library
+    return call
+
+
+def plain(name, dtype, isa):
+    """Return a kernel as plain Python: a pointer is a flat array from the address on."""
+    function = getattr(kernels(dtype, ISAS[isa]), name)
+
+    def flat(value):
+        if not isinstance(value, np.ndarray):
+            return value
+        extent = sum((n - 1) * s for n, s in zip(value.shape, value.strides, strict=True))
+        size = extent // value.itemsize + 1 if value.size else 0
+        return np.lib.stride_tricks.as_strided(value, (size,), (value.itemsize,))
+
+    return lambda *args: function(*map(flat, args))
+
+
+def steps(array):
+    return [s // array.itemsize for s in array.strides]
+
+
+def operand(rng, shape, dtype, layout):
+    """Return a random array: rows contiguous, columns contiguous, or neither; NaN around it."""
+    *batch, m, n = shape
+    if layout == "columns":
+        return np.swapaxes(operand(rng, (*batch, n, m), dtype, "rows"), -1, -2)
+    gap = 2 if layout == "gaps" else 1
+    room = np.full((*batch, m + 2, (n + 3) * gap), np.nan, dtype)
+    view = room[..., 1 : m + 1, 2 * gap : (n + 2) * gap : gap]
+    view[...] = rng.standard_normal(shape)
+    return view
+
+
+def multiply(run, a, b, c, add=0, d=None, form=PLAIN, span=None, packed=None):
+    """Call gemm for arrays (batch, rows, columns)."""
+    batch, m, n = c.shape
+    d = c if d is None else d
+    lo, hi = span or (0, batch * m)
+    b_steps = steps(b) if packed is None else [0, packed[1], a.shape[2]]
+    b = b if packed is None else packed[0]
+    run(
+        lo, hi, m, n, a.shape[2], form, a, *steps(a), b, *b_steps,
+        c, *steps(c)[:2], add, d, *steps(d)[:2],
+    )  # fmt: skip
+
+
+def check(run, rng, dtype, shape, layouts=("rows", "rows"), add=0, form=PLAIN, pack=None):
+    """Compare one product with NumPy's, in double precision, and the room around C with before."""
+    batch, m, n, k = shape
+    a = operand(rng, (batch, m, k), dtype, layouts[0])
+    b = operand(rng, (batch, k, n), dtype, layouts[1])
+    d = operand(rng, (1, 1, n) if add == 3 else (batch, m, n), dtype, "rows")
+    room = np.full((batch, m + 2, n + 5), 7.0, dtype)
+    c = room[:, 1 : m + 1, 2 : n + 2]
+    c[...] = rng.standard_normal(c.shape)
+    lo, hi = sorted(rng.integers(0, batch * m + 1, 2)) if rng.integers(2) else (0, batch * m)
+    exact = a.astype(float) @ b.astype(float) + [0, c, d, d][add]
+    mask = (np.arange(batch * m) >= lo) & (np.arange(batch * m) < hi)
+    expected, where = room.astype(float), mask.reshape(batch, m, 1)
+    expected[:, 1 : m + 1, 2 : n + 2] = np.where(where, exact, c)
+    bias = np.broadcast_to(d, (batch, m, n)) if add == 3 else d
+    packed = None
+    if form == PACKED:
+        packed = pack(b, n, k)
+    multiply(run, a, b, c, min(add, 2), bias, form, (int(lo), int(hi)), packed)
+    bound = TOLERANCE[dtype] * (k + 1)
+    np.testing.assert_allclose(room, expected, rtol=0, atol=bound, err_msg=f"{shape} {layouts}")
+
+
+def packer(dtype, isa):
+    width = kernels(dtype, ISAS[isa]).width
+
+    def pack(b, n, k):
+        panels = -(-n // width)
+        packed = np.full(panels * width * k, np.nan, dtype)
+        compiled("pack_b", dtype, isa)(0, panels, n, k, b, *steps(b)[1:], packed)
+        return packed, width
+
+    return pack
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_random_shapes_strides_and_starts(dtype, isa):
+    rng = np.random.default_rng(0)
+    run, pack = compiled("gemm", dtype, isa), packer(dtype, isa)
+    for _ in range(400):
+        shape = (int(rng.integers(1, 4)), *map(int, rng.choice(SIZES, 3)))
+        layouts = tuple(rng.choice(["rows", "columns", "gaps"], 2))
+        form = int(rng.choice([PLAIN, FLIP, PACKED]))
+        if form == PACKED:
+            shape = (1, *shape[1:])
+        check(run, rng, dtype, shape, layouts, int(rng.integers(4)), form, pack)
+
+
+@pytest.mark.parametrize("form", [PLAIN, FLIP, PACKED])
+@pytest.mark.parametrize("shape", [(1, 30, 40, 2100), (1, 600, 50, 40), (1, 120, 700, 1200)])
+def test_pieces_for_the_caches(shape, form):
+    rng = np.random.default_rng(1)
+    for layouts in (("rows", "rows"), ("columns", "columns")):
+        for add in (0, 1, 2):
+            check(compiled("gemm", "float32", "host"), rng, "float32", shape, layouts, add, form,
+                  packer("float32", "host"))  # fmt: skip
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_compiled_agrees_with_plain_python(isa):
+    rng = np.random.default_rng(2)
+    for _ in range(60):
+        shape = (int(rng.integers(1, 3)), *map(int, rng.choice(SIZES, 3)))
+        layouts = tuple(rng.choice(["rows", "columns", "gaps"], 2))
+        form = int(rng.choice([PLAIN, FLIP]))
+        check(plain("gemm", "float64", isa), rng, "float64", shape, layouts, int(rng.integers(4)), form)
+
+
+def test_runs_without_jit():
+    script = (
+        "import numpy as np\n"
+        "from graphc.runtime.gemm import kernels\n"
+        "a = np.arange(12.0); c = np.zeros(9)\n"
+        "for form in (0, 1):\n"
+        "    kernels('float64').gemm(0, 3, 3, 3, 4, form, a, 0, 4, 1, a, 0, 3, 1,\n"
+        "                            c, 0, 3, 0, c, 0, 3)\n"
+        "    assert (c.reshape(3, 3) == a.reshape(3, 4) @ a.reshape(4, 3)).all()\n"
+        "kernels('float64').gemv(0, 3, 4, a, 4, 1, a, 1, c, 1, 0, c, 1)\n"
+        "assert (c[:3] == a.reshape(3, 4) @ a[:4]).all()\n"
+    )
+    environment = dict(os.environ, NUMBA_DISABLE_JIT="1")
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
+class Fence:
+    """Memory between two pages that must not be touched: an access there ends the process."""
+
+    def __init__(self, size):
+        page = mmap.PAGESIZE
+        self.room = -(-size // page) * page
+        self.map = mmap.mmap(-1, self.room + 2 * page)
+        self.start = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
+        libc = ctypes.CDLL(None, use_errno=True)
+        for address in (self.start, self.start + page + self.room):
+            assert libc.mprotect(ctypes.c_void_p(address), page, 0) == 0
+
+    def array(self, shape, dtype, at_end):
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        offset = mmap.PAGESIZE + (self.room - size if at_end else 0)
+        return np.frombuffer(self.map, dtype, size // np.dtype(dtype).itemsize, offset).reshape(shape)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nothing_is_touched_outside_the_arrays(dtype, isa):
+    rng = np.random.default_rng(3)
+    fences = [Fence(70 * 70 * 8) for _ in range(4)]
+    run = compiled("gemm", dtype, isa)
+    for _ in range(150):
+        m, n, k = map(int, rng.choice(SIZES[1:], 3))
+        at_end = bool(rng.integers(2))
+        turned = rng.integers(2, size=2)
+        shapes = [(k, m) if turned[0] else (m, k), (n, k) if turned[1] else (k, n), (m, n), (m, n)]
+        a, b, c, d = (f.array(s, dtype, at_end) for f, s in zip(fences, shapes, strict=True))
+        for x in (a, b, c, d):
+            x[...] = rng.standard_normal(x.shape)
+        a, b = (x.T if t else x for x, t in zip((a, b), turned, strict=True))
+        add = int(rng.integers(3))
+        expected = a.astype(float) @ b + [0, c.copy(), d][add]
+        form = int(rng.choice([PLAIN, FLIP]))
+        multiply(run, a[None], b[None], c[None], add, d[None], form)
+        np.testing.assert_allclose(c, expected, rtol=0, atol=TOLERANCE[dtype] * (k + 1))
+
+
+@pytest.mark.parametrize("form", [PLAIN, FLIP])
+def test_nan_and_infinity_reach_exactly_their_rows_and_columns(form):
+    rng = np.random.default_rng(4)
+    a, b = (rng.standard_normal((1, 37, 37)).astype("float32") for _ in range(2))
+    a[0, 5, 9], b[0, 3, 30] = np.nan, np.inf
+    c = np.zeros((1, 37, 37), "float32")
+    multiply(compiled("gemm", "float32", "host"), a, b, c, form=form)
+    bad = np.zeros((37, 37), bool)
+    bad[5, :] = bad[:, 30] = True
+    assert (~np.isfinite(c[0]) == bad).all()
+    assert np.isnan(c[0, 5]).all()
+    assert np.isinf(np.delete(c[0, :, 30], 5)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("source", ["compiled", "plain"])
+def test_matrix_times_vector(source, dtype):
+    rng = np.random.default_rng(5)
+    run = (compiled if source == "compiled" else plain)("gemv", dtype, "host")
+    for m, k in [(1, 1), (5, 0), (0, 3), (7, 9), (33, 64), (100, 17), (3, 300), (2500, 6)]:
+        for layout in ("rows", "columns", "gaps"):
+            for add in (0, 1, 2):
+                a = operand(rng, (m, k), dtype, layout)
+                x = operand(rng, (k, 1), dtype, rng.choice(["rows", "columns"]))[:, 0]
+                y, d = np.zeros((2, m), dtype)
+                y[...], d[...] = rng.standard_normal((2, m))
+                expected = a.astype(float) @ x + [0, y.copy(), d][add]
+                run(0, m, k, a, *steps(a), x, *steps(x), y, 1, add, d, 1)
+                np.testing.assert_allclose(y, expected, rtol=0, atol=TOLERANCE[dtype] * (k + 1))
+
+
+def test_plan_prefers_what_moves_least():
+    assert plan_gemm(128, 512, 784, (784, 1), (512, 1), "float32").form == PLAIN
+    assert plan_gemm(32, 128, 128, (128, 1), (1, 128), "float32").form == FLIP
+    assert plan_gemm(2048, 2048, 2048, (2048, 1), (2048, 1), "float32").form == PACKED
+    assert plan_gemm(1, 128, 128, (128, 1), (128, 1), "float32").kernel == "gemv"
+    assert plan_gemm(0, 0, 0, (1, 1), (1, 1), "float64").cycles == 0
+
+
+def test_instruction_sets():
+    assert isa_of(frozenset({"avx512f", "avx"})).lanes(4) == 16
+    assert isa_of(frozenset({"avx"})) == AVX2
+    assert isa_of(frozenset({"neon"})) == NEON
+    assert isa_of(frozenset()) == BASELINE
+    assert host().vector_bytes >= 16
+
+
+def test_tiles_fill_the_registers():
+    shapes = {isa: kernels("float32", isa).tiles.heights for isa in (WIDE, AVX2, NEON, BASELINE)}
+    assert shapes == {WIDE: (12, 8), AVX2: (6, 4), NEON: (12, 8), BASELINE: (6, 4)}
