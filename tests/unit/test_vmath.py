@@ -154,7 +154,7 @@ UNARY = {
 MPMATH = {
     "erf": (2.0, mpmath.erf),
     "erfc": (4.0, lambda x: mpmath.erfc(x) if x < 50 else mpmath.mpf(0)),
-    "gelu": (4.0, lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2 if x > -60 else mpmath.mpf(0)),
+    "gelu": (4.1, lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2 if x > -60 else mpmath.mpf(0)),
 }
 BINARY = {
     "pow": (4.0, np.power),
