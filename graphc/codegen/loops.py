@@ -188,11 +188,13 @@ class _Printer:
                 self._stages(inner, folded, done)
 
     def _block(self, nodes: list[Tensor]) -> None:
+        """Compute ``nodes``, then store: a new value may replace one that others read here."""
         for node in nodes:
             if isinstance(node.op, Reduction):
                 self._fold_of_one(node)
             else:
                 self._compute(node)
+        for node in nodes:
             if node in self.nest.stores:
                 self._save(node)
 

@@ -7,6 +7,7 @@ their gradients and states, a single call over the whole computes them all.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -36,10 +37,10 @@ def merge_flat_calls(pairs: Sequence[Pair], placeable: set[Buffer]) -> tuple[lis
     and the flat buffers they need.
     """
     families: dict[object, list[int]] = {}
-    for index, (_, kernel) in enumerate(pairs):
+    for index, (call, kernel) in enumerate(pairs):
         shape = _shape_of(kernel, placeable)
         if shape is not None:
-            families.setdefault(shape, []).append(index)
+            families.setdefault((call.phase, shape), []).append(index)
     merged: dict[int, Pair] = {}
     dropped: set[int] = set()
     flats: list[FlatBuffer] = []
@@ -78,10 +79,23 @@ def _moving(kernel: KernelCall, placeable: set[Buffer]) -> list[Buffer]:
 
 
 def _is_flat(kernel: KernelCall, placeable: set[Buffer]) -> bool:
-    """Tell whether the kernel is one loop over all elements of each moving buffer."""
-    assert not isinstance(kernel.kernel, str)
-    loops = sum("for " in line for line in kernel.kernel.body)
-    return loops == 1 and all(b.size == kernel.extent for b in _moving(kernel, placeable))
+    """Tell whether the kernel is one loop, in which element i of each moving buffer meets only i.
+
+    Its index must stand nowhere else: not in another buffer's element, reversed, or as a number.
+    """
+    text = kernel.kernel
+    assert not isinstance(text, str)
+    loops = [line for line in text.body if line.lstrip().startswith("for ")]
+    if len(loops) != 1 or any(b.size != kernel.extent for b in _moving(kernel, placeable)):
+        return False
+    index = loops[0].split()[1]
+    rest = "\n".join(line for line in text.body if line is not loops[0])
+    for parameter, argument in zip(text.parameters, kernel.arguments, strict=True):
+        if _is_moving(argument, placeable):
+            rest = rest.replace(f"{parameter.name}[{index}]", "")
+            if f"{parameter.name}[" in rest:
+                return False
+    return re.search(rf"\b{index}\b", rest) is None
 
 
 def _can_wait(pairs: Sequence[Pair], members: Sequence[int]) -> bool:

@@ -78,7 +78,11 @@ def _placeable(program: Program) -> set[Buffer]:
         b
         for b in program.buffers
         if b.kind == "gradient"
-        or (isinstance(b.tensor.op, Parameter) and not b.tensor.op.cell.is_allocated)
+        or (
+            b.kind == "parameter"
+            and isinstance(b.tensor.op, Parameter)
+            and not b.tensor.op.cell.is_allocated
+        )
     }
 
 

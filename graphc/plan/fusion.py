@@ -19,7 +19,7 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from graphc.ir.graph import Graph
+from graphc.ir.graph import Graph, ancestors
 from graphc.ir.op import Elementwise, Reduction, Source
 from graphc.ir.tensor import PHASES, Tensor
 from graphc.plan.places import Places
@@ -177,6 +177,8 @@ class Fusion:
             assert isinstance(node.op, Elementwise)
             if node.op.cost > CHEAP or node in self.kept:
                 return False
+        if node in self.kept and not _runs_once(own, group):
+            return False
         group.nodes.append(node)
         group.maps[node] = group.operand_maps[node] = own
         self.group[node] = group
@@ -299,6 +301,18 @@ def _is_prefix(axes: AxisMap) -> bool:
     return moving == set(range(len(moving)))
 
 
+def _runs_once(own: AxisMap, group: Group) -> bool:
+    """Tell whether what lies along ``own`` is computed once, whatever the lengths and threads.
+
+    What lies outside a divided loop would be stored by each thread, and not at all if the loop
+    has no iterations.
+    """
+    moving = set(own) - {None}
+    if group.column is not None:
+        return len(moving) == len(group.dims)
+    return bool(moving) or group.inner == 0
+
+
 def _nominal_size(dims: tuple[AnyDim, ...]) -> int:
     return dim_at(size_of(dims), NOMINAL_BATCH)
 
@@ -327,11 +341,16 @@ def _own_map(node: Tensor, operand_map: AxisMap) -> AxisMap:
 
 
 def _stages(graph: Graph) -> dict[Tensor, int]:
-    """Return the phase in which each tensor can run: its own, or a later one of an operand."""
+    """Return the phase in which each tensor runs: its own, or a later one of an operand.
+
+    What only updates need runs among them, wherever it was written.
+    """
     rank = {phase: i for i, phase in enumerate(PHASES)}
+    needed = set(ancestors(graph.outputs.values()))
     stages: dict[Tensor, int] = {}
     for node in graph.nodes:
-        stages[node] = max([rank[node.phase], *(stages[x] for x in node.inputs)])
+        own = rank[node.phase] if node in needed or not node.inputs else rank["update"]
+        stages[node] = max([own, *(stages[x] for x in node.inputs)])
     return stages
 
 

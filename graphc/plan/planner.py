@@ -99,8 +99,10 @@ class _Planner:
         """Return ``{new value: parameter}`` where the value may be written over the old one.
 
         Every reader of the old value must run before the writer, or in the same loops at the
-        same element.
+        same element. Where gradients are asked for, phases run by themselves, and only the last
+        may replace a parameter.
         """
+        phases = PHASES[-1:] if self.gradients else PHASES
         order = {g: i for i, g in enumerate(self.fusion.groups)}
         result: dict[Tensor, Tensor] = {}
         read_at_end = {self.places.place[t].base for t in self.graph.outputs.values()}
@@ -111,6 +113,8 @@ class _Planner:
         for parameter, value in self.graph.updates.items():
             group = self.fusion.group.get(value)
             if group is None or value in result or parameter in read_at_end:
+                continue
+            if PHASES[group.phase] not in phases:
                 continue
             if value in self.gradient_of or not self._writes_all(group, value):
                 continue
