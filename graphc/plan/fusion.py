@@ -210,6 +210,8 @@ class Fusion:
         shape = node.inputs[0].type.shape
         if any(m is None and d != 1 for m, d in zip(own, node.type.shape, strict=True)):
             return False
+        if _folds_nothing(group):
+            return False
         kept_axes = [k for k in range(len(shape)) if node.op.keepdims or k not in node.op.axes]
         where: dict[int, int] = {
             k: m
@@ -267,6 +269,8 @@ class Fusion:
             return False
         if not _same_loops(group, into):
             return False
+        if group.folds and _folds_nothing(into) or into.folds and _folds_nothing(group):
+            return False
         for node in group.nodes:
             where = group.operand_maps[node]
             for operand in node.inputs:
@@ -299,6 +303,14 @@ def _is_prefix(axes: AxisMap) -> bool:
     """Tell whether the domain axes in ``axes`` are the first ones."""
     moving = {m for m in axes if m is not None}
     return moving == set(range(len(moving)))
+
+
+def _folds_nothing(group: Group) -> bool:
+    """Tell whether the group has a reduction over axes of length 1, which no loop stands for."""
+    return any(
+        isinstance(n.op, Reduction) and all(group.operand_maps[n][k] is None for k in n.op.axes)
+        for n in group.nodes
+    )
 
 
 def _runs_once(own: AxisMap, group: Group) -> bool:

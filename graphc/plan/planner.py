@@ -258,9 +258,23 @@ class _Planner:
         out = self._access(node)
         lead = out.shape[:-2]
         a, b = _broadcast(a, lead), _broadcast(b, lead)
+        if not all(map(_unrolls, (a, b, out))):
+            a, b = self._in_step(a, lead, group), self._in_step(b, lead, group)
         for work in _products(a, b, out):
             self._call(work, group, (a, b), node, flops)
             flops = 0
+
+    def _in_step(self, x: Access, lead: Shape, group: Group) -> Access:
+        """Return ``x``, copied if no one stride walks its leading axes."""
+        if _fold(x, lead) is not None:
+            return x
+        tensor = x.buffer.tensor
+        target = Buffer(f"packed_{len(self.extra)}", "arena", tensor.dtype, x.shape, tensor)
+        self.extra.append(target)
+        packed = Access(target, Layout.contiguous(x.shape), x.shape)
+        call = Call(Copy(x, packed), group.phase, tuple(group.nodes), (x.buffer,), (target,), 0)
+        self.calls.append(call)
+        return packed
 
 
 def is_inline(base: Tensor) -> bool:
@@ -315,12 +329,26 @@ def _products(a: Access, b: Access, out: Access) -> list[MatrixProduct]:
             return [_product(a, b, out, 1, size_of((*lead, m)), n, k, (0, 0, 0), rows)]
     if None not in steps:
         return [_product(a, b, out, size_of(lead), m, n, k, tuple(steps), None)]  # type: ignore[arg-type]
-    first, *_ = lead
-    assert isinstance(first, int), "the batch axis always folds with itself"
+    axis = _unrolled(lead)
+    assert axis is not None, "operands that no one stride walks have been copied"
     parts = []
-    for i in range(first):
-        parts.extend(_products(*(_take(x, i) for x in (a, b, out))))
+    for i in range(lead[axis]):  # type: ignore[arg-type]
+        parts.extend(_products(*(_take(x, axis, i) for x in (a, b, out))))
     return parts
+
+
+def _unrolls(x: Access) -> bool:
+    """Tell whether one stride walks the leading axes of run-time length, without the others."""
+    axes = [k for k, d in enumerate(x.shape[:-2]) if not isinstance(d, int)]
+    strides = tuple(x.layout.strides[k] for k in axes)
+    lead = tuple(x.shape[k] for k in axes)
+    return _fold(Access(x.buffer, Layout(0, strides), lead), lead) is not None
+
+
+def _unrolled(lead: Shape) -> int | None:
+    """Return the leading axis with the fewest products to write one by one, or None."""
+    fixed = [(d, axis) for axis, d in enumerate(lead) if isinstance(d, int) and d != 1]
+    return min(fixed)[1] if fixed else None
 
 
 def _product(
@@ -349,7 +377,12 @@ def _fold(access: Access, axes: Shape, skip: int = 0) -> AnyDim | None:
     return moving[-1][0] if moving else (strides[-1] if skip else 0)
 
 
-def _take(access: Access, index: int) -> Access:
-    first, *strides = access.layout.strides
-    offset = first * index + access.layout.offset
-    return Access(access.buffer, Layout(offset, tuple(strides)), access.shape[1:])
+def _take(access: Access, axis: int, index: int) -> Access:
+    """Return the part at ``index`` of ``axis``."""
+    strides, shape = access.layout.strides, access.shape
+    layout = Layout(strides[axis] * index + access.layout.offset, _without(strides, axis))
+    return Access(access.buffer, layout, _without(shape, axis))
+
+
+def _without(dims: Shape, axis: int) -> Shape:
+    return (*dims[:axis], *dims[axis + 1 :])
