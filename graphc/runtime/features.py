@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from numba import config
-from numba.core.codegen import get_host_cpu_features
+from llvmlite import binding
 
 SYSFS = Path("/sys/devices/system/cpu/cpu0/cache")
 
@@ -18,10 +18,7 @@ class Isa:
     vector_bytes: int
     registers: int
     masks: bool
-    """Loads and stores of some lanes only cost the same as full ones."""
-
-    def lanes(self, itemsize: int) -> int:
-        return self.vector_bytes // itemsize
+    """Whether loads and stores of some lanes only cost the same as full ones."""
 
 
 AVX512 = Isa(64, 32, True)
@@ -30,16 +27,8 @@ NEON = Isa(16, 32, False)
 BASELINE = Isa(16, 16, False)
 
 
-def features() -> frozenset[str]:
-    """Return the names of the features that Numba compiles for, without their ``+``."""
-    text = config.CPU_FEATURES
-    if text is None:
-        text = "" if config.CPU_NAME == "generic" else get_host_cpu_features()
-    return frozenset(name[1:] for name in text.split(",") if name.startswith("+"))
-
-
 def isa_of(names: frozenset[str]) -> Isa:
-    """Return the widest instruction set among the features ``names``."""
+    """Return the widest instruction set among the features that LLVM knows by ``names``."""
     if "avx512f" in names:
         return AVX512
     if "avx" in names:
@@ -47,10 +36,17 @@ def isa_of(names: frozenset[str]) -> Isa:
     return NEON if "neon" in names else BASELINE
 
 
+@functools.cache
 def host() -> Isa:
-    return isa_of(features())
+    """Return the instruction set of this machine."""
+    try:
+        features = binding.get_host_cpu_features()
+    except RuntimeError:  # LLVM cannot tell on this system
+        return BASELINE
+    return isa_of(frozenset(name for name, present in features.items() if present))
 
 
+@functools.cache
 def cache_bytes(level: int, default: int) -> int:
     """Return the size of the data cache at ``level`` (1, 2, 3), or ``default`` where unknown."""
     for index in SYSFS.glob("index*"):

@@ -53,7 +53,7 @@ def _matmul(dtype: str) -> Kernel:
     types = argument_types(_MATRIX.replace("T*", f"{dtype}*"))
     name = f"matmul_{dtype}"
     if dtype.startswith("float"):
-        return Kernel(name, types, lambda: gemm.kernels(dtype).gemm, None)
+        return Kernel(name, types, lambda: gemm.gemm, None)
     return Kernel(name, types, lambda: _integer_product, _integer_product.__code__)
 
 
@@ -61,7 +61,7 @@ def _matvec(dtype: str) -> Kernel:
     types = argument_types(_VECTOR.replace("T*", f"{dtype}*"))
     name = f"matvec_{dtype}"
     if dtype.startswith("float"):
-        return Kernel(name, types, lambda: gemm.kernels(dtype).gemv, None)
+        return Kernel(name, types, lambda: gemm.gemv, None)
     return Kernel(name, types, lambda: _integer_vector, _integer_vector.__code__)
 
 

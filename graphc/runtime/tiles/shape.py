@@ -1,0 +1,69 @@
+"""The shapes of tiles, blocks and panels, from the processor's registers and caches.
+
+Analytical, as Low, Igual, Smith and Quintana-Orti show is enough for BLIS (*Analytical Modeling Is
+Enough for High-Performance BLIS*, 2016); sizes are in elements of ``itemsize`` bytes.
+"""
+
+from __future__ import annotations
+
+from math import lcm
+
+from graphc.runtime.features import Isa, cache_bytes, host
+
+TARGET: Isa = host()
+"""The instruction set that kernels are compiled for."""
+
+VECTORS = 2
+"""Vectors in a row of a tile: each broadcast of A serves two multiply-adds."""
+
+DEPTH = 512
+"""Rows of a panel at most: a tile of C is fetched, added to and stored once in so many."""
+
+
+def lanes(itemsize: int) -> int:
+    """Elements of a vector."""
+    return TARGET.vector_bytes // itemsize
+
+
+def width(itemsize: int) -> int:
+    """Columns of a tile, a block or a panel."""
+    return VECTORS * lanes(itemsize)
+
+
+def unit(itemsize: int) -> int:
+    """Rows by which tiles differ: the high one has three units, the low one two.
+
+    Registers hold the tile, a row of B and a broadcast: 12x2 and 8x2 of 32, 6x2 and 4x2 of 16.
+    """
+    return (TARGET.registers - VECTORS - 1) // (3 * VECTORS)
+
+
+def high(itemsize: int) -> int:
+    """Rows of the high tile."""
+    return 3 * unit(itemsize)
+
+
+def low(itemsize: int) -> int:
+    """Rows of the low tile: with it, every number of units is a sum of heights, but for one."""
+    return 2 * unit(itemsize)
+
+
+def square(itemsize: int) -> int:
+    """Rows that are whole tiles as well as whole vectors: so many are transposed at a time."""
+    return lcm(high(itemsize), lanes(itemsize))
+
+
+def depth(itemsize: int) -> int:
+    """Rows of a panel of B: it takes a sixteenth of the second cache."""
+    return max(64, min(DEPTH, cache_bytes(2, 512 << 10) // (16 * width(itemsize) * itemsize)))
+
+
+def rows(itemsize: int) -> int:
+    """Rows of a block of A: it takes three fifths of the second cache."""
+    fit = cache_bytes(2, 512 << 10) * 3 // (5 * depth(itemsize) * itemsize)
+    return max(1, fit // square(itemsize)) * square(itemsize)
+
+
+def large(itemsize: int) -> int:
+    """Elements from which an operand overflows the second cache: its panels are then copied."""
+    return cache_bytes(2, 512 << 10) * 3 // (2 * itemsize)
