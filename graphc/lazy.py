@@ -21,4 +21,7 @@ def lazy_module(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
+    parent, _, own = name.rpartition(".")
+    if parent:  # as an import statement does, on which others rely
+        setattr(sys.modules[parent], own, module)
     return module

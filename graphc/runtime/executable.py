@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 import threading
 import time
 from collections import OrderedDict
@@ -12,13 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from graphc.codegen.module import Module
 from graphc.config import options
-from graphc.errors import IndexingError, ShapeError
+from graphc.errors import ShapeError
 from graphc.ir.graph import Graph
 from graphc.ir.op import Array
 from graphc.ir.source import Constant, Parameter, aligned_empty
@@ -26,7 +23,8 @@ from graphc.ir.tensor import PHASES, Tensor
 from graphc.plan.cost import BYTES_PER_NANOSECOND, nanoseconds
 from graphc.plan.memory import plan_arena
 from graphc.plan.program import Access, Buffer, Program
-from graphc.runtime.frame import CaptureFrame, Frame, PlainFrame
+from graphc.runtime.checks import CallChecks
+from graphc.runtime.frame import CaptureFrame, PlainFrame
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.loader import LOADER
 from graphc.runtime.report import Report
@@ -98,7 +96,7 @@ class Executable:
         self._module = _import(self.source_path, module)
         self._kernels = _kernels(self._module)
         self._load(start)
-        self._checks = _index_checks(graph)
+        self._checks = CallChecks(graph)
 
     def _load(self, start: float) -> None:
         self.cache_hits = self.cache_misses = 0
@@ -157,7 +155,7 @@ class Executable:
         samples, sums = 0, np.zeros(len(self.scalars))
         order = np.ascontiguousarray(order, np.int64)
         with self._lock:
-            self._check_indices(arrays, len(order) % batch_size or batch_size)
+            self._checks.epoch(arrays, order, batch_size)
         full, rest = divmod(len(order), batch_size)
         for batch, steps in ((batch_size, full), (rest, 1 if rest else 0)):
             chunk = 1
@@ -230,8 +228,8 @@ class Executable:
 
     def _feed(self, feeds: Sequence[Array]) -> Bound:
         batch = self._batch_of(feeds)
-        self._check_indices(feeds, batch)
         bound = self._bind(batch)
+        self._checks.call(feeds, batch)
         for buffer, value in zip(self.program.inputs, feeds, strict=True):
             np.copyto(bound.memory[buffer.name], value, casting="same_kind")
         return bound
@@ -254,9 +252,7 @@ class Executable:
         if batch in self._bound:
             self._bound.move_to_end(batch)
             return self._bound[batch]
-        for dim in _nonnegative(self.optimized_graph):
-            if dim_at(dim, batch) < 0:
-                raise IndexingError(f"a batch of {batch} rows is too small: {dim} is negative")
+        self._checks.batch(batch)
         buffers = [b for b in self.program.buffers if b.kind in ("arena", "input")]
         plan = plan_arena(buffers, batch)
         if plan.nbytes > self._arena.nbytes:
@@ -271,20 +267,6 @@ class Executable:
         if len(self._bound) > MAX_BATCHES:
             self._bound.popitem(last=False)
         return bound
-
-    def _check_indices(self, feeds: Sequence[Array], batch: int) -> None:
-        for position, tensor, length, node in self._checks:
-            values = feeds[position]
-            if not values.size:
-                continue
-            low, high = int(values.min()), int(values.max())
-            bound = dim_at(length, batch)
-            if low < -bound or high >= bound:
-                bad = low if low < -bound else high
-                raise IndexingError(
-                    f"{node.op.name}: index {bad} in {tensor.describe()} is out of bounds for an "
-                    f"axis of size {bound}\n  at {node.loc}"
-                )
 
 
 def _view(array: Array, access: Access, batch: int) -> Array:
@@ -335,7 +317,7 @@ def _write_source(module: Module) -> Path:
     path = folder / f"graphc_{module.digest[:16]}.py"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.read_text() == module.text:
+        if path.read_bytes() == module.text.encode():
             return path
     except OSError:
         pass
@@ -354,23 +336,3 @@ def _import(path: Path, module: Module) -> ModuleType:
 
 def _kernels(module: ModuleType) -> dict[str, Kernel]:
     return {v.name: v for v in vars(module).values() if isinstance(v, Kernel)}
-
-
-def _index_checks(graph: Graph) -> list[tuple[int, Tensor, Any, Tensor]]:
-    """Return (feed position, input, axis length, op node) of every fed index."""
-    places = {t: i for i, t in enumerate(graph.inputs)}
-    checks = []
-    for node in graph.nodes:
-        types = [x.type for x in node.inputs]
-        for position, length in node.op.index_bounds(*types):
-            source = node.inputs[position]
-            while source.inputs and len(source.inputs) == 1 and source.dtype.kind == "i":
-                source = source.inputs[0]
-            if source in places:
-                checks.append((places[source], source, length, node))
-    return checks
-
-
-def _nonnegative(graph: Graph) -> Iterator[Any]:
-    for node in graph.nodes:
-        yield from node.op.nonnegative(*(x.type for x in node.inputs))

@@ -1,0 +1,105 @@
+"""What is checked before a call writes anything: indices, and dimensions that must exist."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graphc.errors import IndexingError
+from graphc.ir.graph import Graph
+from graphc.ir.op import Array, Op, View
+from graphc.ir.source import Constant
+from graphc.ir.tensor import Tensor
+from graphc.ops.cast import Cast
+from graphc.types import AnyDim, Dim, dim_at, never_below
+
+
+@dataclass(frozen=True)
+class IndexCheck:
+    """An operand of ``node`` that holds indices into an axis of ``length``.
+
+    They are what ``views`` leave of an input (the one at ``position``) or of a constant. Indices
+    that the graph computes are not checked: kernels move them to the end of the axis.
+    """
+
+    source: Tensor
+    position: int | None
+    views: tuple[Op, ...]
+    length: AnyDim
+    node: Tensor
+
+    @property
+    def depends_on_batch(self) -> bool:
+        return isinstance(self.length, Dim) or bool(self.views)
+
+    def check(self, feeds: Sequence[Array], batch: int) -> None:
+        """Raise :class:`IndexingError` if an index lies outside the axis."""
+        source = self.source
+        values = source.op.numpy() if self.position is None else feeds[self.position]
+        for view in self.views:
+            values = view.bind(batch).numpy(values)
+        if not values.size:
+            return
+        low, high, length = int(values.min()), int(values.max()), dim_at(self.length, batch)
+        if low < -length or high >= length:
+            bad = low if low < -length else high
+            raise IndexingError(
+                f"{self.node.op.name}: index {bad} in {source.describe()} is out of bounds for an "
+                f"axis of size {length}\n  at {self.node.loc}"
+            )
+
+
+class CallChecks:
+    """The checks of one graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        places = {t: i for i, t in enumerate(graph.inputs)}
+        self._indices: list[IndexCheck] = []
+        self._lengths: list[AnyDim] = []
+        for node in graph.nodes:
+            types = [x.type for x in node.inputs]
+            self._lengths.extend(node.op.nonnegative(*types))
+            for operand, length in node.op.index_bounds(*types):
+                source, views = _traced(node.inputs[operand])
+                if source in places or isinstance(source.op, Constant):
+                    check = IndexCheck(source, places.get(source), views, length, node)
+                    self._indices.append(check)
+
+    def batch(self, batch: int) -> None:
+        """Raise :class:`IndexingError` if a batch of ``batch`` rows is too small."""
+        for dim in self._lengths:
+            if dim_at(dim, batch) < 0:
+                raise IndexingError(f"a batch of {batch} rows is too small: {dim} is negative")
+
+    def call(self, feeds: Sequence[Array], batch: int) -> None:
+        """Raise :class:`IndexingError` if an index among ``feeds`` lies outside its axis."""
+        for check in self._indices:
+            check.check(feeds, batch)
+
+    def epoch(self, arrays: Sequence[Array], order: Array, batch_size: int) -> None:
+        """Raise :class:`IndexingError` if some batch of the rows ``order`` would."""
+        for size in {min(batch_size, len(order)), len(order) % batch_size} - {0}:
+            self.batch(size)
+        for check in self._indices:
+            if not check.depends_on_batch:
+                check.check(arrays, 0)
+                continue
+            place = check.position or 0
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                fed = {place: arrays[place][rows]}
+                check.check(fed, len(rows))  # type: ignore[arg-type]
+
+
+def _traced(tensor: Tensor) -> tuple[Tensor, tuple[Op, ...]]:
+    """Return what ``tensor`` shows the values of, and the views that leave some of them out."""
+    views: list[Op] = []
+    while tensor.inputs and tensor.inputs[0].dtype.kind == "i":
+        (below, *_) = tensor.inputs
+        if isinstance(tensor.op, View):
+            if views or not never_below(tensor.type.size, below.type.size):
+                views.append(tensor.op)
+        elif not isinstance(tensor.op, Cast):
+            break
+        tensor = below
+    return tensor, tuple(reversed(views))
