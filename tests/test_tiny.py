@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -61,9 +62,9 @@ def test_train_look_save_load(tmp_path):
     np.testing.assert_array_equal(other.predict(X), model.predict(X))
 
 
-LOSSES = f"""
+LOSSES = """
 import numpy as np
-from tests.test_tiny import X, Y, build
+from test_tiny import X, Y, build
 model = build()
 print([model.train_step(X[:8], Y[:8]) for _ in range(3)])
 """
@@ -73,7 +74,7 @@ def test_without_the_compiler():
     """The generated text also runs as plain Python."""
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
     plain = subprocess.run([sys.executable, "-c", LOSSES], env=environment, capture_output=True,
-                           text=True, check=True)  # fmt: skip
+                           cwd=Path(__file__).parent, text=True, check=True)  # fmt: skip
     model = build()
     losses = [model.train_step(X[:8], Y[:8]) for _ in range(3)]
     np.testing.assert_allclose(eval(plain.stdout), losses, rtol=1e-4)
