@@ -10,6 +10,7 @@ from graphc.autodiff.gradcheck import check_grads
 from graphc.autodiff.tangent import hessian, hvp, jacobian, jvp
 from graphc.config import config
 from graphc.function import Function, function
+from graphc.ir.formula import formula
 from graphc.ir.graph import Graph
 from graphc.ir.source import constant, input, parameter
 from graphc.ir.tensor import Tensor

@@ -8,13 +8,20 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from graphc.errors import ShapeError, user_location
 from graphc.ir.op import Array
+from graphc.lazy import lazy_module
+
+if TYPE_CHECKING:
+    import safetensors
+    import safetensors.numpy as safetensors_numpy
+else:
+    safetensors = lazy_module("safetensors")
+    safetensors_numpy = lazy_module("safetensors.numpy")
 
 DIGEST = "sha256"
 
@@ -26,7 +33,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array],
     The metadata gets a digest of names, types and values, which :func:`read` checks.
     """
     plain = {name: np.array(array, order="C") for name, array in arrays.items()}
-    content = save(plain, {**metadata, DIGEST: digest(plain)})
+    content = safetensors_numpy.save(plain, {**metadata, DIGEST: digest(plain)})
     write_atomically(Path(os.path.realpath(path)), content)
 
 
@@ -70,10 +77,10 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]
     if not Path(path).is_file():
         raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safetensors.safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, AttributeError, TypeError, ValueError) as error:
+    except (safetensors.SafetensorError, AttributeError, TypeError, ValueError) as error:
         raise ShapeError(
             f"{path} is not a safetensors file of NumPy arrays, or is damaged: {error}{where}"
         ) from error

@@ -23,12 +23,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
 from graphc.errors import DTypeError, GraphcError
+from graphc.ir.record import Record
 from graphc.ir.tensor import FUNCTIONS, Tensor, apply, located
 from graphc.tree import tree_leaves
 from graphc.types import AnyDim, Dim, Shape, TensorType, broadcast_shapes
@@ -51,8 +52,34 @@ class Sample:
     differentiable: bool = True
 
 
-class Op(ABC):
-    """An operation. Subclasses are frozen dataclasses: equal parameters make equal ops."""
+SUM, PRODUCT, MATRIX_PRODUCT, CLOSED = 1, 2, 3, 4
+"""How tightly the parts of a formula bind."""
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How a formula writes an op; ``{0}`` and ``{1}`` stand for the operands.
+
+    An operand that binds less tightly than ``operands`` asks for gets parentheses
+    (``latex_operands``, where LaTeX needs fewer). With ``strength`` None the whole binds like
+    its operand.
+    """
+
+    text: str
+    latex: str
+    strength: int | None
+    operands: tuple[int, ...]
+    latex_operands: tuple[int, ...] = ()
+
+
+UNSEEN = Notation("{0}", "{0}", None, (0,))
+"""Of ops that a formula leaves out."""
+
+TRANSPOSED = Notation("{0}^T", r"{0}^{{\top}}", CLOSED, (CLOSED,))
+
+
+class Op(Record, ABC):
+    """An operation. Annotated attributes are its parameters: equal ones make equal ops."""
 
     name: ClassVar[str] = ""
 
@@ -99,15 +126,17 @@ class Op(ABC):
 
     def bind(self, batch: int) -> Self:
         """Return the op for a batch of ``batch`` rows: its dimensions made numbers."""
-        fields = getattr(self, "__dataclass_fields__", {})
-        bound = {n: _bind(getattr(self, n), batch) for n in fields}
+        bound = {n: _bind(getattr(self, n), batch) for n in self.fields}
         changed = {n: v for n, v in bound.items() if v is not getattr(self, n)}
-        return replace(self, **changed) if changed else self  # type: ignore[type-var]
+        return self.replaced(**changed) if changed else self
+
+    def notation(self, out: TensorType, *types: TensorType) -> Notation | None:
+        """Return how formulas write the op; None for ``name(operands)``."""
+        return None
 
     def parameters(self) -> str:
         """Return the op's parameters as text, for printing: ``axes=(1,)``."""
-        fields = getattr(self, "__dataclass_fields__", {})
-        return ", ".join(f"{n}={getattr(self, n)}" for n, f in fields.items() if f.repr)
+        return ", ".join(f"{n}={v}" for n, v in zip(self.fields, self.values(), strict=True))
 
 
 def _bind(value: Any, batch: int) -> Any:

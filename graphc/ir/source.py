@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from graphc.types import (
     show_shape,
 )
 
-Initializer = Callable[[tuple[int, ...], np.random.Generator], Array]
+Initializer: TypeAlias = "Callable[[tuple[int, ...], np.random.Generator], Array]"
 """Returns initial values of a shape, drawn with a generator."""
 
 ALIGNMENT = 64
@@ -89,13 +88,15 @@ class Cell:
 
 
 @register
-@dataclass(frozen=True)
 class Input(Source):
-    """A value that the caller feeds."""
+    """A value that the caller feeds; ``token`` tells it from others of its name."""
 
     label: str
-    type: TensorType = field(repr=False)
-    token: object = field(repr=False, compare=True)
+    type: TensorType
+    token: object
+
+    def parameters(self) -> str:
+        return f"label={self.label}"
 
     def infer(self, *types: TensorType) -> TensorType:
         return self.type
@@ -105,12 +106,14 @@ class Input(Source):
 
 
 @register
-@dataclass(frozen=True, eq=False)
 class Parameter(Source):
     """A value that stays between calls, and that updates may replace."""
 
-    cell: Cell = field(repr=False)
+    cell: Cell
     trainable: bool
+
+    def parameters(self) -> str:
+        return f"trainable={self.trainable}"
 
     def infer(self, *types: TensorType) -> TensorType:
         return TensorType(self.cell.dtype, tuple(self.cell.shape))
@@ -143,7 +146,6 @@ class Frozen:
 
 
 @register
-@dataclass(frozen=True)
 class Constant(Source):
     """A fixed value."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ _SCALAR = TensorType(INT64, ())
 
 
 @register
-@dataclass(frozen=True)
 class DropoutOp(Linear, TrainingOp):
     """``x / (1 - p)`` where a random number of the element is at least ``p``, else 0.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,6 @@ _TANH_CUBE = 0.044715
 
 
 @register
-@dataclass(frozen=True)
 class Relu(Piecewise):
     """``max(x, 0)``, NaN for NaN; its derivative is 0 at 0."""
 
@@ -48,7 +46,6 @@ class Relu(Piecewise):
 
 
 @register
-@dataclass(frozen=True)
 class LeakyRelu(Piecewise):
     """``x`` where it is positive, else ``slope * x``; its derivative is ``slope`` at 0."""
 
@@ -68,7 +65,6 @@ class LeakyRelu(Piecewise):
 
 
 @register
-@dataclass(frozen=True)
 class Hardtanh(Piecewise):
     """``x`` confined to ``low`` and ``high``; its derivative is 0 on the bounds and beyond."""
 
@@ -149,7 +145,6 @@ def hard_swish(x: Any) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class Elu(Math):
     """``x`` where it is positive, else ``alpha (exp(rate x) - 1)``, with ``alpha >= 0``."""
 
@@ -220,7 +215,6 @@ def selu(x: Any) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class Softplus(Math):
     """``log(1 + exp(x))`` without overflow; derivative ``sigmoid(x)``."""
 
@@ -235,7 +229,6 @@ class Softplus(Math):
 
 
 @register
-@dataclass(frozen=True)
 class LogSigmoid(Math):
     """``log(sigmoid(x)) = -log(1 + exp(-x))`` without overflow; derivative ``sigmoid(-x)``."""
 
@@ -255,7 +248,6 @@ def _with_limit(x: Array, y: Any) -> Any:
 
 
 @register
-@dataclass(frozen=True)
 class Silu(Math):
     """``x sigmoid(x)``; derivative ``s + out (1 - s)`` with ``s = sigmoid(x)``."""
 
@@ -274,7 +266,6 @@ _erfc = np.frompyfunc(math.erfc, 1, 1)
 
 
 @register
-@dataclass(frozen=True)
 class Gelu(Math):
     """``x Phi(x)``, Phi the normal distribution function; derivative ``Phi(x) + x phi(x)``."""
 
@@ -292,7 +283,6 @@ class Gelu(Math):
 
 
 @register
-@dataclass(frozen=True)
 class GeluTanh(Math):
     """``x (1 + tanh(u)) / 2`` with ``u = sqrt(2 / pi) (x + 0.044715 x^3)``."""
 

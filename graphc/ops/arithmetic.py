@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import DTypeError
-from graphc.ir.op import Sample, function, register
+from graphc.ir.op import CLOSED, PRODUCT, SUM, Notation, Sample, function, register
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.cast import cast
@@ -17,7 +16,7 @@ from graphc.ops.comparison import LogicalAnd, LogicalOr
 from graphc.ops.elementwise import Math, Partials, Piecewise, binary, unary
 from graphc.ops.operands import as_tensor, common
 from graphc.ops.rounding import sign
-from graphc.types import BOOL, INT64
+from graphc.types import BOOL, INT64, TensorType
 
 SECTION = "Arithmetic"
 
@@ -28,36 +27,43 @@ def numbers(what: str, *values: Any) -> tuple[Tensor, ...]:
 
 
 @register
-@dataclass(frozen=True)
 class Add(Piecewise, Math):
     """``x + y``."""
 
     ufunc = np.add
     text = "{0} + {1}"
 
+    def notation(self, out: TensorType, *types: TensorType) -> Notation:
+        return Notation("{0} + {1}", "{0} + {1}", SUM, (SUM, SUM))
+
     def push(self, t: Tensor, place: int, out: Tensor, *inputs: Tensor) -> Tensor:
         return t
 
 
 @register
-@dataclass(frozen=True)
 class Subtract(Piecewise, Math):
     """``x - y``."""
 
     ufunc = np.subtract
     text = "{0} - {1}"
 
+    def notation(self, out: TensorType, *types: TensorType) -> Notation:
+        return Notation("{0} - {1}", "{0} - {1}", SUM, (SUM, PRODUCT))
+
     def push(self, t: Tensor, place: int, out: Tensor, *inputs: Tensor) -> Tensor:
         return t if place == 0 else -t
 
 
 @register
-@dataclass(frozen=True)
 class Multiply(Math):
     """``x * y``."""
 
     ufunc = np.multiply
     text = "{0} * {1}"
+
+    def notation(self, out: TensorType, *types: TensorType) -> Notation:
+        latex = r"{0} \odot {1}" if all(t.shape for t in types) else r"{0} \cdot {1}"
+        return Notation("{0} * {1}", latex, PRODUCT, (PRODUCT, PRODUCT))
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         x, y = inputs
@@ -65,7 +71,6 @@ class Multiply(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Divide(Math):
     """``x / y``."""
 
@@ -73,13 +78,16 @@ class Divide(Math):
     text = "{0} / {1}"
     cost = 4.0
 
+    def notation(self, out: TensorType, *types: TensorType) -> Notation:
+        latex = r"\frac{{{0}}}{{{1}}}"
+        return Notation("{0} / {1}", latex, PRODUCT, (PRODUCT, CLOSED), (0, 0))
+
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         inverse = 1.0 / inputs[1]
         return inverse, -out * inverse
 
 
 @register
-@dataclass(frozen=True)
 class FloorDivide(Math):
     """``floor(x / y)``; 0 for an integer divided by 0. Its derivative is 0."""
 
@@ -88,7 +96,6 @@ class FloorDivide(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Remainder(Math):
     """``x - floor(x / y) * y``, of the sign of ``y``; 0 for an integer divided by 0."""
 
@@ -101,35 +108,41 @@ class Remainder(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Negative(Piecewise, Math):
     """``-x``."""
 
     ufunc = np.negative
     text = "-{0}"
 
+    def notation(self, out: TensorType, *types: TensorType) -> Notation:
+        return Notation("-{0}", "-{0}", SUM, (PRODUCT,))
+
     def push(self, t: Tensor, place: int, out: Tensor, *inputs: Tensor) -> Tensor:
         return -t
 
 
 @register
-@dataclass(frozen=True)
 class Abs(Math):
     """``|x|``; its derivative, ``sign(x)``, is 0 at 0."""
 
     ufunc = np.abs
+
+    def notation(self, out: TensorType, *types: TensorType) -> Notation:
+        return Notation("|{0}|", r"\left|{0}\right|", CLOSED, (0,))
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         return (sign(inputs[0]),)
 
 
 @register
-@dataclass(frozen=True)
 class Square(Math):
     """``x * x``; derivative ``2 x``."""
 
     ufunc = np.square
     text = "{0} * {0}"
+
+    def notation(self, out: TensorType, *types: TensorType) -> Notation:
+        return Notation("{0}^2", "{0}^{{2}}", CLOSED, (CLOSED,))
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         return (inputs[0] * 2,)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,6 @@ class Bitwise(Math):
 
 
 @register
-@dataclass(frozen=True)
 class BitwiseAnd(Bitwise):
     """``x & y``."""
 
@@ -42,7 +40,6 @@ class BitwiseAnd(Bitwise):
 
 
 @register
-@dataclass(frozen=True)
 class BitwiseOr(Bitwise):
     """``x | y``."""
 
@@ -51,7 +48,6 @@ class BitwiseOr(Bitwise):
 
 
 @register
-@dataclass(frozen=True)
 class BitwiseXor(Bitwise):
     """``x ^ y``."""
 
@@ -60,7 +56,6 @@ class BitwiseXor(Bitwise):
 
 
 @register
-@dataclass(frozen=True)
 class BitwiseInvert(Bitwise):
     """``~x = -x - 1``."""
 
@@ -69,7 +64,6 @@ class BitwiseInvert(Bitwise):
 
 
 @register
-@dataclass(frozen=True)
 class LeftShift(Bitwise):
     """``x << y``; 0 where ``y`` is negative or at least the number of bits."""
 
@@ -77,7 +71,6 @@ class LeftShift(Bitwise):
 
 
 @register
-@dataclass(frozen=True)
 class RightShift(Bitwise):
     """``x >> y``; 0 or -1, by the sign, where ``y`` is negative or at least the number of bits."""
 

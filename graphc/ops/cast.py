@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from graphc.ir.op import Array, Elementwise, Literal, Sample, function, register
+from graphc.ir.op import UNSEEN, Array, Elementwise, Literal, Notation, Sample, function, register
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
-from graphc.types import BOOL, DTypeLike, as_dtype
+from graphc.types import BOOL, DTypeLike, TensorType, as_dtype
 
 
 @register
-@dataclass(frozen=True)
 class Cast(Elementwise):
     """Convert to ``dtype``: floats truncate towards zero, anything non-zero is True."""
 
@@ -30,6 +28,9 @@ class Cast(Elementwise):
     def scalar(self, lit: Literal, *args: str) -> str:
         (x,) = args
         return f"({x} != 0)" if self.dtype == BOOL else f"{self.dtype.name}({x})"
+
+    def notation(self, out: TensorType, *types: TensorType) -> Notation:
+        return UNSEEN
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         (x,) = inputs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,6 @@ class Comparison(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Equal(Comparison):
     """``x == y``."""
 
@@ -40,7 +38,6 @@ class Equal(Comparison):
 
 
 @register
-@dataclass(frozen=True)
 class NotEqual(Comparison):
     """``x != y``."""
 
@@ -49,7 +46,6 @@ class NotEqual(Comparison):
 
 
 @register
-@dataclass(frozen=True)
 class Less(Comparison):
     """``x < y``."""
 
@@ -58,7 +54,6 @@ class Less(Comparison):
 
 
 @register
-@dataclass(frozen=True)
 class LessEqual(Comparison):
     """``x <= y``."""
 
@@ -115,7 +110,6 @@ def greater_equal(x: Any, y: Any) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class LogicalAnd(Math):
     """``x and y`` of booleans."""
 
@@ -124,7 +118,6 @@ class LogicalAnd(Math):
 
 
 @register
-@dataclass(frozen=True)
 class LogicalOr(Math):
     """``x or y`` of booleans."""
 
@@ -133,7 +126,6 @@ class LogicalOr(Math):
 
 
 @register
-@dataclass(frozen=True)
 class LogicalXor(Math):
     """One of two booleans, not both."""
 
@@ -142,7 +134,6 @@ class LogicalXor(Math):
 
 
 @register
-@dataclass(frozen=True)
 class LogicalNot(Math):
     """``not x`` of a boolean."""
 
@@ -195,7 +186,6 @@ def logical_not(x: Any) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class Where(Piecewise):
     """``x`` where the condition holds, else ``y``; the operand not taken gets derivative 0."""
 
@@ -215,7 +205,6 @@ class Where(Piecewise):
 
 
 @register
-@dataclass(frozen=True)
 class Maximum(Piecewise, Math):
     """The greater of ``x`` and ``y``, NaN if one is; a tie shares the derivative in halves."""
 
@@ -227,7 +216,6 @@ class Maximum(Piecewise, Math):
 
 
 @register
-@dataclass(frozen=True)
 class Minimum(Piecewise, Math):
     """The lesser of ``x`` and ``y``, NaN if one is; a tie shares the derivative in halves."""
 
@@ -239,7 +227,6 @@ class Minimum(Piecewise, Math):
 
 
 @register
-@dataclass(frozen=True)
 class Clip(Piecewise):
     """``min(max(x, low), high)``; the derivative by ``x`` is 1 between the bounds and on them."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,6 @@ SECTION = "Creation"
 
 
 @register
-@dataclass(frozen=True)
 class Extent(Source):
     """The dimension ``dim``, which depends on the batch, as a scalar."""
 
@@ -52,7 +50,6 @@ def extent(dim: AnyDim, dtype: np.dtype[Any]) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class Iota(Elementwise):
     """The place of each element along ``axis`` of a tensor of ``shape``."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -86,7 +85,6 @@ def reverse(op: Running, *inputs: Tensor) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class Shift(Running):
     """``y_i = x_{i-1}`` along ``axis``, with ``y_0 = first``."""
 
@@ -117,7 +115,6 @@ class Shift(Running):
 
 
 @register
-@dataclass(frozen=True)
 class LinearRecurrence(Accumulating):
     """``h_i = a_i h_{i-1} + b_i`` along ``axis``, with ``h_{-1} = 0``."""
 
@@ -155,7 +152,6 @@ class LinearRecurrence(Accumulating):
 
 
 @register
-@dataclass(frozen=True)
 class CumulativeSum(Linear, Accumulating):
     """``s_i = x_0 + ... + x_i`` along ``axis``."""
 
@@ -172,7 +168,6 @@ class CumulativeSum(Linear, Accumulating):
 
 
 @register
-@dataclass(frozen=True)
 class CumulativeProd(Accumulating):
     """``p_i = x_0 ... x_i`` along ``axis``; its derivative needs no division."""
 

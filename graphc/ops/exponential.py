@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import ShapeError
-from graphc.ir.op import Array, Sample, function, register
+from graphc.ir.op import CLOSED, Array, Notation, Sample, function, register
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.arithmetic import numbers, reciprocal, square
 from graphc.ops.comparison import logical_and, where
 from graphc.ops.elementwise import Math, Partials, binary, unary
 from graphc.ops.operands import common
+from graphc.types import TensorType
 
 SECTION = "Exponentials and powers"
 
@@ -24,7 +24,6 @@ SECTION = "Exponentials and powers"
 
 
 @register
-@dataclass(frozen=True)
 class Exp(Math):
     """``e ** x``, its own derivative."""
 
@@ -36,7 +35,6 @@ class Exp(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Exp2(Math):
     """``2 ** x``; derivative ``2 ** x * log(2)``."""
 
@@ -48,7 +46,6 @@ class Exp2(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Expm1(Math):
     """``e ** x - 1``, exact near 0; derivative ``out + 1``."""
 
@@ -81,7 +78,6 @@ def expm1(x: Any) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class Log(Math):
     """The natural logarithm; derivative ``1 / x``."""
 
@@ -93,7 +89,6 @@ class Log(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Log1p(Math):
     """``log(1 + x)``, exact near 0; derivative ``1 / (1 + x)``."""
 
@@ -105,7 +100,6 @@ class Log1p(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Log2(Math):
     """The logarithm to base 2; derivative ``1 / (x log 2)``."""
 
@@ -117,7 +111,6 @@ class Log2(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Log10(Math):
     """The logarithm to base 10; derivative ``1 / (x log 10)``."""
 
@@ -129,7 +122,6 @@ class Log10(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Logaddexp(Math):
     """``log(exp(x) + exp(y))`` without overflow; derivative by ``x`` is ``sigmoid(x - y)``."""
 
@@ -142,7 +134,6 @@ class Logaddexp(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Sigmoid(Math):
     """The logistic function ``1 / (1 + exp(-x))``; derivative ``out (1 - out)``."""
 
@@ -206,7 +197,6 @@ def sigmoid(x: Any) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class Sqrt(Math):
     """The square root; derivative ``1 / (2 out)``, infinite at 0."""
 
@@ -218,7 +208,6 @@ class Sqrt(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Rsqrt(Math):
     """``1 / sqrt(x)``; derivative ``-out^3 / 2``."""
 
@@ -241,7 +230,6 @@ def _power(x: Array, y: Array) -> Any:
 
 
 @register
-@dataclass(frozen=True)
 class Pow(Math):
     """``x ** y``; derivatives ``y x^(y-1)`` and ``x^y log(x)``, both 0 at ``0 ** 0``.
 
@@ -251,6 +239,9 @@ class Pow(Math):
 
     ufunc = _power
     cost = 30.0
+
+    def notation(self, out: TensorType, *types: TensorType) -> Notation:
+        return Notation("{0}^{1}", "{0}^{{{1}}}", CLOSED, (CLOSED, CLOSED), (CLOSED, 0))
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         x, y = inputs
@@ -316,7 +307,6 @@ def rsqrt(x: Any) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class Erf(Math):
     """``2 / sqrt(pi)`` times the integral of ``exp(-t^2)`` from 0 to ``x``."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,8 @@ SECTION = "Indexing"
 class Indexed(Linear):
     """Mixin of an op whose second operand holds places along ``axis``.
 
-    Negative places count from the end; the kernels trust that all lie inside the axis.
+    Negative places count from the end. Fed and constant ones are checked before a call writes
+    anything; one that the graph itself computes is moved to the nearest end of the axis.
     """
 
     axis: int
@@ -67,15 +67,39 @@ def _wrapped(index: Array, length: int, axis: int) -> Array:
 
 
 def _place(e: Emitter, index: str, length: str) -> str:
-    """Write the non-negative place that ``index`` means and return its name."""
+    """Write the place inside the axis that ``index`` means and return its name.
+
+    It is -1 only where the axis is empty.
+    """
     e.line(f"at = int64({index})")
     e.line("if at < 0:")
     e.line(f"    at += {length}")
+    e.line(f"at = min(max(at, 0), {length} - 1)")
     return "at"
 
 
+def _can_be_empty(x: Access, axis: int) -> bool:
+    length = x.dims[axis]
+    return not isinstance(length, int) or length == 0
+
+
+def _read(e: Emitter, x: Access, axis: int, index: tuple[str, ...]) -> str:
+    """Return the element of ``x`` as an expression, 0 if ``axis`` is empty."""
+    element = x.at(*index)
+    return f"{element} if at >= 0 else {e.lit(0, x.dtype)}" if _can_be_empty(x, axis) else element
+
+
+def _add(e: Emitter, out: Access, axis: int, index: tuple[str, ...], value: str) -> None:
+    """Write the addition of ``value`` to an element, none if ``axis`` is empty."""
+    target = out.at(*index)
+    if _can_be_empty(out, axis):
+        e.line("if at >= 0:")
+        e.line(f"    {target} += {value}")
+    else:
+        e.line(f"{target} += {value}")
+
+
 @register
-@dataclass(frozen=True)
 class Take(Indexed, Loops):
     """``x[..., indices, ...]``: the parts of ``x`` at places ``indices`` of ``axis``."""
 
@@ -96,7 +120,7 @@ class Take(Indexed, Loops):
         with nest(e, out, range(split), parallel=True):
             at = _place(e, indices.at(*names[self.axis : split]), x.shape[self.axis])
             with nest(e, out, range(split, len(names))):
-                source = x.at(*names[: self.axis], at, *names[split:])
+                source = _read(e, x, self.axis, (*names[: self.axis], at, *names[split:]))
                 e.line(f"{out.at(*names)} = {source}")
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
@@ -105,7 +129,6 @@ class Take(Indexed, Loops):
 
 
 @register
-@dataclass(frozen=True)
 class ScatterAdd(Indexed, Loops):
     """Zeros of ``shape`` with each part of the operand added at its place along ``axis``.
 
@@ -142,15 +165,14 @@ class ScatterAdd(Indexed, Loops):
             with nest(e, g, range(lead, split)):
                 at = _place(e, indices.at(*names[self.axis : split]), out.shape[self.axis])
                 with nest(e, g, range(split, len(names))):
-                    target = out.at(*names[: self.axis], at, *names[split:])
-                    e.line(f"{target} += {g.at(*names)}")
+                    place = (*names[: self.axis], at, *names[split:])
+                    _add(e, out, self.axis, place, g.at(*names))
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         return apply(Take(self.axis), g, inputs[1]), None
 
 
 @register
-@dataclass(frozen=True)
 class TakeAlongAxis(Indexed, Loops):
     """``out[..., i, ...] = x[..., indices[..., i, ...], ...]`` along ``axis``."""
 
@@ -170,8 +192,8 @@ class TakeAlongAxis(Indexed, Loops):
         names = [f"i{k}" for k in range(len(out.shape))]
         with nest(e, out, range(len(names)), parallel=True):
             at = _place(e, indices.at(*names), x.shape[self.axis])
-            source = x.at(*names[: self.axis], at, *names[self.axis + 1 :])
-            e.line(f"{out.at(*names)} = {source}")
+            place = (*names[: self.axis], at, *names[self.axis + 1 :])
+            e.line(f"{out.at(*names)} = {_read(e, x, self.axis, place)}")
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         x, indices = inputs
@@ -179,7 +201,6 @@ class TakeAlongAxis(Indexed, Loops):
 
 
 @register
-@dataclass(frozen=True)
 class ScatterAddAlongAxis(Indexed, Loops):
     """Zeros, of ``length`` along ``axis``, with each element added at its place there.
 
@@ -216,15 +237,14 @@ class ScatterAddAlongAxis(Indexed, Loops):
                 e.line(f"{out.at(*names)} = {e.lit(0, out.dtype)}")
             with nest(e, g, rest):
                 at = _place(e, indices.at(*names), out.shape[self.axis])
-                target = out.at(*names[: self.axis], at, *names[self.axis + 1 :])
-                e.line(f"{target} += {g.at(*names)}")
+                place = (*names[: self.axis], at, *names[self.axis + 1 :])
+                _add(e, out, self.axis, place, g.at(*names))
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         return apply(TakeAlongAxis(self.axis), g, inputs[1]), None
 
 
 @register
-@dataclass(frozen=True)
 class Pick(Indexed, Composite):
     """One element of each line along ``axis``: :class:`TakeAlongAxis` with a single index.
 
@@ -252,7 +272,6 @@ class Pick(Indexed, Composite):
 
 
 @register
-@dataclass(frozen=True)
 class Place(Indexed, Composite):
     """Zeros, of ``length`` along ``axis``, with one element of each line set at its place.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from graphc.types import TensorType
 
 
 @register
-@dataclass(frozen=True)
 class StopGradient(View):
     """``x``, taken for a constant by every derivative."""
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import ShapeError
-from graphc.ir.op import Array, Contraction, Sample, function, register, unbroadcast
+from graphc.ir.op import (
+    CLOSED,
+    MATRIX_PRODUCT,
+    Array,
+    Contraction,
+    Notation,
+    Sample,
+    function,
+    register,
+    unbroadcast,
+)
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.arithmetic import multiply
 from graphc.ops.operands import as_tensor, common
@@ -29,7 +38,6 @@ def _check_core(k: AnyDim, other: AnyDim) -> None:
 
 
 @register
-@dataclass(frozen=True)
 class Matmul(Contraction):
     """``A @ B`` on the last two axes; leading axes broadcast."""
 
@@ -51,6 +59,13 @@ class Matmul(Contraction):
         a = np.swapaxes(a, -1, -2) if self.transpose_a else a
         b = np.swapaxes(b, -1, -2) if self.transpose_b else b
         return np.asarray(np.matmul(a, b))
+
+    def notation(self, out: TensorType, *types: TensorType) -> Notation:
+        flags = (self.transpose_a, self.transpose_b)
+        left, right = ("^T" if flag else "" for flag in flags)
+        text = f"{{0}}{left} {{1}}{right}"
+        needed = tuple(CLOSED if flag else MATRIX_PRODUCT for flag in flags)
+        return Notation(text, text.replace("^T", r"^{{\top}}"), MATRIX_PRODUCT, needed)
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         # C = A B: dA = dC B^T, dB = A^T dC; an operand that enters transposed leaves so.

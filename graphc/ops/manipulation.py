@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -31,7 +30,6 @@ SECTION = "Joining and splitting"
 
 
 @register
-@dataclass(frozen=True)
 class Concat(Assembly):
     """The operands one after another along ``axis``."""
 

@@ -9,7 +9,6 @@ its result, different for every pair, is the key of a second pass over the eleme
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -65,7 +64,6 @@ def bits(seed: Any, stream: int, step: Any, count: int) -> tuple[Array, Array]:
 
 
 @register
-@dataclass(frozen=True)
 class RandomUniform(Elementwise):
     """Uniform numbers in [0, 1), a pure function of seed, stream, step and element.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,7 +47,6 @@ def _widened(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 @register
-@dataclass(frozen=True)
 class Sum(Linear, Reduction):
     """Sum of the elements along ``axes``."""
 
@@ -75,7 +73,6 @@ class Sum(Linear, Reduction):
 
 
 @register
-@dataclass(frozen=True)
 class Prod(Reduction):
     """Product of the elements along ``axes``.
 
@@ -184,7 +181,6 @@ class Extremum(Reduction):
 
 
 @register
-@dataclass(frozen=True)
 class Max(Extremum):
     """Greatest element along ``axes``."""
 
@@ -200,7 +196,6 @@ class Max(Extremum):
 
 
 @register
-@dataclass(frozen=True)
 class Min(Extremum):
     """Least element along ``axes``."""
 
@@ -216,7 +211,6 @@ class Min(Extremum):
 
 
 @register
-@dataclass(frozen=True)
 class All(Reduction):
     """Whether all booleans along ``axes`` are true."""
 
@@ -234,7 +228,6 @@ class All(Reduction):
 
 
 @register
-@dataclass(frozen=True)
 class Any_(Reduction):
     """Whether any boolean along ``axes`` is true."""
 

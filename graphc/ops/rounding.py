@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ CLASSES = "Classes of numbers"
 
 
 @register
-@dataclass(frozen=True)
 class Floor(Math):
     """The greatest integer not above ``x``."""
 
@@ -32,7 +30,6 @@ class Floor(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Ceil(Math):
     """The least integer not below ``x``."""
 
@@ -40,7 +37,6 @@ class Ceil(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Trunc(Math):
     """``x`` without its fraction."""
 
@@ -48,7 +44,6 @@ class Trunc(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Round(Math):
     """The nearest integer; from halfway, the even one."""
 
@@ -96,7 +91,6 @@ def round(x: Any) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class Sign(Math):
     """-1, 0 or 1 as ``x`` is negative, zero or positive; NaN for NaN."""
 
@@ -104,7 +98,6 @@ class Sign(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Signbit(Comparison):
     """Whether the sign of ``x`` is minus, be it zero or NaN."""
 
@@ -112,7 +105,6 @@ class Signbit(Comparison):
 
 
 @register
-@dataclass(frozen=True)
 class Copysign(Math):
     """``|x|`` with the sign of ``y``."""
 
@@ -123,7 +115,6 @@ class Copysign(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Nextafter(Math):
     """The floating-point number next to ``x`` on the way to ``y``."""
 
@@ -161,7 +152,6 @@ def nextafter(x: Any, y: Any) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class Isfinite(Comparison):
     """Whether ``x`` is neither infinite nor NaN."""
 
@@ -169,7 +159,6 @@ class Isfinite(Comparison):
 
 
 @register
-@dataclass(frozen=True)
 class Isinf(Comparison):
     """Whether ``x`` is infinite."""
 
@@ -177,7 +166,6 @@ class Isinf(Comparison):
 
 
 @register
-@dataclass(frozen=True)
 class Isnan(Comparison):
     """Whether ``x`` is not a number."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -64,7 +63,6 @@ class Search(Loops):
 
 
 @register
-@dataclass(frozen=True)
 class Argmax(Search):
     """Place of the first greatest element along ``axis``."""
 
@@ -75,7 +73,6 @@ class Argmax(Search):
 
 
 @register
-@dataclass(frozen=True)
 class Argmin(Search):
     """Place of the first least element along ``axis``."""
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
-from graphc.ir.op import Array, Layout, Linear, Sample, View, function, register, unbroadcast
+from graphc.ir.op import (
+    TRANSPOSED,
+    UNSEEN,
+    Array,
+    Layout,
+    Linear,
+    Notation,
+    Sample,
+    View,
+    function,
+    register,
+    unbroadcast,
+)
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.operands import as_tensor
 from graphc.types import (
@@ -31,7 +42,6 @@ SECTION = "Shapes"
 
 
 @register
-@dataclass(frozen=True)
 class Reshape(Linear, View):
     """The same elements in row-major order under another shape."""
 
@@ -49,6 +59,13 @@ class Reshape(Linear, View):
     def numpy(self, *arrays: Array) -> Array:
         return np.reshape(arrays[0], shape_at(self.shape, 0))
 
+    def notation(self, out: TensorType, *types: TensorType) -> Notation | None:
+        (x,) = types
+        if [d for d in x.shape if d != 1] != [d for d in out.shape if d != 1]:
+            return None
+        row = len(x.shape) == 1 and len(out.shape) == 2 and out.shape[0] == 1
+        return TRANSPOSED if row else UNSEEN  # a vector is a column
+
     def layout(self, layout: Layout, x: TensorType, out: TensorType) -> Layout | None:
         if layout.is_contiguous(x.shape):
             return Layout.contiguous(out.shape)
@@ -63,7 +80,6 @@ class Reshape(Linear, View):
 
 
 @register
-@dataclass(frozen=True)
 class PermuteDims(Linear, View):
     """Axes in another order."""
 
@@ -78,6 +94,9 @@ class PermuteDims(Linear, View):
     def numpy(self, *arrays: Array) -> Array:
         return np.transpose(arrays[0], self.axes)
 
+    def notation(self, out: TensorType, *types: TensorType) -> Notation | None:
+        return TRANSPOSED if self.axes == (1, 0) else None
+
     def layout(self, layout: Layout, x: TensorType, out: TensorType) -> Layout | None:
         return Layout(layout.offset, tuple(layout.strides[a] for a in self.axes))
 
@@ -87,7 +106,6 @@ class PermuteDims(Linear, View):
 
 
 @register
-@dataclass(frozen=True)
 class BroadcastTo(Linear, View):
     """Axes of length 1, and new axes in front, repeated to ``shape``."""
 
@@ -103,6 +121,9 @@ class BroadcastTo(Linear, View):
 
     def numpy(self, *arrays: Array) -> Array:
         return np.broadcast_to(arrays[0], shape_at(self.shape, 0))
+
+    def notation(self, out: TensorType, *types: TensorType) -> Notation:
+        return UNSEEN
 
     def layout(self, layout: Layout, x: TensorType, out: TensorType) -> Layout | None:
         lead: tuple[AnyDim, ...] = (0,) * (out.ndim - x.ndim)

@@ -6,7 +6,6 @@ Each op here is the transpose of another, so their derivatives close under any o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,7 +52,6 @@ def _region(layout: Layout, starts: tuple[AnyDim, ...], steps: tuple[int, ...]) 
 
 
 @register
-@dataclass(frozen=True)
 class Slice(Linear, View):
     """``lengths[a]`` elements along each axis: number ``starts[a]`` and every ``steps[a]`` on."""
 
@@ -97,7 +95,6 @@ class Slice(Linear, View):
 
 
 @register
-@dataclass(frozen=True)
 class Embed(Linear, Assembly):
     """A tensor of ``shape`` filled with ``value`` but for the operand, set in as by a slice."""
 
@@ -167,7 +164,6 @@ def flip(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
 
 
 @register
-@dataclass(frozen=True)
 class Diagonal(Linear, View):
     """The elements ``x[..., i, i + offset]`` of the last two axes."""
 
@@ -194,7 +190,6 @@ class Diagonal(Linear, View):
 
 
 @register
-@dataclass(frozen=True)
 class EmbedDiagonal(Linear, Assembly):
     """Zero matrices of ``rows`` by ``columns`` with the operand on one diagonal."""
 

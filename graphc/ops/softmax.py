@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,6 @@ def _greatest(x: Array, axes: tuple[int, ...]) -> Array:
 
 
 @register
-@dataclass(frozen=True)
 class Softmax(Composite):
     """``exp(x) / sum(exp(x))`` along ``axes``; NaN where all elements are -inf or one is inf."""
 
@@ -73,7 +71,6 @@ class Softmax(Composite):
 
 
 @register
-@dataclass(frozen=True)
 class LogSoftmax(Composite):
     """``x - log(sum(exp(x)))`` along ``axes``, computed without overflow."""
 
@@ -106,7 +103,6 @@ class LogSoftmax(Composite):
 
 
 @register
-@dataclass(frozen=True)
 class Logsumexp(Composite):
     """``log(sum(exp(x)))`` along ``axes``, computed without overflow; -inf for no elements."""
 

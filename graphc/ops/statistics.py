@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,6 @@ SECTION = "Reductions"
 
 
 @register
-@dataclass(frozen=True)
 class Mean(Linear, Composite):
     """Sum of the elements along ``axes`` over their number; NaN if there are none."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ SECTION = "Trigonometry"
 
 
 @register
-@dataclass(frozen=True)
 class Sin(Math):
     """The sine; derivative ``cos(x)``."""
 
@@ -32,7 +30,6 @@ class Sin(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Cos(Math):
     """The cosine; derivative ``-sin(x)``."""
 
@@ -44,7 +41,6 @@ class Cos(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Tan(Math):
     """The tangent; derivative ``1 + out^2``."""
 
@@ -56,7 +52,6 @@ class Tan(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Asin(Math):
     """The inverse sine; derivative ``1 / sqrt(1 - x^2)``."""
 
@@ -69,7 +64,6 @@ class Asin(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Acos(Math):
     """The inverse cosine; derivative ``-1 / sqrt(1 - x^2)``."""
 
@@ -82,7 +76,6 @@ class Acos(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Atan(Math):
     """The inverse tangent; derivative ``1 / (1 + x^2)``."""
 
@@ -94,7 +87,6 @@ class Atan(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Atan2(Math):
     """The angle of the point ``(y, x)``, by quadrant; derivatives ``(x, -y) / (x^2 + y^2)``."""
 
@@ -108,7 +100,6 @@ class Atan2(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Sinh(Math):
     """The hyperbolic sine; derivative ``cosh(x)``."""
 
@@ -120,7 +111,6 @@ class Sinh(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Cosh(Math):
     """The hyperbolic cosine; derivative ``sinh(x)``."""
 
@@ -132,7 +122,6 @@ class Cosh(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Tanh(Math):
     """The hyperbolic tangent; derivative ``1 - out^2``."""
 
@@ -144,7 +133,6 @@ class Tanh(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Asinh(Math):
     """The inverse hyperbolic sine; derivative ``1 / sqrt(x^2 + 1)``."""
 
@@ -156,7 +144,6 @@ class Asinh(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Acosh(Math):
     """The inverse hyperbolic cosine; derivative ``1 / sqrt(x^2 - 1)``."""
 
@@ -169,7 +156,6 @@ class Acosh(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Atanh(Math):
     """The inverse hyperbolic tangent; derivative ``1 / (1 - x^2)``."""
 
@@ -182,7 +168,6 @@ class Atanh(Math):
 
 
 @register
-@dataclass(frozen=True)
 class Hypot(Math):
     """``sqrt(x^2 + y^2)`` without overflow; derivatives ``x / out`` and ``y / out``, 0 at 0."""
 

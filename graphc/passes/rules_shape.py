@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 
 from graphc.ir.op import Elementwise, Reduction
 from graphc.ir.rewrite import RuleSet
@@ -150,7 +149,7 @@ def reshape_of_kept(node: Tensor) -> Tensor | None:
     (y,) = node.inputs
     if not isinstance(y.op, Sum | Max | Min) or not y.op.keepdims:
         return None
-    (x,), op = y.inputs, replace(y.op, keepdims=False)
+    (x,), op = y.inputs, y.op.replaced(keepdims=False)
     return apply(op, x) if op.infer(x.type) == node.type else None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 from graphc.ir.graph import Graph, replace_inputs
@@ -32,7 +31,7 @@ def transpose(graph: Graph, hits: Counter[str]) -> Graph:
         (product,) = operands
         a, b = product.inputs
         op: Any = product.op
-        flipped = replace(op, transpose_a=not op.transpose_b, transpose_b=not op.transpose_a)
+        flipped = op.replaced(transpose_a=not op.transpose_b, transpose_b=not op.transpose_a)
         return Tensor(flipped, (b, a), node.type, label=node.label, like=node)
 
     return graph.rebuild(rule)
@@ -44,10 +43,10 @@ def _absorb(node: Tensor, operands: tuple[Tensor, ...], hits: Counter[str]) -> T
     a, b = operands
     if _swaps_last_two(a):
         hits["operand_transposed"] += 1
-        op, a = replace(op, transpose_a=not op.transpose_a), a.inputs[0]
+        op, a = op.replaced(transpose_a=not op.transpose_a), a.inputs[0]
     if _swaps_last_two(b):
         hits["operand_transposed"] += 1
-        op, b = replace(op, transpose_b=not op.transpose_b), b.inputs[0]
+        op, b = op.replaced(transpose_b=not op.transpose_b), b.inputs[0]
     if op is node.op:
         return replace_inputs(node, operands)
     return Tensor(op, (a, b), node.type, label=node.label, like=node)

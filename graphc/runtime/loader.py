@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
 import platform
 import threading
 import time
@@ -20,9 +19,12 @@ from graphc.runtime.kernel import Kernel
 from graphc.runtime.store import Store
 
 if TYPE_CHECKING:
+    from importlib import metadata
+
     from llvmlite import binding
 else:
     binding = lazy_module("llvmlite.binding")
+    metadata = lazy_module("importlib.metadata")
 
 
 @dataclass
@@ -96,7 +98,7 @@ def _machine() -> bytes:
         binding.get_default_triple(),
         binding.get_host_cpu_name(),
         binding.get_host_cpu_features().flatten(),
-        *(importlib.metadata.version(p) for p in ("numba", "llvmlite", "numpy")),
+        *(metadata.version(p) for p in ("numba", "llvmlite", "numpy")),
     ]
     digest.update("\n".join(parts).encode())
     for path in sorted(Path(__file__).parent.rglob("*.py")):

@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from graphc.ir.op import Array
+from graphc.lazy import lazy_module
 from graphc.train.callbacks import Callback
 
 if TYPE_CHECKING:
+    import tqdm
+
     from graphc.train.model import Model
+else:
+    tqdm = lazy_module("tqdm")
 
 Progressed = Iterator[tuple[int, Array]]
 """Samples done so far in an epoch, and the sums of loss and metrics over them."""
@@ -64,7 +68,7 @@ class Bar:
         self._first = first
         self._epochs = epochs
         self._rows = rows
-        self._bar = tqdm(
+        self._bar = tqdm.tqdm(
             total=rows * (epochs - first), unit=" samples", unit_scale=True, dynamic_ncols=True
         )
 

@@ -6,16 +6,19 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir.graph import Graph, ancestors
 from graphc.ir.source import Input
 from graphc.ir.tensor import Tensor
-from graphc.viz.dot import render, to_dot
-from graphc.viz.html import to_html
-from graphc.viz.layout import place
-from graphc.viz.picture import Picture, picture_of
+from graphc.lazy import lazy_module
+
+if TYPE_CHECKING:
+    from graphc.viz import dot, html, layout, picture
+else:
+    dot, html = lazy_module("graphc.viz.dot"), lazy_module("graphc.viz.html")
+    layout, picture = lazy_module("graphc.viz.layout"), lazy_module("graphc.viz.picture")
 
 SUFFIXES = (".dot", ".svg", ".png", ".pdf", ".html")
 
@@ -47,13 +50,13 @@ def visualize(
         raise ShapeError(f"visualize: {target.name!r} must end in one of {', '.join(SUFFIXES)}")
     if not target.parent.is_dir():
         raise ShapeError(f"visualize: there is no folder {str(target.parent)!r}; make it first")
-    picture = placed(graph_of(thing))
+    drawing = placed(graph_of(thing))
     if suffix == ".html":
-        data = to_html(picture, code or {}).encode()
+        data = html.to_html(drawing, code or {}).encode()
     elif suffix == ".dot":
-        data = to_dot(picture).encode()
+        data = dot.to_dot(drawing).encode()
     else:
-        data = render(picture, suffix[1:])
+        data = dot.render(drawing, suffix[1:])
     write_whole(target, data)
     return target
 
@@ -70,11 +73,11 @@ def graph_of(thing: object) -> Graph:
     raise DTypeError(f"expected a Tensor, Graph, Function or Model, got {type(thing).__name__}")
 
 
-def placed(graph: Graph) -> Picture:
+def placed(graph: Graph) -> picture.Picture:
     """Return the picture of ``graph``, laid out."""
-    picture = picture_of(graph)
-    place(picture)
-    return picture
+    drawing = picture.picture_of(graph)
+    layout.place(drawing)
+    return drawing
 
 
 def write_whole(target: Path, data: bytes) -> None:
