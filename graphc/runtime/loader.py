@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import platform
 import threading
 import time
@@ -99,6 +100,7 @@ def _machine() -> bytes:
         binding.get_host_cpu_name(),
         binding.get_host_cpu_features().flatten(),
         *(metadata.version(p) for p in ("numba", "llvmlite", "numpy")),
+        *(f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("NUMBA_")),
     ]
     digest.update("\n".join(parts).encode())
     for path in sorted(Path(__file__).parent.rglob("*.py")):
@@ -108,3 +110,12 @@ def _machine() -> bytes:
 
 LOADER = Loader()
 """The loader of this process."""
+
+
+def _after_fork() -> None:
+    """Free the lock that another thread of the parent may have held."""
+    LOADER._lock = threading.Lock()
+
+
+if os.name == "posix":
+    os.register_at_fork(after_in_child=_after_fork)

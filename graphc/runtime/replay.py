@@ -22,7 +22,7 @@ WORDS = 10
 TIMES = 11
 BASE = 12  # arrivals before the job
 AWAKE = 16  # + 8 * thread: whether the thread watches for jobs
-SEEN = 17  # + 8 * thread: number of the last job it ran
+SEEN = 17  # + 8 * thread: number of the last job it ran; the leader's (0) once all have
 
 PATIENCE = 200
 """Turns that a barrier spins before it gives way to other threads at each further turn."""
@@ -71,6 +71,8 @@ def replay(lo: int, hi: int, table: Any, words: int, threads: int, team: Any) ->
                 intrinsics.spin()
             else:
                 intrinsics.give_way()
+        if lo == 0:
+            team[SEEN] = team[JOB]
 
 
 @kernel("team: int64*, record: int64*")

@@ -32,7 +32,10 @@ class Store:
         if not self.usable:
             return None
         try:
-            content = self._path(key).read_bytes()
+            with self._path(key).open("rb") as file:
+                if not _is_ours(os.fstat(file.fileno())):
+                    return None
+                content = file.read()
         except OSError:
             return None
         start = len(_MAGIC) + _DIGEST_BYTES
@@ -70,11 +73,15 @@ def _make_private(folder: Path) -> bool:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
-        if hasattr(os, "getuid"):
-            if status.st_uid != os.getuid():
-                return False
-            if stat.S_IMODE(status.st_mode) & 0o077:
-                folder.chmod(0o700)
+        if not _is_ours(status):
+            return False
+        if os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:
+            folder.chmod(0o700)
     except OSError:
         return False
     return True
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    """Tell whether a file belongs to this user: another's may have been planted."""
+    return os.name != "posix" or status.st_uid == os.getuid()

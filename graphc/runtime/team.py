@@ -59,12 +59,23 @@ class Team:
             record = np.array([table.ctypes.data, len(table), 1, 0], np.int64)
             self._replay(record.ctypes.data, 0, times)
             return
+        record = self._record(table)
         try:
             self._post(table, times)
-            record = self._record(table)
             self._replay(record.ctypes.data, 0, times)
         finally:
+            if self._words[SEEN] != self._words[JOB]:
+                self._catch_up(record, times)
             self._lock.release()
+
+    def _catch_up(self, record: Array, times: int) -> None:
+        """Do the leader's part of a job after Ctrl-C came when it had just been posted.
+
+        The other threads are at it or wait for it, and a step is finished once begun.
+        """
+        for wake in self._wake:
+            wake.release()
+        self._replay(record.ctypes.data, 0, times)
 
     def _record(self, table: Array) -> Array:
         address = self._words.ctypes.data
