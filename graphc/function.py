@@ -83,6 +83,11 @@ class Function:
         return self._executable.source_path
 
     @property
+    def kernel_texts(self) -> dict[str, str]:
+        """For each node of :attr:`graph`, by its key, the text of the kernel that computes it."""
+        return self._executable.kernel_texts
+
+    @property
     def report(self) -> Report:
         """What the program is made of, and what it costs for the last batch size."""
         return self._executable.report

@@ -60,6 +60,8 @@ class Graph:
         self.nodes = tuple(ancestors([*self.inputs, *self.outputs.values(), *self.updates.values(),
                                       *self.updates]))  # fmt: skip
         fed = {t.id for t in self.inputs}
+        self.images: dict[Tensor, Tensor] = {n: n for n in self.nodes}
+        """What became of each tensor of the graph that this one was rebuilt from."""
         for node in self.nodes:
             if isinstance(node.op, Input) and node.id not in fed:
                 raise ShapeError(
@@ -190,11 +192,13 @@ class Graph:
                 result.mark_adjoint(primal)
             newest = max(newest, result.id)
             new[node] = result
-        return Graph(
+        result_graph = Graph(
             self.inputs,
             {name: new[t] for name, t in self.outputs.items()},
             {new[p]: new[t] for p, t in self.updates.items()},
         )
+        result_graph.images = {a: new[b] for a, b in self.images.items() if b in new}
+        return result_graph
 
 
 def replace_inputs(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:

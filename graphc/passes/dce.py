@@ -17,4 +17,6 @@ def dce(graph: Graph, hits: Counter[str]) -> Graph:
     if not dead:
         return graph
     hits["update"] += dead
-    return Graph(graph.inputs, graph.outputs, live)
+    result = Graph(graph.inputs, graph.outputs, live)
+    result.images = graph.images
+    return result

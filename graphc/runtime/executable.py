@@ -119,6 +119,17 @@ class Executable:
         return result
 
     @property
+    def kernel_texts(self) -> dict[str, str]:
+        """For each node of the graph, by its key, the text of the kernel that computes it."""
+        texts = {}
+        for call, kernel in zip(self.program.calls, self._calls, strict=True):
+            own = kernel.kernel if isinstance(kernel.kernel, str) else kernel.kernel.text
+            texts.update(dict.fromkeys(call.nodes, own))
+        images = self.optimized_graph.images
+        found = {self.graph.keys[node]: texts.get(images.get(node)) for node in self.graph.nodes}
+        return {key: text for key, text in found.items() if text is not None}
+
+    @property
     def arena_bytes(self) -> int:
         """Bytes that the arena takes now."""
         return int(self._arena.nbytes)

@@ -266,6 +266,11 @@ class Model:
         return self._training.source_path
 
     @property
+    def kernel_texts(self) -> dict[str, str]:
+        """For each node of :attr:`graph`, by its key, the text of the kernel that computes it."""
+        return self._training.kernel_texts
+
+    @property
     def report(self) -> Report:
         """Bytes, operations, kernels, passes and compile time of the training module."""
         return self._training.report

@@ -31,17 +31,20 @@ class HasGraph(Protocol):
     def graph(self) -> Graph: ...
 
 
-def visualize(
-    thing: Tensor | Graph | HasGraph,
-    path: str | os.PathLike[str],
-    *,
-    code: Mapping[str, str] | None = None,
-) -> Path:
+@runtime_checkable
+class HasKernels(Protocol):
+    """What a compiled thing knows of its nodes."""
+
+    @property
+    def kernel_texts(self) -> Mapping[str, str]: ...
+
+
+def visualize(thing: Tensor | Graph | HasGraph, path: str | os.PathLike[str]) -> Path:
     """Draw a Tensor, Graph, Function or Model into a file and return its path.
 
     The suffix tells the format: ``.svg``, ``.png``, ``.pdf``, ``.dot``, or ``.html``, one page
-    that works offline, with search, zoom and the details of every node. ``code`` maps the
-    names of nodes to the generated code of their kernels, which the page shows. The file is
+    that works offline, with search, zoom and the details of every node, for a Function or Model
+    with the generated code that computes it (which compiles the model). The file is
     replaced in one step, never half written; the same graph gives the same bytes.
     """
     target = Path(path)
@@ -52,7 +55,8 @@ def visualize(
         raise ShapeError(f"visualize: there is no folder {str(target.parent)!r}; make it first")
     drawing = placed(graph_of(thing))
     if suffix == ".html":
-        data = html.to_html(drawing, code or {}).encode()
+        code = thing.kernel_texts if isinstance(thing, HasKernels) else {}
+        data = html.to_html(drawing, code).encode()
     elif suffix == ".dot":
         data = dot.to_dot(drawing).encode()
     else:

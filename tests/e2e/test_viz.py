@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -291,12 +292,28 @@ def test_the_page_needs_nothing_else(tmp_path):
     assert not re.search(r"\b(src|href)=|@import|fetch\(|XMLHttpRequest|innerHTML", code)
 
 
+@dataclass
+class Compiled:
+    """Stands for a compiled Function: a graph, and the text of the kernels of its nodes."""
+
+    graph: gx.Graph
+    kernel_texts: dict[str, str]
+
+
+def test_the_page_shows_the_code_that_computes_a_node(tmp_path):
+    x = gx.input("x", (None, 3))
+    gx.visualize(gx.function([x], gx.tanh(x) * 2), tmp_path / "a.html")
+    nodes = {n["key"]: n for n in page_data(tmp_path / "a.html")["nodes"]}
+    assert "vmath.tanh" in nodes["tanh_0"]["code"]
+    assert nodes["tanh_0"]["code"] == nodes["multiply_0"]["code"]  # one kernel does both
+
+
 def test_the_page_holds_every_node(tmp_path):
     built = model()
     graph = built.graph
     product = next(n for n in graph if n.op.name == "matmul")
     code = {graph.keys[product]: "def kernel():\n    pass </script>"}
-    gx.visualize(built, tmp_path / "a.html", code=code)
+    gx.visualize(Compiled(graph, code), tmp_path / "a.html")
     data = page_data(tmp_path / "a.html")
     assert {n["key"] for n in data["nodes"]} <= set(graph.dag)
     node = next(n for n in data["nodes"] if n["key"] == graph.keys[product])
@@ -327,7 +344,7 @@ def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "model.html"
     built = model(3, optim.Adam(1e-3))
     key = next(built.graph.keys[n] for n in built.graph if n.op.name == "matmul")
-    gx.visualize(built, path, code={key: "for i in range(n): ..."})
+    gx.visualize(Compiled(built.graph, {key: "for i in range(n): ..."}), path)
     return path.as_uri()
 
 
