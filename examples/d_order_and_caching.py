@@ -38,7 +38,7 @@ convolved = gx.stack([kernel @ signal[i : i + 3] for i in range(8)])
 gx.check_grads(gx.sum(gx.square(convolved)), kernel, {signal: rng.standard_normal(10)})
 print("   the same pass differentiates a recurrent and a convolutional network")
 
-# -- 2. f(a + h) ~ f(a) + f'(a) h -------------------------------------------------------------------
+# -- 2. f(a + h) ~ f(a) + f'(a) h -----------------------------------------------------------------
 
 a, b = gx.input("a", (), "float64"), gx.input("b", (), "float64")
 f = gx.function([a, b], (a * b, gx.grad(a * b, a)))
@@ -128,7 +128,7 @@ products = sum(
     k.flops for k in backward.kernels if "matmul" in k.computes and k.phase == "backward"
 )
 print(
-    f"   the network: {products // 2:,} + {n2} for its elementwise layer, whose Jacobian is diagonal"
+    f"   the network: {products // 2:,}, and {n2} for its elementwise layer (a diagonal Jacobian)"
 )
 assert products // 2 == n3 * n2 + n1 * n0
 
@@ -154,7 +154,7 @@ assert len(shared) == 1
 assert together[0] < 0.7 * apart[0]
 assert together[1] < 0.7 * apart[1]
 
-# -- 6. mini-batches --------------------------------------------------------------------------------
+# -- 6. mini-batches ------------------------------------------------------------------------------
 
 model = gx.Model(inputs=x, outputs=net(x), targets=y, loss=nn.cross_entropy(net(x), y))
 X = rng.standard_normal((96, 8)).astype("float32")

@@ -1,4 +1,4 @@
-"""A training loop of one's own: batches, a step, a learning rate that changes, a layer as a function."""
+"""A training loop of one's own, a learning rate that changes, a layer that is a function."""
 
 import numpy as np
 
