@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.runtime import tiles
-from graphc.runtime.tiles import shift
+from graphc.runtime.tiles import ceildiv, least, most, shift
 
 PLAIN, FLIP, PACKED, AUTO = 0, 1, 2, 3
 """Forms: C as it is, its transpose, B packed beforehand by :func:`pack_b`, or the cheaper of the
@@ -42,33 +42,44 @@ def gemm(
         return
     WIDTH, SQUARE, ROWS = tiles.width(a), tiles.square(a), tiles.rows(a)
     panel, turned = tiles.panel(a), tiles.turned(a)
-    parts = (max(1, k) + tiles.depth(a) - 1) // tiles.depth(a)
-    depth = (max(1, k) + parts - 1) // parts
+    depth = ceildiv(k, most(1, ceildiv(k, tiles.depth(a))))
     if form == AUTO:
         # Tenths of cycles: two multiply-adds of a vector a cycle, an element turned in 0.3.
-        rows, lanes, unit = min(m, hi - lo), tiles.lanes(a), tiles.unit(a)
-        plain = 5 * k * unit * ((rows + unit - 1) // unit) * ((n + lanes - 1) // lanes)
-        flip = 5 * k * unit * ((n + unit - 1) // unit) * ((rows + lanes - 1) // lanes)
-        flip += 3 * rows * (n if a_i == 1 else n + k)
-        form = FLIP if flip < (plain if b_j == 1 else plain + 3 * n * k) else PLAIN
-    for e in range(lo // m, (hi - 1) // m + 1):
+        rows, lanes, unit = least(m, hi - lo), tiles.lanes(a), tiles.unit(a)
+        plain = 5 * k * unit * ceildiv(rows, unit) * ceildiv(n, lanes)
+        if b_j != 1:
+            plain += 3 * n * k
+        flip = 5 * k * unit * ceildiv(n, unit) * ceildiv(rows, lanes) + 3 * rows * n
+        if a_i != 1:
+            flip += 3 * rows * k
+        form = FLIP if flip < plain else PLAIN
+    e = lo // m
+    while e * m < hi:
         # Rows y of R are broadcast; columns x of S enter as vectors.
-        r, r_y, r_k, y0, y1 = shift(a, e * a_b), a_i, a_k, max(0, lo - e * m), min(m, hi - e * m)
-        s, s_k, s_x, x0, x1 = shift(b, e * b_b), b_k, b_j, 0, n
+        top, end = most(0, lo - e * m), least(m, hi - e * m)
         if form == FLIP:
-            r, r_y, r_k, y0, y1, s, s_k, s_x, x0, x1 = s, s_x, s_k, x0, x1, r, r_k, r_y, y0, y1
+            r, r_y, r_k = shift(b, e * b_b), b_j, b_k
+            s, s_k, s_x = shift(a, e * a_b), a_k, a_i
+            y0, y1 = 0, n
+            x0, x1 = top, end
+        else:
+            r, r_y, r_k = shift(a, e * a_b), a_i, a_k
+            s, s_k, s_x = shift(b, e * b_b), b_k, b_j
+            y0, y1 = top, end
+            x0, x1 = 0, n
         large = y1 - y0 >= MANY and (x1 - x0) * k >= tiles.large(a)
         copied = form != PACKED and (large or s_x != 1)
         for y in range(y0, y1, ROWS):
-            rows = min(ROWS, y1 - y)
-            for t in range(0, max(1, k), depth):
-                steps = min(depth, k - t)
+            rows = least(ROWS, y1 - y)
+            t = 0
+            while t < most(k, 1):
+                steps = least(depth, k - t)
                 out = shift(c, e * c_b)
                 start, start_i, added = out, c_i, 1
                 if t == 0 and add != 1:
                     start, start_i, added = shift(d, e * d_b), d_i, add
                 for x in range(x0, x1, WIDTH):
-                    width = min(WIDTH, x1 - x)
+                    width = least(WIDTH, x1 - x)
                     p, p_k = shift(s, t * s_k + x * s_x), s_k
                     if copied:
                         if s_k == 1:
@@ -84,7 +95,7 @@ def gemm(
                         )  # fmt: skip
                         continue
                     for h in range(y, y + rows, SQUARE):
-                        height = min(SQUARE, y + rows - h)
+                        height = least(SQUARE, y + rows - h)
                         tiles.block(
                             height, width, steps, shift(r, h * r_y + t * r_k), r_y, r_k, p, p_k,
                             0, turned, WIDTH, turned, WIDTH,
@@ -94,6 +105,8 @@ def gemm(
                             added, shift(start, x * start_i + h), start_i,
                             shift(out, x * c_i + h), c_i,
                         )  # fmt: skip
+                t += most(depth, 1)
+        e += 1
 
 
 def pack_b(lo: int, hi: int, n: int, k: int, b: Any, b_k: int, b_j: int, packed: Any) -> None:

@@ -24,7 +24,7 @@ from numba.core import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin
 
-from graphc.runtime.tiles import shape
+from graphc.runtime.tiles import shape, vectors
 from graphc.runtime.tiles.block import emit_block
 from graphc.runtime.tiles.transpose import emit_pack, emit_transpose
 from graphc.runtime.tiles.vectors import Vectors, const
@@ -123,6 +123,36 @@ _register(
     lambda p, n: signature(p, p, types.int64),
     lambda context, builder, sig, args: builder.gep(args[0], [args[1]]),
 )
+
+
+def _arithmetic(emit: Callable[[Any, Any, Any], Any]) -> Callable[[Plain], Plain]:
+    """Compile a function of two integers as an instruction or two: Numba's own take dozens."""
+
+    def wrap(plain: Plain) -> Plain:
+        _register(
+            plain,
+            lambda x, y: signature(types.int64, types.int64, types.int64),
+            lambda context, builder, sig, args: emit(builder, *args),
+        )
+        return plain
+
+    return wrap
+
+
+@_arithmetic(vectors.least)
+def least(x: int, y: int) -> int:
+    return min(x, y)
+
+
+@_arithmetic(vectors.most)
+def most(x: int, y: int) -> int:
+    return max(x, y)
+
+
+@_arithmetic(vectors.ceildiv)
+def ceildiv(x: int, y: int) -> int:
+    """Return x / y rounded up, for x >= 0 and y > 0."""
+    return -(-x // y)
 
 
 def _matrix(p: Any, shape: tuple[int, int], strides: tuple[int, int]) -> Any:

@@ -18,6 +18,7 @@ from graphc.runtime.tiles.vectors import (
     Vectors,
     const,
     element,
+    least,
     opaque,
 )
 
@@ -114,17 +115,23 @@ def _tile(v: Vectors, module: Any, height: int, vectors: int, masked: bool, clam
     index = [const(i) for i in range(height)]
     if clamped:
         final = builder.sub(rows, const(1))
-        index = [builder.select(builder.icmp_signed("<", i, final), i, final) for i in index]
+        index = [least(builder, i, final) for i in index]
 
-    def place(p: Any, stride: Any, i: int, j: int) -> Any:
-        return element(builder, p, index[i], stride, const(j * v.lanes))
+    def places(p: Any, stride: Any) -> list[Any]:
+        """Return the addresses of the vectors of the tile at ``p``."""
+        lines = [builder.gep(p, [builder.mul(i, stride)]) for i in index]
+        return [builder.gep(lines[i], [const(j * v.lanes)]) if j else lines[i] for i, j in grid]
 
+    out = places(c, c_i)
     with builder.if_then(builder.icmp_signed(">=", k, const(LONG))):
-        for i, j in grid:
-            v.prefetch(builder, place(c, c_i, i, j), write=True)
+        for p in out:
+            v.prefetch(builder, p, write=True)
     panel = builder.icmp_signed("==", b_k, const(shape.width(v.itemsize)))
     ahead = builder.select(panel, const(AHEAD * shape.width(v.itemsize)), const(0))
-    heads = [opaque(builder, place(a, a_i, i, 0)) for i in range(0, height, GROUP)]
+    heads = [
+        opaque(builder, builder.gep(a, [builder.mul(index[i], a_i)]))
+        for i in range(0, height, GROUP)
+    ]
 
     before = builder.block
     head, body, after = (builder.append_basic_block() for _ in range(3))
@@ -156,15 +163,16 @@ def _tile(v: Vectors, module: Any, height: int, vectors: int, masked: bool, clam
 
     builder.position_at_end(after)
     with builder.if_then(builder.icmp_signed("!=", add, const(0))):
-        olds = [v.load(builder, place(d, d_i, i, j), masks[j]) for i, j in grid]
-        totals = [builder.fadd(s, old) for s, old in zip(sums, olds, strict=True)]
+        totals = [
+            builder.fadd(total, v.load(builder, p, masks[j]))
+            for total, p, (_, j) in zip(sums, places(d, d_i), grid, strict=True)
+        ]
         added = builder.block
-    for (i, j), s, total in zip(grid, sums, totals, strict=True):
-        value = builder.phi(v.type)
-        value.add_incoming(s, after)
-        value.add_incoming(total, added)
-        sums[i * vectors + j] = value
-    for (i, j), s in zip(grid, sums, strict=True):
-        v.store(builder, s, place(c, c_i, i, j), masks[j])
+    ends = [builder.phi(v.type) for _ in grid]
+    for end, computed, total in zip(ends, sums, totals, strict=True):
+        end.add_incoming(computed, after)
+        end.add_incoming(total, added)
+    for end, p, (_, j) in zip(ends, out, grid, strict=True):
+        v.store(builder, end, p, masks[j])
     builder.ret_void()
     return function

@@ -26,6 +26,14 @@ def least(builder: Any, x: Any, y: Any) -> Any:
     return builder.select(builder.icmp_signed("<", x, y), x, y)
 
 
+def most(builder: Any, x: Any, y: Any) -> Any:
+    return builder.select(builder.icmp_signed(">", x, y), x, y)
+
+
+def ceildiv(builder: Any, x: Any, y: Any) -> Any:
+    return builder.udiv(builder.add(x, builder.sub(y, const(1))), y)
+
+
 def element(builder: Any, p: Any, i: Any, stride: Any, j: Any) -> Any:
     """Return the address of ``p[i * stride + j]``."""
     return builder.gep(p, [builder.add(builder.mul(i, stride), j)])
