@@ -4,7 +4,7 @@ Declare a network with symbolic tensors, differentiate it, and compile the whole
 into one readable module.
 """
 
-from graphc import nn, optim
+from graphc import nn, ops, optim
 from graphc.autodiff.adjoint import grad, vjp
 from graphc.autodiff.gradcheck import check_grads
 from graphc.autodiff.tangent import hessian, hvp, jacobian, jvp
@@ -20,3 +20,29 @@ from graphc.train.model import Model
 from graphc.viz import visualize
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Function",
+    "Graph",
+    "Model",
+    "Tensor",
+    "callbacks",
+    "check_grads",
+    "config",
+    "constant",
+    "data",
+    "formula",
+    "function",
+    "grad",
+    "hessian",
+    "hvp",
+    "input",
+    "jacobian",
+    "jvp",
+    "nn",
+    "optim",
+    "parameter",
+    "visualize",
+    "vjp",
+]
+__all__ += ops.__all__

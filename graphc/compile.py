@@ -38,7 +38,9 @@ def compile_graph(
         del program.outputs[name]
     module = generate(program, graph.scopes, EpochPlan(tuple(scalars)) if step else None)
     program.verify()
-    return Executable(graph, optimized, program, module, _reporter(program, module, passes), scalars)
+    return Executable(
+        graph, optimized, program, module, _reporter(program, module, passes), scalars
+    )
 
 
 def _reporter(
@@ -52,8 +54,12 @@ def _reporter(
             computes = ", ".join(dict.fromkeys(n.op.name for n in call.nodes))
             rows.append(
                 KernelReport(
-                    kernel.name, PHASES[call.phase], computes, dim_at(kernel.extent, batch),
-                    dim_at(call.flops, batch), call.nbytes(batch),
+                    kernel.name,
+                    PHASES[call.phase],
+                    computes,
+                    dim_at(kernel.extent, batch),
+                    dim_at(call.flops, batch),
+                    call.nbytes(batch),
                 )  # fmt: skip
             )
         shared = [b for b in program.buffers if b.kind in ("arena", "input")]

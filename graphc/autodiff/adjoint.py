@@ -191,8 +191,7 @@ def require_connected(
     """Raise :class:`ShapeError` unless all ``tensors`` lie on ``path`` or may be unconnected."""
     if unconnected not in ("raise", "zero"):
         raise ShapeError(
-            f'{what}: unconnected is "raise" or "zero", not {unconnected!r}'
-            f"\n  at {user_location()}"
+            f'{what}: unconnected is "raise" or "zero", not {unconnected!r}\n  at {user_location()}'
         )
     connected = {t.id for t in path}
     for t in tensors:

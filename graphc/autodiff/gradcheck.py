@@ -95,9 +95,7 @@ def _named(feeds: Mapping[Any, Any], roots: Sequence[Tensor]) -> dict[Tensor, Ar
         values[tensor] = np.asarray(value, tensor.dtype)
     for tensor in inputs:
         if tensor not in values:
-            raise DTypeError(
-                f"check_grads: {tensor.describe()} is not fed\n  at {user_location()}"
-            )
+            raise DTypeError(f"check_grads: {tensor.describe()} is not fed\n  at {user_location()}")
     return values
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from graphc.plan.program import Access, Buffer
 from graphc.types import AnyDim, Dim, Shape
 
 INDENT = "    "
+
+Argument: TypeAlias = tuple[Buffer, AnyDim] | AnyDim
+"""What a kernel is called with: a pointer, as buffer and offset in elements, or an integer."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,7 @@ class KernelCall:
     kernel: KernelText | str
     """The generated kernel, or the name of one that ships with graphc."""
     extent: AnyDim
-    arguments: tuple[tuple[Buffer, AnyDim] | AnyDim, ...]
-    """Pointers, as (buffer, offset in elements), and integers."""
+    arguments: tuple[Argument, ...]
 
     @property
     def name(self) -> str:
@@ -172,8 +174,8 @@ class KernelWriter:
         draft = KernelText("kernel", parameters, body)
         digest = hashlib.sha256(draft.text.encode()).hexdigest()[:8]
         text = KernelText(f"{what}_{digest}", parameters, body)
-        arguments = (*((buffers[p.name], 0) for p in pointers), *self._integers)
-        return KernelCall(text, self.extent, arguments)
+        passed: list[Argument] = [(buffers[p.name], 0) for p in pointers]
+        return KernelCall(text, self.extent, (*passed, *self._integers))
 
 
 @dataclass(frozen=True)

@@ -257,7 +257,9 @@ class _Printer:
             for node in self._needed([*folds, *saves], inner, stored):
                 if node in stored:
                     element = self._element(self.nest.stores[node], written=True)
-                    self.writer.line(f"{self.names[node]} = {self.writer.load(element, node.dtype)}")
+                    self.writer.line(
+                        f"{self.names[node]} = {self.writer.load(element, node.dtype)}"
+                    )
                 else:
                     self._compute(node)
                     if node in saved:

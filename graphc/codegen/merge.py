@@ -30,7 +30,9 @@ class FlatBuffer:
     size: int = 0
 
 
-def merge_flat_calls(pairs: Sequence[Pair], placeable: set[Buffer]) -> tuple[list[Pair], list[FlatBuffer]]:
+def merge_flat_calls(
+    pairs: Sequence[Pair], placeable: set[Buffer]
+) -> tuple[list[Pair], list[FlatBuffer]]:
     """Merge calls of one kernel that differ in flat static buffers only.
 
     ``placeable`` are the persistent buffers whose place may still be chosen. Returns the calls

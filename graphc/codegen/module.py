@@ -46,9 +46,7 @@ class Module:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def generate(
-    program: Program, scopes: Mapping[str, str], epoch: EpochPlan | None = None
-) -> Module:
+def generate(program: Program, scopes: Mapping[str, str], epoch: EpochPlan | None = None) -> Module:
     """Return the module of ``program``; with ``epoch`` it can train.
 
     ``scopes`` says what the layers are called in comments.
@@ -66,7 +64,9 @@ def generate(
     parts = [_header(program, kernels, shipped, epoch)]
     parts += [kernel.text for _, kernel in kernels.items()]
     if epoch is None:
-        parts.append(_function("call", "Compute every output and update.", program.calls, calls, scopes))
+        parts.append(
+            _function("call", "Compute every output and update.", program.calls, calls, scopes)
+        )
     else:
         parts += _training(program, calls, epoch, scopes)
     return Module("\n\n\n".join(parts) + "\n", kernels, calls, tuple(flats))
@@ -102,7 +102,9 @@ def _header(
     lines += ['"""', ""]
     text = "\n".join(k.text for k in kernels.values())
     numpy_names = ("float32", "float64", "inf", "int32", "int64", "nan", "uint8")
-    used = [n for n in numpy_names if re.search(rf"\b{n}\b", "\n".join(map(_body, kernels.values())))]
+    used = [
+        n for n in numpy_names if re.search(rf"\b{n}\b", "\n".join(map(_body, kernels.values())))
+    ]
     if used:
         lines += [f"from numpy import {', '.join(used)}", ""]
     if " random." in text:
@@ -133,7 +135,11 @@ def _training(
     for number, phase in enumerate(PHASES):
         chosen = [i for i, c in enumerate(program.calls) if c.phase == number]
         yield _function(
-            phase, docs[phase], [program.calls[i] for i in chosen], [calls[i] for i in chosen], scopes
+            phase,
+            docs[phase],
+            [program.calls[i] for i in chosen],
+            [calls[i] for i in chosen],
+            scopes,
         )
     yield "\n".join(
         [
@@ -161,7 +167,9 @@ def _training(
     for number, name in enumerate(epoch.scalars):
         access = program.outputs[name]
         pointer = _pointer(access.buffer, access.layout.offset)
-        lines.append(f"{inner}run(accumulate_{access.buffer.dtype.name}, 1, {pointer}, m.sums, {number}, batch)")
+        lines.append(
+            f"{inner}run(accumulate_{access.buffer.dtype.name}, 1, {pointer}, m.sums, {number}, batch)"
+        )
     lines.append(f"{inner}run(advance, 1, m.cursor, batch)")
     yield "\n".join(lines)
 
@@ -257,7 +265,13 @@ def show_expression(dim: AnyDim) -> str:
             base = f"-(-({a}) // {b})"
         else:
             base = f"(({a}) {'*' if kind == 'mul' else '+'} ({b}))"
-    text = base if dim.scale == 1 else f"{dim.scale} * ({base})" if dim.atom else f"{dim.scale} * {base}"
+    text = (
+        base
+        if dim.scale == 1
+        else f"{dim.scale} * ({base})"
+        if dim.atom
+        else f"{dim.scale} * {base}"
+    )
     return text if not dim.offset else f"{text} {'+' if dim.offset > 0 else '-'} {abs(dim.offset)}"
 
 

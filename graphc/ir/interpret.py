@@ -19,7 +19,7 @@ def batch_size(feeds: Mapping[Tensor, Array]) -> int:
     for tensor, value in feeds.items():
         for dim, size in zip(tensor.type.shape, value.shape, strict=True):
             if dim == BATCH:
-                return size
+                return int(size)
     return 1
 
 

@@ -99,9 +99,7 @@ class Op(Record, ABC):
         """
         return (None,) * len(inputs)
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         """Return the Jacobian-vector product for the operands' ``tangents`` (None is zero)."""
         return None
 
@@ -211,9 +209,7 @@ def function(
 class Linear(Op):
     """Mixin of an op that is linear in its first operand and constant in the others."""
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         t = tangents[0]
         return None if t is None else apply(self, t, *inputs[1:])
 
@@ -264,12 +260,12 @@ class Elementwise(Op):
             for p, x in zip(self.partials(out, *inputs), inputs, strict=True)
         ]
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         partials = self.partials(out, *inputs)
         terms = [
-            t * p for t, p in zip(tangents, partials, strict=True) if t is not None and p is not None
+            t * p
+            for t, p in zip(tangents, partials, strict=True)
+            if t is not None and p is not None
         ]
         return broadcast_like(add_all(terms), out)
 
@@ -463,5 +459,3 @@ def require_float(what: str, *types: TensorType) -> None:
     for t in types:
         if t.dtype.kind != "f":
             raise DTypeError(f"{what} needs floating-point operands, got {t}")
-
-

@@ -225,7 +225,11 @@ def constant(value: Any, dtype: DTypeLike = None) -> Tensor:
     if isinstance(value, Tensor):
         raise DTypeError(f"constant: {value.describe()} is symbolic\n  at {user_location()}")
     array = np.asarray(value)
-    if dtype is None and not isinstance(value, (np.ndarray, np.generic)) and array.dtype.kind == "f":
+    if (
+        dtype is None
+        and not isinstance(value, (np.ndarray, np.generic))
+        and array.dtype.kind == "f"
+    ):
         dtype = FLOAT32
     try:
         kind = as_dtype(dtype if dtype is not None else array.dtype)

@@ -330,16 +330,17 @@ def building(
     *, phase: str | None = None, loc: str | None = None, scope: tuple[str, ...] | None = None
 ) -> Iterator[None]:
     """Give the nodes made inside this block a phase, a place or a scope."""
-    tokens = [
-        (variable, variable.set(value))
-        for variable, value in ((_phase, phase), (_loc, loc), (_scope, scope))
-        if value is not None
-    ]
+    given: tuple[tuple[ContextVar[Any], Any], ...] = (
+        (_phase, phase),
+        (_loc, loc),
+        (_scope, scope),
+    )
+    tokens = [(variable, variable.set(value)) for variable, value in given if value is not None]
     try:
         yield
     finally:
         for variable, token in reversed(tokens):
-            variable.reset(token)  # type: ignore[arg-type]
+            variable.reset(token)
 
 
 @contextmanager

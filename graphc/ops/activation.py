@@ -36,7 +36,7 @@ class Relu(Piecewise):
 
     def numpy(self, *arrays: Array) -> Array:
         (x,) = arrays
-        return np.maximum(x, x.dtype.type(0))
+        return np.asarray(np.maximum(x, x.dtype.type(0)))
 
     def scalar(self, lit: Literal, *args: str) -> str:
         return f"vmath.relu({args[0]})"

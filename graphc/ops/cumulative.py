@@ -107,9 +107,7 @@ class Shift(Running):
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         return (reverse(Shift(self.axis), g),)
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         (t,) = tangents
         return None if t is None else apply(Shift(self.axis), t)
 
@@ -136,9 +134,7 @@ class LinearRecurrence(Accumulating):
         r = self.adjoint(inputs[0], g)
         return r * apply(Shift(self.axis), out), r
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         ta, tb = tangents
         drive = tb
         if ta is not None:
@@ -186,9 +182,7 @@ class CumulativeProd(Accumulating):
         before = apply(Shift(self.axis, 1.0), out)
         return (before * LinearRecurrence(self.axis).adjoint(inputs[0], g),)
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         (x,), (t,) = inputs, tangents
         if t is None:
             return None

@@ -75,9 +75,7 @@ class Matmul(Contraction):
         db = product(g, a, True, ta) if tb else product(a, g, not ta, False)
         return unbroadcast(da, a.type.shape), unbroadcast(db, b.type.shape)
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         (a, b), (ta, tb) = inputs, tangents
         left = None if ta is None else apply(self, ta, b)
         right = None if tb is None else apply(self, a, tb)

@@ -81,9 +81,7 @@ class Concat(Assembly):
             for start, x in zip(starts, inputs, strict=True)
         ]
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         if all(t is None for t in tangents):
             return None
         pairs = zip(tangents, inputs, strict=True)
@@ -222,9 +220,7 @@ def _rolls() -> Iterable[Sample]:
 
 
 @function(samples=_rolls, reference=np.roll, section=SECTION)
-def roll(
-    x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = None
-) -> Tensor:
+def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
     """Return ``x`` with its elements moved by ``shift`` along ``axis``, round the end.
 
     Without ``axis`` the elements move in row-major order.

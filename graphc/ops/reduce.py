@@ -101,9 +101,7 @@ class Prod(Reduction):
         (x,) = inputs
         return (keep(g, x, self.axes) * self._others(x),)
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         (x,), (t,) = inputs, tangents
         return None if t is None else sum(t * self._others(x), self.axes, keepdims=self.keepdims)
 
@@ -165,9 +163,7 @@ class Extremum(Reduction):
         count = sum(attained, self.axes, keepdims=True)
         return (keep(g, x, self.axes) / count * attained,)
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         (x,), (t,) = inputs, tangents
         if t is None:
             return None

@@ -121,9 +121,7 @@ class Embed(Linear, Assembly):
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         return (apply(Slice(self.starts, self.steps, inputs[0].type.shape), g),)
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         (t,) = tangents
         return None if t is None else apply(Embed(self.starts, self.steps, self.shape), t)
 

@@ -59,9 +59,7 @@ class Softmax(Composite):
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         return (self._derivative(g, out),)
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         (t,) = tangents
         return None if t is None else self._derivative(t, out)
 
@@ -95,9 +93,7 @@ class LogSoftmax(Composite):
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         return (g - exp(out) * sum(g, self.axes, keepdims=True),)
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         (t,) = tangents
         return None if t is None else t - sum(exp(out) * t, self.axes, keepdims=True)
 
@@ -135,9 +131,7 @@ class Logsumexp(Composite):
         (x,) = inputs
         return (keep(g, x, self.axes) * self._weights(out, x),)
 
-    def jvp(
-        self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
-    ) -> Tensor | None:
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         (x,), (t,) = inputs, tangents
         if t is None:
             return None

@@ -269,7 +269,7 @@ class Fusion:
             return False
         if not _same_loops(group, into):
             return False
-        if group.folds and _folds_nothing(into) or into.folds and _folds_nothing(group):
+        if (group.folds and _folds_nothing(into)) or (into.folds and _folds_nothing(group)):
             return False
         for node in group.nodes:
             where = group.operand_maps[node]
@@ -372,6 +372,4 @@ def stored_nodes(
     """Return the nodes of a group whose values are read outside it."""
     members = set(group.nodes)
     roots = set(kept)
-    return [
-        n for n in group.nodes if n in roots or any(u not in members for u, _ in users[n])
-    ]
+    return [n for n in group.nodes if n in roots or any(u not in members for u, _ in users[n])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping
 
@@ -121,7 +122,10 @@ class _Planner:
             readers = self.fusion.users[parameter]
             if all(
                 order[self.fusion.group[user]] < order[group]
-                or (self.fusion.group[user] is group and self._same_element(group, user, position, value))
+                or (
+                    self.fusion.group[user] is group
+                    and self._same_element(group, user, position, value)
+                )
                 for user, position in readers
             ):
                 result[value] = parameter
@@ -142,7 +146,9 @@ class _Planner:
         """Return where an output lies; one that an update would overwrite is copied before."""
         base = self.places.place[tensor].base
         if base in self.graph.updates:
-            return self._copy(tensor, PHASES.index("forward"), f"output_{len(self.extra)}", front=True)
+            return self._copy(
+                tensor, PHASES.index("forward"), f"output_{len(self.extra)}", front=True
+            )
         return self._access(tensor)
 
     def _gradient(self, parameter: Tensor, gradient: Tensor) -> Buffer:
@@ -182,8 +188,9 @@ class _Planner:
             target = self._access(parameter)
             if source.buffer is not target.buffer:
                 self.calls.append(
-                    Call(Copy(source, target), phase, (value,), (source.buffer,),
-                         (target.buffer,), 0)  # fmt: skip
+                    Call(
+                        Copy(source, target), phase, (value,), (source.buffer,), (target.buffer,), 0
+                    )
                 )
 
     # -- calls -----------------------------------------------------------------------------------
@@ -226,7 +233,9 @@ class _Planner:
             for position, x in enumerate(node.inputs):
                 base = self.places.place[x].base
                 if base not in members and not is_inline(base):
-                    loads[node, position] = _in_domain(self._access(x), group.operand_maps[node], group)
+                    loads[node, position] = _in_domain(
+                        self._access(x), group.operand_maps[node], group
+                    )
         for node in stored_nodes(group, self.fusion.users, kept):
             if node in in_place:
                 self.buffers[node] = self._buffer(in_place[node])
@@ -357,7 +366,9 @@ def _product(
 ) -> MatrixProduct:  # fmt: skip
     def matrix(x: Access, step: AnyDim, shape: Shape, row: AnyDim | None = None) -> Access:
         r, c = x.layout.strides[-2:]
-        return Access(x.buffer, Layout(x.layout.offset, (step, r if row is None else row, c)), shape)
+        return Access(
+            x.buffer, Layout(x.layout.offset, (step, r if row is None else row, c)), shape
+        )
 
     return MatrixProduct(
         matrix(a, steps[0], (batch, m, k), rows),
@@ -371,7 +382,7 @@ def _fold(access: Access, axes: Shape, skip: int = 0) -> AnyDim | None:
     """Return the one stride that walks the leading ``axes`` of ``access``, or None."""
     strides = access.layout.strides[: len(axes)]
     moving = [(s, d) for s, d in zip(strides, axes, strict=True) if d != 1]
-    for (s, _), (t, d) in zip(moving, moving[1:], strict=False):
+    for (s, _), (t, d) in itertools.pairwise(moving):
         if s != d * t:
             return None
     return moving[-1][0] if moving else (strides[-1] if skip else 0)

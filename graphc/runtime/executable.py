@@ -121,7 +121,7 @@ class Executable:
     @property
     def kernel_texts(self) -> dict[str, str]:
         """For each node of the graph, by its key, the text of the kernel that computes it."""
-        texts = {}
+        texts: dict[Tensor | None, str] = {}
         for call, kernel in zip(self.program.calls, self._calls, strict=True):
             own = kernel.kernel if isinstance(kernel.kernel, str) else kernel.kernel.text
             texts.update(dict.fromkeys(call.nodes, own))

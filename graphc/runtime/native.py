@@ -9,6 +9,7 @@ takes a kernel from about 55 to 35 ms.
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 from llvmlite import binding
 from numba.core import compiler, types
@@ -35,7 +36,7 @@ def entry_name(key: str) -> str:
     return f"graphc_{key}"
 
 
-@global_compiler_lock
+@global_compiler_lock  # type: ignore[untyped-decorator]
 def compile_kernel(kernel: Kernel, key: str) -> bytes:
     """Return the object code of ``kernel`` with the entry point ``entry_name(key)``."""
     signature = [types.int64, types.int64, *map(_numba_type, kernel.types)]
@@ -71,7 +72,7 @@ def _load_named_modules(kernel: Kernel) -> None:
             vars(module)
 
 
-def _numba_type(name: str) -> types.Type:
+def _numba_type(name: str) -> Any:
     if name.endswith(POINTER):
         return types.CPointer(_SCALARS[name.removesuffix(POINTER)])
     return _SCALARS[name]
@@ -79,14 +80,18 @@ def _numba_type(name: str) -> types.Type:
 
 def _flags() -> compiler.Flags:
     flags = compiler.Flags()
-    flags.nrt = False
-    flags.noalias = True
-    flags.no_cpython_wrapper = True
-    flags.no_cfunc_wrapper = True
-    flags.no_compile = True
-    flags.no_rewrites = True
-    flags.error_model = "numpy"
-    flags.fastmath = FASTMATH
+    chosen = {
+        "nrt": False,
+        "noalias": True,
+        "no_cpython_wrapper": True,
+        "no_cfunc_wrapper": True,
+        "no_compile": True,
+        "no_rewrites": True,
+        "error_model": "numpy",
+        "fastmath": FASTMATH,
+    }
+    for name, value in chosen.items():
+        setattr(flags, name, value)
     return flags
 
 

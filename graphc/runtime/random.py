@@ -129,7 +129,7 @@ def _emit64(builder: Any, x: Any, y: Any) -> Any:
 def _register(function: Callable[..., Any], result: Any, emit: Callable[..., Any]) -> None:
     """Let Numba compile calls of ``function``, straight into the calling kernel."""
 
-    class Template(AbstractTemplate):  # type: ignore[misc]
+    class Template(AbstractTemplate):
         key = function
 
         def generic(self, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:

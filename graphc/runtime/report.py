@@ -67,14 +67,15 @@ class Report:
                 for p in self.passes
             ],
         )  # fmt: skip
-        loads = _table(
-            ("loaded", "from", "ms"), [(n, s, f"{t:.1f}") for n, s, t in self.loads]
-        )
+        loads = _table(("loaded", "from", "ms"), [(n, s, f"{t:.1f}") for n, s, t in self.loads])
         return "\n".join([*head, "", *kernels, "", *passes, "", *loads])
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(r[i]) for r in (head, *rows)) for i in range(len(head))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in (head, *rows)]
+    lines = [
+        "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip()
+        for r in (head, *rows)
+    ]
     lines.insert(1, "  ".join("-" * w for w in widths))
     return lines

@@ -7,6 +7,7 @@ three steps must agree before anything is timed. Rounds are interleaved, medians
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import sys
@@ -32,7 +33,7 @@ def data(sizes, batch):
     y = rng.integers(0, max(2, sizes[-1]), batch)
     weights = [
         (rng.standard_normal((a, b)) / a**0.5).astype("float32")
-        for a, b in zip(sizes, sizes[1:], strict=False)
+        for a, b in itertools.pairwise(sizes)
     ]
     return x, y, weights
 
@@ -45,7 +46,7 @@ def graphc_runners(sizes, batch):
     inputs = gx.input("x", (None, sizes[0]))
     targets = gx.input("y", (None,), dtype="int64")
     h = inputs
-    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(sizes)):
         h = nn.Linear(a, b)(h)
         if i < len(sizes) - 2:
             h = gx.relu(h)
