@@ -60,7 +60,7 @@ def _reporter(
                     dim_at(kernel.extent, batch),
                     dim_at(call.flops, batch),
                     call.nbytes(batch),
-                )  # fmt: skip
+                )
             )
         shared = [b for b in program.buffers if b.kind in ("arena", "input")]
         sizes = {

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from graphc.compile import compile_graph
 from graphc.errors import DTypeError, ShapeError, user_location
 from graphc.feeds import as_feed
@@ -57,7 +55,8 @@ class Function:
             if position is None or position < len(args):
                 problem = "no input" if position is None else "two values for input"
                 raise DTypeError(
-                    f"function: {problem} {name!r}; its inputs are {expected}\n  at {user_location()}"
+                    f"function: {problem} {name!r}; its inputs are {expected}"
+                    f"\n  at {user_location()}"
                 )
             values[position] = value
         return values

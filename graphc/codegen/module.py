@@ -167,9 +167,8 @@ def _training(
     for number, name in enumerate(epoch.scalars):
         access = program.outputs[name]
         pointer = _pointer(access.buffer, access.layout.offset)
-        lines.append(
-            f"{inner}run(accumulate_{access.buffer.dtype.name}, 1, {pointer}, m.sums, {number}, batch)"
-        )
+        kernel = f"accumulate_{access.buffer.dtype.name}"
+        lines.append(f"{inner}run({kernel}, 1, {pointer}, m.sums, {number}, batch)")
     lines.append(f"{inner}run(advance, 1, m.cursor, batch)")
     yield "\n".join(lines)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-
 from graphc.errors import ShapeError
 from graphc.ir.naming import parameter_names, scope_names
 from graphc.ir.printer import format_graph

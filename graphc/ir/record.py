@@ -6,6 +6,7 @@ would take a third of the time that ``import graphc`` may take. These share thei
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, ClassVar, Self, dataclass_transform
 
 
@@ -17,7 +18,7 @@ class Record:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        own = cls.__dict__.get("__annotations__", {})
+        own = inspect.get_annotations(cls)
         new = [n for n, kind in own.items() if not str(kind).startswith("ClassVar")]
         cls.fields = (*cls.fields, *(n for n in new if n not in cls.fields))
 

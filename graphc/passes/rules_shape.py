@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from graphc.ir.op import Elementwise, Reduction
 from graphc.ir.rewrite import RuleSet
 from graphc.ir.source import constant

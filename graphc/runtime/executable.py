@@ -235,7 +235,7 @@ class Executable:
         access = self.program.outputs[name]
         return np.array(_view(bound.memory[access.buffer.name], access, bound.batch))
 
-    # -- memory -------------------------------------------------------------------------------------
+    # -- memory ------------------------------------------------------------------------------------
 
     def _feed(self, feeds: Sequence[Array]) -> Bound:
         batch = self._batch_of(feeds)

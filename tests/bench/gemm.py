@@ -79,8 +79,9 @@ def limit(dtype: str) -> Callable[[], float]:
             total = sums[0]
             for s in sums[1:]:
                 total = builder.fadd(total, s)
-            first = builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
-            return first if v.itemsize == 8 else builder.fpext(first, ir.DoubleType())
+            name = f"llvm.vector.reduce.fadd.{v.name}"  # all lanes count, or LLVM drops some
+            sum_ = v.call(builder, name, v.real, ir.Constant(v.real, 0.0), total)
+            return sum_ if v.itemsize == 8 else builder.fpext(sum_, ir.DoubleType())
 
         return types.float64(types.int64), codegen
 
