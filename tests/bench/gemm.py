@@ -71,14 +71,15 @@ def limit(dtype: str) -> Callable[[], float]:
             rest = builder.sub(left, ir.Constant(ir.IntType(64), 1))
             left.add_incoming(rest, body)
             half = ir.Constant(v.type, [0.5] * v.lanes)
-            for i, s in enumerate(sums):
+            nexts = [v.fma(builder, s, half, half) for s in sums]
+            for i, (s, following) in enumerate(zip(sums, nexts, strict=True)):
                 s.add_incoming(ir.Constant(v.type, [float(i)] * v.lanes), before)
-                s.add_incoming(v.fma(builder, s, half, half), body)
+                s.add_incoming(following, body)
             builder.cbranch(builder.icmp_signed(">", rest, ir.Constant(rest.type, 0)), body, after)
             builder.position_at_end(after)
-            total = sums[0]
-            for s in sums[1:]:
-                total = builder.fadd(total, s)
+            total = nexts[0]
+            for following in nexts[1:]:
+                total = builder.fadd(total, following)
             name = f"llvm.vector.reduce.fadd.{v.name}"  # all lanes count, or LLVM drops some
             sum_ = v.call(builder, name, v.real, ir.Constant(v.real, 0.0), total)
             return sum_ if v.itemsize == 8 else builder.fpext(sum_, ir.DoubleType())

@@ -8,7 +8,7 @@ Sources: Goto and van de Geijn, *Anatomy of High-Performance Matrix Multiplicati
 panel of B and the block of A that stay in cache; Van Zee and van de Geijn, *BLIS* (2015), for one
 tile kernel from which all else is made; SimpleChains.jl for small operands read where they lie.
 
-Compiled, the functions are vector code in LLVM (:mod:`.block`, :mod:`.transpose`), once for each
+Compiled, the functions are vector code in LLVM (:mod:`.blocks`, :mod:`.transposes`), once for each
 element type. In plain Python, where a pointer is a flat array that starts at the address, they
 compute the same with NumPy.
 """
@@ -25,8 +25,8 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import lower_builtin
 
 from graphc.runtime.tiles import shape, vectors
-from graphc.runtime.tiles.block import emit_block
-from graphc.runtime.tiles.transpose import emit_pack, emit_transpose
+from graphc.runtime.tiles.blocks import emit_block
+from graphc.runtime.tiles.transposes import emit_pack, emit_transpose
 from graphc.runtime.tiles.vectors import Vectors, const
 
 Plain = Callable[..., Any]
