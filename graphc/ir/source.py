@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -35,8 +36,14 @@ def aligned_empty(nbytes: int) -> Array:
     return raw[start : start + nbytes]
 
 
+_numbers = itertools.count()
+
+
 class Cell:
     """The storage of one parameter: initial values, then an aligned array of its own.
+
+    Cells are numbered as they are made, and the number seeds their random values where no
+    model does.
 
     ``array`` keeps its address once made, so compiled code may hold it, unless
     :meth:`place` moves it into a flat buffer before that.
@@ -46,6 +53,7 @@ class Cell:
         self.shape = shape
         self.dtype = dtype
         self.init = init
+        self.number = next(_numbers)
         self._array: Array | None = None
 
     @property
@@ -58,11 +66,15 @@ class Cell:
 
     @property
     def array(self) -> Array:
-        """The values; made (with seed 0 if they are random) at the first use."""
+        """The values; made at the first use."""
         if self._array is None:
-            self.initialize(np.random.default_rng(0))
+            self.initialize(self.default_rng())
         assert self._array is not None
         return self._array
+
+    def default_rng(self) -> np.random.Generator:
+        """Return the generator of the values of a cell that no model seeds."""
+        return np.random.default_rng([0, self.number])
 
     def initial_values(self, rng: np.random.Generator) -> Array:
         """Return fresh initial values."""

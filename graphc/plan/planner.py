@@ -23,7 +23,7 @@ from graphc.plan.program import (
     Program,
     Work,
 )
-from graphc.types import AnyDim, Shape, size_of
+from graphc.types import AnyDim, Shape, never_below, size_of
 
 _KINDS = {Input: "input", Parameter: "parameter", Constant: "constant"}
 _PREFIXES = {"input": "x", "parameter": "p", "constant": "c", "gradient": "g"}
@@ -259,7 +259,7 @@ class _Planner:
 
     def _emit_product(self, group: Group, node: Tensor, flops: AnyDim) -> None:
         assert isinstance(node.op, Contraction)
-        a, b = (self._access(x) for x in node.inputs)
+        a, b = (self._forwards(self._access(x), group) for x in node.inputs)
         if node.op.transpose_a:
             a = _swapped(a)
         if node.op.transpose_b:
@@ -268,15 +268,17 @@ class _Planner:
         lead = out.shape[:-2]
         a, b = _broadcast(a, lead), _broadcast(b, lead)
         if not all(map(_unrolls, (a, b, out))):
-            a, b = self._in_step(a, lead, group), self._in_step(b, lead, group)
+            a, b = (x if _fold(x, lead) is not None else self._packed(x, group) for x in (a, b))
         for work in _products(a, b, out):
             self._call(work, group, (a, b), node, flops)
             flops = 0
 
-    def _in_step(self, x: Access, lead: Shape, group: Group) -> Access:
-        """Return ``x``, copied if no one stride walks its leading axes."""
-        if _fold(x, lead) is not None:
-            return x
+    def _forwards(self, x: Access, group: Group) -> Access:
+        """Return ``x``, copied if it is walked backwards along an axis."""
+        return x if all(never_below(s, 0) for s in x.layout.strides) else self._packed(x, group)
+
+    def _packed(self, x: Access, group: Group) -> Access:
+        """Return a row-major copy of ``x``."""
         tensor = x.buffer.tensor
         target = Buffer(f"packed_{len(self.extra)}", "arena", tensor.dtype, x.shape, tensor)
         self.extra.append(target)

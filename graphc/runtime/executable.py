@@ -7,7 +7,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -27,9 +26,9 @@ from graphc.runtime.checks import CallChecks
 from graphc.runtime.frame import CaptureFrame, PlainFrame
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.loader import LOADER
+from graphc.runtime.pace import Pace
 from graphc.runtime.report import Report
 from graphc.runtime.store import write_atomic
-from graphc.runtime.team import team
 from graphc.types import BATCH, dim_at, shape_at
 
 MAX_BATCHES = 32
@@ -38,24 +37,6 @@ MAX_BATCHES = 32
 CONTROL_SECONDS = 0.1
 """Aim for the time between two returns of an epoch to Python; the promise is 0.2 s."""
 
-WORTH_WAKING = 100_000.0
-"""Nanoseconds of shareable work from which other threads are called in: waking one takes
-about 30,000."""
-
-
-@dataclass
-class Table:
-    """The captured records of one function, and the time that threads can share in it."""
-
-    words: Array
-    shared_nanoseconds: float
-
-    def replay(self, times: int = 1) -> None:
-        """Run the records ``times`` times."""
-        gain = self.shared_nanoseconds * times
-        threads = options().thread_count() if gain > WORTH_WAKING else 1
-        team(threads).run(self.words, times)
-
 
 class Bound:
     """The memory and tables of one batch size."""
@@ -63,7 +44,8 @@ class Bound:
     def __init__(self, batch: int, memory: dict[str, Array]) -> None:
         self.batch = batch
         self.memory = memory
-        self.tables: dict[str, Table] = {}
+        self.tables: dict[str, Array] = {}
+        self.paces: dict[str, Pace] = {}
 
 
 class Executable:
@@ -163,39 +145,47 @@ class Executable:
         Yields, at least every 0.2 s, the samples done and the sums of the scalars weighted by
         batch size. The parameters are then those of a finished step.
         """
-        samples, sums = 0, np.zeros(len(self.scalars))
+        samples, sums = 0, np.zeros(max(1, len(self.scalars)))
         order = np.ascontiguousarray(order, np.int64)
         with self._lock:
             self._checks.epoch(arrays, order, batch_size)
         full, rest = divmod(len(order), batch_size)
         for batch, steps in ((batch_size, full), (rest, 1 if rest else 0)):
+            if not steps:
+                continue
+            cursor = np.array([samples], np.int64)
+            with self._lock:
+                run = self._epoch_runner(arrays, order, cursor, sums, batch)
             chunk = 1
             while steps:
                 take = min(chunk, steps)
                 start = time.perf_counter()
                 with self._lock:
-                    done = self._epoch_steps(arrays, order[samples:], batch, take)
+                    run(take)
                 elapsed = time.perf_counter() - start
-                sums += done
-                samples += batch * take
                 steps -= take
                 chunk = max(1, min(2 * chunk, int(take * CONTROL_SECONDS / max(elapsed, 1e-9))))
-                yield samples, sums.copy()
+                samples = int(cursor[0])
+                yield samples, sums[: len(self.scalars)].copy()
 
-    def _epoch_steps(self, arrays: Sequence[Array], order: Array, batch: int, steps: int) -> Array:
+    def _epoch_runner(
+        self, arrays: Sequence[Array], order: Array, cursor: Array, sums: Array, batch: int
+    ) -> Callable[[int], None]:
+        """Return the function that takes so many steps over the rows ``order[cursor:]``."""
         bound = self._bind(batch)
-        cursor, sums = np.zeros(1, np.int64), np.zeros(max(1, len(self.scalars)))
-        extra = {"order": order, "cursor": cursor, "sums": sums}
+        memory = {**bound.memory, "order": order, "cursor": cursor, "sums": sums}
         for buffer, array in zip(self.program.inputs, arrays, strict=True):
-            extra[f"data_{buffer.name}"] = array.reshape(-1).view(np.uint8)
-            extra[f"bytes_{buffer.name}"] = bound.memory[buffer.name].reshape(-1).view(np.uint8)
-        memory = {**bound.memory, **extra}
+            memory[f"data_{buffer.name}"] = array.reshape(-1).view(np.uint8)
+            memory[f"bytes_{buffer.name}"] = bound.memory[buffer.name].reshape(-1).view(np.uint8)
         if self._plain:
-            self._module.train_epoch(PlainFrame({**memory, **self._flat}, batch, steps))
-        else:
-            table = self._capture(memory, batch, "train_epoch")
-            table.replay(steps)
-        return sums[: len(self.scalars)]
+            memory.update(self._flat)
+            return lambda steps: self._module.train_epoch(PlainFrame(memory, batch, steps))
+        table, pace = self._capture(memory, bound, "train_epoch")
+
+        def run(steps: int, memory: Mapping[str, Array] = memory) -> None:
+            pace.replay(table, steps)  # the table points into ``memory``
+
+        return run
 
     def _run(self, functions: Sequence[str], feeds: Sequence[Array]) -> dict[str, Array]:
         with self._lock:
@@ -209,13 +199,19 @@ class Executable:
             getattr(self._module, function)(PlainFrame({**bound.memory, **self._flat}, bound.batch))
             return
         if function not in bound.tables:
-            bound.tables[function] = self._capture(bound.memory, bound.batch, function)
-        bound.tables[function].replay()
+            table, _ = self._capture(bound.memory, bound, function)
+            bound.tables[function] = table
+        bound.paces[function].replay(bound.tables[function], 1)
 
-    def _capture(self, memory: Mapping[str, Array], batch: int, function: str) -> Table:
-        frame = CaptureFrame(memory, batch, self._entries, self._predict(function, batch))
+    def _capture(
+        self, memory: Mapping[str, Array], bound: Bound, function: str
+    ) -> tuple[Array, Pace]:
+        """Return the table of one of the module's functions over ``memory``, and its pace."""
+        predicted = self._predict(function, bound.batch)
+        frame = CaptureFrame(memory, bound.batch, self._entries, predicted)
         getattr(self._module, function)(frame)
-        return Table(frame.table(), frame.shared_nanoseconds)
+        pace = bound.paces.setdefault(function, Pace(frame.shared_nanoseconds * 1e-9))
+        return frame.table(), pace
 
     def _predict(self, function: str, batch: int) -> list[tuple[str, float]]:
         """Return kernel and predicted nanoseconds of every call of a module's function."""
@@ -312,7 +308,7 @@ def _place_persistent(
             if not op.cell.is_allocated:
                 place = rest[buffer].view(np.uint8) if buffer in rest else None
                 op.cell.place(aligned_empty(op.cell.nbytes) if place is None else place)
-                op.cell.initialize(np.random.default_rng(0))
+                op.cell.initialize(op.cell.default_rng())
             result[buffer.name] = op.cell.array
         elif buffer.kind == "gradient":
             nbytes = buffer.nbytes(0)
