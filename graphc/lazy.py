@@ -20,6 +20,9 @@ def lazy_module(name: str) -> ModuleType:
     spec.loader = importlib.util.LazyLoader(spec.loader)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    parent, _, child = name.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], child, module)
     spec.loader.exec_module(module)
     parent, _, own = name.rpartition(".")
     if parent:  # as an import statement does, on which others rely

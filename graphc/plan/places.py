@@ -74,6 +74,8 @@ class Places:
                 if x.type.shape[k] != dim:
                     return Trace(base, None)
                 axes.append(below.axes[k])
+        if set(_moving(base)) - {None} != set(axes) - {None}:
+            return Trace(base, None)  # one place of an axis only
         return Trace(base, tuple(axes))
 
     def is_view(self, node: Tensor) -> bool:

@@ -342,4 +342,5 @@ def _import(path: Path, module: Module) -> ModuleType:
 
 
 def _kernels(module: ModuleType) -> dict[str, Kernel]:
-    return {v.name: v for v in vars(module).values() if isinstance(v, Kernel)}
+    # Not isinstance: that would execute the lazy modules among the values.
+    return {v.name: v for v in vars(module).values() if type(v) is Kernel}
