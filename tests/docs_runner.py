@@ -1,9 +1,9 @@
 """Runs the code blocks of one page, in order, in one namespace: ``python docs_runner.py PAGE``.
 
-* A ```` ```python ```` block is executed; if its first line is ``# name.py``, also kept as that file.
-* A ```` ```text ```` block right after it is what it prints, unless ``<!-- varies -->`` stands before.
-* A ```` ```sh ```` block: lines that start with ``graphc`` run, ``SPEC`` and the demo aside; of other
-  commands the files they name must exist.
+* ``python``: executed; if its first line is ``# name.py``, also kept as that file.
+* ``text`` right after it: what it prints, unless ``<!-- varies -->`` stands before.
+* ``sh``: lines that start with ``graphc`` run, ``SPEC`` and the demo aside; of other commands the
+  files they name must exist.
 
 Excerpts of generated code (``<!-- source: ... -->``) are those of ``docs/generate.py``.
 """
