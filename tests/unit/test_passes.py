@@ -487,6 +487,7 @@ def seconds(f):
     return result, perf_counter() - start
 
 
+@pytest.mark.slow
 def test_time_grows_with_the_graph_only_linearly():
     for _ in range(3):  # the machine may be busy: one quiet run of three is enough
         small, build = seconds(lambda: deep(50))
