@@ -127,9 +127,7 @@ def cross_entropy(
     """
     x, y = _floating("cross_entropy", logits), as_tensor(targets)
     if not 0.0 <= label_smoothing <= 1.0:
-        raise _invalid(
-            "cross_entropy", f"label_smoothing must be in [0, 1], got {label_smoothing}"
-        )
+        raise _invalid("cross_entropy", f"label_smoothing must be in [0, 1], got {label_smoothing}")
     if y.dtype.kind in "iu":
         axis = _class_axis("cross_entropy", x, y, axis)
         log_probs = ops.log_softmax(x, axis=axis)

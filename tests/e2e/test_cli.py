@@ -11,7 +11,7 @@ import graphc as gx
 from graphc import demo
 from graphc.__main__ import main
 
-SCRIPT = '''
+SCRIPT = """
 import graphc as gx
 from graphc import nn, optim
 
@@ -31,7 +31,7 @@ class Box:
 
 if __name__ == "__main__":
     raise RuntimeError("only for python script.py")
-'''
+"""
 
 
 @pytest.fixture(autouse=True)

@@ -27,9 +27,7 @@ def regression(optimizer=None, seed=0, dtype="float32", **options):
 
 def classifier(optimizer=None, seed=0, dropout=0.0):
     x, y = gx.input("x", (None, 5)), gx.input("y", (None,), "int64")
-    logits = nn.Sequential(
-        nn.Linear(5, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 2)
-    )(x)
+    logits = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 2))(x)
     return gx.Model(
         inputs=x, outputs=logits, targets=y, loss=nn.cross_entropy(logits, y), seed=seed,
         metrics={"accuracy": nn.accuracy(logits, y)}, optimizer=optimizer or optim.Adam(0.01),
