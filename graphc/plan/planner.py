@@ -51,6 +51,7 @@ class _Planner:
             if own and not isinstance(base.op, Source) and base not in self.gradient_of:
                 self.gradient_of[base] = parameter
         self.gradients = gradients
+        self.kept = self.fusion.kept | set(self.gradient_of)
         self.buffers: dict[Tensor, Buffer] = {}
         self.extra: list[Buffer] = []
         self.counts: Counter[str] = Counter()
@@ -223,7 +224,6 @@ class _Planner:
         )
 
     def _emit_loops(self, group: Group, in_place: Mapping[Tensor, Tensor]) -> None:
-        kept = [*(self.places.place[t].base for t in self.graph.roots), *self.gradient_of]
         stores: dict[Tensor, Access] = {}
         loads: dict[tuple[Tensor, int], Access] = {}
         members = set(group.nodes)
@@ -236,7 +236,7 @@ class _Planner:
                     loads[node, position] = _in_domain(
                         self._access(x), group.operand_maps[node], group
                     )
-        for node in stored_nodes(group, self.fusion.users, kept):
+        for node in stored_nodes(group, self.fusion.users, self.kept):
             if node in in_place:
                 self.buffers[node] = self._buffer(in_place[node])
             place = Access(self._buffer(node), Layout.contiguous(node.type.shape), node.type.shape)
