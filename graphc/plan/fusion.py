@@ -16,7 +16,7 @@ along which its reductions fold. Reductions that keep the last axis (a bias grad
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from graphc.ir.graph import Graph, ancestors
@@ -367,9 +367,8 @@ def _stages(graph: Graph) -> dict[Tensor, int]:
 
 
 def stored_nodes(
-    group: Group, users: dict[Tensor, list[tuple[Tensor, int]]], kept: Iterable[Tensor]
+    group: Group, users: dict[Tensor, list[tuple[Tensor, int]]], kept: Set[Tensor]
 ) -> list[Tensor]:
-    """Return the nodes of a group whose values are read outside it."""
+    """Return the nodes of a group whose values are ``kept`` or read outside it."""
     members = set(group.nodes)
-    roots = set(kept)
-    return [n for n in group.nodes if n in roots or any(u not in members for u, _ in users[n])]
+    return [n for n in group.nodes if n in kept or any(u not in members for u, _ in users[n])]
