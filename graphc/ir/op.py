@@ -107,10 +107,10 @@ class Op(Record, ABC):
         """Floating-point operations of one evaluation."""
         return 0
 
-    def index_bounds(self, *types: TensorType) -> tuple[tuple[int, AnyDim], ...]:
-        """Return ``(position, length)`` of each operand that holds indices into an axis.
+    def index_bounds(self, *types: TensorType) -> tuple[tuple[int, AnyDim, AnyDim], ...]:
+        """Return ``(position, low, high)`` of each operand that holds indices into an axis.
 
-        They must lie in ``[-length, length)``: the runtime checks fed indices once a call,
+        They must lie in ``[low, high)``: the runtime checks fed indices once a call,
         before anything is written, and the kernels do not.
         """
         return ()

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from graphc import ops
 from graphc.errors import DTypeError, GraphcError, ShapeError, user_location
 from graphc.ir.tensor import Tensor
+from graphc.ops.gather import pick
 from graphc.ops.operands import as_tensor
 from graphc.types import broadcast_shapes, normalize_axis, show_shape
 
@@ -215,9 +216,7 @@ def _of_labels(
     counts = None if ignore_index is None else labels != ignore_index
     if counts is not None:
         labels = ops.where(counts, labels, 0)
-    places = ops.expand_dims(labels, axis=axis)
-    chosen = ops.take_along_axis(log_probs, places, axis=axis)
-    loss = -ops.squeeze(chosen, axis=axis)
+    loss = -pick(log_probs, labels, axis)
     share = None  # what each label adds to the mean's denominator
     if weight is not None:
         factors = _per_class(what, weight, log_probs, axis)

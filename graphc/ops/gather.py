@@ -26,7 +26,7 @@ from graphc.ops.creation import extent, iota
 from graphc.ops.loops import nest
 from graphc.ops.operands import as_tensor
 from graphc.ops.reduce import sum
-from graphc.ops.shape import broadcast_to, ravel
+from graphc.ops.shape import broadcast_to, ravel, reshape
 from graphc.types import (
     INT64,
     AnyDim,
@@ -53,8 +53,13 @@ class Indexed(Linear):
         """Return the length of the axis into which the operand points."""
         return types[0].shape[self.axis]
 
-    def index_bounds(self, *types: TensorType) -> tuple[tuple[int, AnyDim], ...]:
-        return ((1, self.indexed_length(*types)),)
+    def counts_from_end(self) -> bool:
+        """Tell whether a negative place counts from the end; else it is an error."""
+        return True
+
+    def index_bounds(self, *types: TensorType) -> tuple[tuple[int, AnyDim, AnyDim], ...]:
+        length = self.indexed_length(*types)
+        return ((1, -length if self.counts_from_end() else 0, length),)
 
 
 def _wrapped(index: Array, length: int, axis: int) -> Array:
@@ -253,6 +258,11 @@ class Pick(Indexed, Composite):
     """
 
     axis: int
+    wrap: bool = True
+    """Negative indices count from the end; else they are an error."""
+
+    def counts_from_end(self) -> bool:
+        return self.wrap
 
     def infer(self, *types: TensorType) -> TensorType:
         x, indices = types
@@ -263,12 +273,12 @@ class Pick(Indexed, Composite):
 
     def expand(self, *inputs: Tensor) -> Tensor:
         x, indices = inputs
-        mask = _one_hot_mask(x.type.shape[self.axis], indices, self.axis)
+        mask = _one_hot_mask(x.type.shape[self.axis], indices, self.axis, self.wrap)
         return sum(where(mask, x, 0), axis=self.axis, keepdims=True)
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         x, indices = inputs
-        return apply(Place(self.axis, x.type.shape[self.axis]), g, indices), None
+        return apply(Place(self.axis, x.type.shape[self.axis], self.wrap), g, indices), None
 
 
 @register
@@ -280,6 +290,10 @@ class Place(Indexed, Composite):
 
     axis: int
     length: AnyDim
+    wrap: bool = True
+
+    def counts_from_end(self) -> bool:
+        return self.wrap
 
     def infer(self, *types: TensorType) -> TensorType:
         return ScatterAddAlongAxis(self.axis, self.length).infer(*types)
@@ -292,16 +306,16 @@ class Place(Indexed, Composite):
 
     def expand(self, *inputs: Tensor) -> Tensor:
         g, indices = inputs
-        return where(_one_hot_mask(self.length, indices, self.axis), g, 0)
+        return where(_one_hot_mask(self.length, indices, self.axis, self.wrap), g, 0)
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
-        return apply(Pick(self.axis), g, inputs[1]), None
+        return apply(Pick(self.axis, self.wrap), g, inputs[1]), None
 
 
-def _one_hot_mask(length: AnyDim, indices: Tensor, axis: int) -> Tensor:
+def _one_hot_mask(length: AnyDim, indices: Tensor, axis: int, wrap: bool) -> Tensor:
     """Return which of ``length`` elements of each line ``indices`` point at, one in each."""
     size = extent(length, indices.dtype)
-    places = where(indices < 0, indices + size, indices)
+    places = where(indices < 0, indices + size, indices) if wrap else indices
     shape = tuple(length if a == axis else 1 for a in range(indices.ndim))
     return equal(iota(shape, axis, indices.dtype), places)
 
@@ -358,6 +372,18 @@ def _takes_along() -> Iterable[Sample]:
             yield Sample((x, rng.integers(-x.shape[axis], x.shape[axis], shape), axis))
     yield Sample((x, np.array([[[1], [0], [-1]]]), -1))
     yield Sample((x[:1], np.array([[[1, 1]], [[0, -1]]]), -1))
+
+
+def pick(x: Tensor, labels: Tensor, axis: int) -> Tensor:
+    """Return the element of each line along ``axis`` that ``labels`` name, without that axis.
+
+    ``labels`` has the shape of ``x`` without ``axis``. One outside ``[0, length)`` raises an
+    IndexError: a class has no negative number.
+    """
+    place = normalize_axis(axis, x.ndim)
+    shape = (*labels.type.shape[:place], 1, *labels.type.shape[place:])
+    picked = apply(Pick(place, False), x, reshape(labels, shape))
+    return reshape(picked, labels.type.shape)
 
 
 @function(samples=_takes_along, reference=np.take_along_axis, section=SECTION)

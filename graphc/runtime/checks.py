@@ -16,7 +16,7 @@ from graphc.types import AnyDim, Dim, dim_at, never_below
 
 @dataclass(frozen=True)
 class IndexCheck:
-    """An operand of ``node`` that holds indices into an axis of ``length``.
+    """An operand of ``node`` that holds indices in ``[low, high)``.
 
     They are what ``views`` leave of an input (the one at ``position``) or of a constant. Indices
     that the graph computes are not checked: kernels move them to the end of the axis.
@@ -25,12 +25,13 @@ class IndexCheck:
     source: Tensor
     position: int | None
     views: tuple[Op, ...]
-    length: AnyDim
+    low: AnyDim
+    high: AnyDim
     node: Tensor
 
     @property
     def depends_on_batch(self) -> bool:
-        return isinstance(self.length, Dim) or bool(self.views)
+        return isinstance(self.high, Dim) or bool(self.views)
 
     def check(self, feeds: Sequence[Array], batch: int) -> None:
         """Raise :class:`IndexingError` if an index lies outside the axis."""
@@ -40,12 +41,13 @@ class IndexCheck:
             values = view.bind(batch).numpy(values)
         if not values.size:
             return
-        low, high, length = int(values.min()), int(values.max()), dim_at(self.length, batch)
-        if low < -length or high >= length:
-            bad = low if low < -length else high
+        least, most = dim_at(self.low, batch), dim_at(self.high, batch) - 1
+        smallest, largest = int(values.min()), int(values.max())
+        if smallest < least or largest > most:
+            bad = smallest if smallest < least else largest
             raise IndexingError(
                 f"{self.node.op.name}: index {bad} in {source.describe()} is out of bounds for an "
-                f"axis of size {length}\n  at {self.node.loc}"
+                f"axis of size {most + 1} (from {least} to {most})\n  at {self.node.loc}"
             )
 
 
@@ -59,10 +61,10 @@ class CallChecks:
         for node in graph.nodes:
             types = [x.type for x in node.inputs]
             self._lengths.extend(node.op.nonnegative(*types))
-            for operand, length in node.op.index_bounds(*types):
+            for operand, low, high in node.op.index_bounds(*types):
                 source, views = _traced(node.inputs[operand])
                 if source in places or isinstance(source.op, Constant):
-                    check = IndexCheck(source, places.get(source), views, length, node)
+                    check = IndexCheck(source, places.get(source), views, low, high, node)
                     self._indices.append(check)
 
     def batch(self, batch: int) -> None:

@@ -274,3 +274,11 @@ def test_top_k_accuracy():
     assert score(nn.top_k_accuracy, ties * np.nan, np.array([0, 1, 2, 3]), k=2) == 0.0
     with pytest.raises(ValueError, match="k must be"):
         score(nn.top_k_accuracy, X, LABELS, k=0)
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_outside_the_classes_is_an_error(label):
+    x, y = gx.input("x", (None, 3)), gx.input("y", (None,), "int64")
+    f = gx.function([x, y], nn.cross_entropy(x, y))
+    with pytest.raises(IndexError, match=f"index {label} in y: .* axis of size 3"):
+        f(np.zeros((2, 3)), np.array([0, label]))
