@@ -44,10 +44,18 @@ def compile_kernel(kernel: Kernel, key: str) -> bytes:
     typing_context, target_context = cpu_target.typing_context, cpu_target.target_context
     typing_context.refresh()
     target_context.refresh()
+    library = target_context.codegen().create_library(kernel.name)
+    library._optimize_functions = _leave_to_the_end
     result = compiler.compile_extra(
-        typing_context, target_context, kernel.function, signature, types.void, _flags(), {}
+        typing_context,
+        target_context,
+        kernel.function,
+        signature,
+        types.void,
+        _flags(),
+        {},
+        library=library,
     )
-    library = result.library
     module = library._final_module
     for callee in library._linking_libraries:
         module.link_in(callee._get_module_for_linking(), preserve=True)
@@ -62,6 +70,10 @@ def compile_kernel(kernel: Kernel, key: str) -> bytes:
     manager.run(module, builder)
     code: bytes = library._codegen._tm.emit_object(module)
     return code
+
+
+def _leave_to_the_end(module: binding.ModuleRef) -> None:
+    """Take the place of the passes that Numba runs over each function as it comes."""
 
 
 def _load_named_modules(kernel: Kernel) -> None:
