@@ -1,0 +1,60 @@
+"""Options and helpers of all tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--update-golden", action="store_true", help="write the golden files from what is generated"
+    )
+
+
+@pytest.fixture
+def golden(request):
+    """Return a function that compares a text with the golden file of that name."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.write_bytes(text.encode())
+        assert path.exists(), f"no {path}; make it with pytest --update-golden"
+        assert text == path.read_bytes().decode(), (
+            f"{path.name} differs; if that is meant: pytest --update-golden, and read the diff"
+        )
+
+    return check
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Return a function that runs a script in a process of its own and returns its output.
+
+    Keywords are environment variables (None removes one). Compiled code goes to a new folder.
+    """
+
+    def run(script: str, *, timeout: float = 60, code: int = 0, **variables: str | None) -> str:
+        environment = {**os.environ, "GRAPHC_CACHE_DIR": str(tmp_path / "cache")}
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+        )
+        environment.update({k: v for k, v in variables.items() if v is not None})
+        for name, value in variables.items():
+            if value is None:
+                environment.pop(name, None)
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, cwd=tmp_path, timeout=timeout,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout[-2000:] + done.stderr[-4000:]
+        return done.stdout
+
+    return run
