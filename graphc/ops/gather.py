@@ -79,7 +79,8 @@ def _place(e: Emitter, index: str, length: str) -> str:
     e.line(f"at = int64({index})")
     e.line("if at < 0:")
     e.line(f"    at += {length}")
-    e.line(f"at = min(max(at, 0), {length} - 1)")
+    last = str(int(length) - 1) if length.isdecimal() else f"{length} - 1"
+    e.line(f"at = min(max(at, 0), {last})")
     return "at"
 
 

@@ -189,13 +189,17 @@ CASES = [
 ]  # fmt: skip
 
 
+def fed(inputs, batch):
+    return {t: RNG.standard_normal([batch if d is None else d for d in t.shape]) for t in inputs}
+
+
 @pytest.mark.parametrize("plain", [True, False], ids=["plain", "compiled"])
 @pytest.mark.parametrize("case", CASES)
 def test_all_new_values_come_from_the_old_ones(case, plain):
     inputs, outputs, updates = case()
     run = build(Graph(inputs, outputs, updates), plain=plain)
     for batch in (2, 0, 5, 1, 2):
-        feeds = {t: RNG.standard_normal([batch if d is None else d for d in t.shape]) for t in inputs}
+        feeds = fed(inputs, batch)
         step_like_the_oracle(run, feeds, batch, case.__name__)
 
 
@@ -208,7 +212,7 @@ def test_old_values_survive_until_all_have_read_them_without_fusion(monkeypatch)
         for case in CASES:
             inputs, outputs, updates = case()
             run = build(Graph(inputs, outputs, updates), plain=True)
-            feeds = {t: RNG.standard_normal([3 if d is None else d for d in t.shape]) for t in inputs}
+            feeds = fed(inputs, 3)
             for _ in range(2):
                 step_like_the_oracle(run, feeds, 3, case.__name__)
 
@@ -232,15 +236,15 @@ def test_gradients_of_what_is_fed_do_not_merge():
     graph = Graph([x], {"loss": loss}, {p: p - 0.1 * g for p, g in gradients.items()})
     run = build(graph, gradients=gradients, scalars=["loss"], step=True)
     before = [p.op.cell.array.copy() for p in ps]
-    fed = RNG.standard_normal(5)
-    run.run(("forward", "backward"), [fed])
+    given = RNG.standard_normal(5)
+    run.run(("forward", "backward"), [given])
     for found in run.gradients().values():
-        np.testing.assert_array_equal(found, fed)
+        np.testing.assert_array_equal(found, given)
     for p, old in zip(ps, before, strict=True):
         np.testing.assert_array_equal(p.op.cell.array, old)  # nothing is updated yet
-    run.train_step([fed])
+    run.train_step([given])
     for p, old in zip(ps, before, strict=True):
-        np.testing.assert_allclose(p.op.cell.array, old - 0.1 * fed)
+        np.testing.assert_allclose(p.op.cell.array, old - 0.1 * given)
 
 
 def test_forward_and_backward_of_a_model_update_nothing():
@@ -252,21 +256,21 @@ def test_forward_and_backward_of_a_model_update_nothing():
     gradient = gx.grad(loss, w)
     graph = Graph([x], {"loss": loss, "mean": moved}, {mean: moved, w: w - gradient})
     run = build(graph, gradients={w: gradient}, scalars=["loss"], step=True)
-    fed = RNG.standard_normal((4, 3)).astype("float32")
-    run.run(("forward",), [fed])
-    run.run(("forward", "backward"), [fed])
+    given = RNG.standard_normal((4, 3)).astype("float32")
+    run.run(("forward",), [given])
+    run.run(("forward", "backward"), [given])
     assert not mean.op.cell.array.any()
-    run.train_step([fed])
-    np.testing.assert_allclose(mean.op.cell.array, 0.1 * fed.mean(0), rtol=1e-5)
+    run.train_step([given])
+    np.testing.assert_allclose(mean.op.cell.array, 0.1 * given.mean(0), rtol=1e-5)
 
 
 def test_outputs_are_copies():
     x, p = gx.input("x", (None, 3), "float64"), parameter(3)
     f = gx.function(x, (x * 1.0, x[:, ::-1], p))
-    fed = RNG.standard_normal((2, 3))
-    first, second, third = f(fed)
+    given = RNG.standard_normal((2, 3))
+    first, second, third = f(given)
     kept = [a.copy() for a in (first, second, third)]
-    f(fed * 2)
+    f(given * 2)
     f(np.ones((7, 3)))
     for a, b in zip((first, second, third), kept, strict=True):
         np.testing.assert_array_equal(a, b)
