@@ -7,6 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +16,7 @@ import numpy as np
 from graphc.codegen.module import Module
 from graphc.config import options
 from graphc.errors import ShapeError
+from graphc.files import write_whole
 from graphc.ir.graph import Graph
 from graphc.ir.op import Array
 from graphc.ir.source import Constant, Parameter, aligned_empty
@@ -28,7 +30,6 @@ from graphc.runtime.kernel import Kernel
 from graphc.runtime.loader import LOADER
 from graphc.runtime.pace import Pace
 from graphc.runtime.report import Report
-from graphc.runtime.store import write_atomic
 from graphc.types import BATCH, dim_at, shape_at
 
 MAX_BATCHES = 32
@@ -322,13 +323,11 @@ def _write_source(module: Module) -> Path:
     """Write the module's text to a file named by its content, for debuggers and tracebacks."""
     folder = options().cache_path() / "modules"
     path = folder / f"graphc_{module.digest[:16]}.py"
-    try:
+    content = module.text.encode()
+    with suppress(OSError):  # the text runs without its file
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.read_bytes() == module.text.encode():
-            return path
-    except OSError:
-        pass
-    write_atomic(path, module.text.encode())
+        if not path.exists() or path.read_bytes() != content:
+            write_whole(path, content)
     return path
 
 

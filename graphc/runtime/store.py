@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
+from contextlib import suppress
 from pathlib import Path
+
+from graphc.files import write_whole
 
 _MAGIC = b"graphc-object-1\n"
 _DIGEST_BYTES = 32
@@ -49,23 +51,8 @@ class Store:
         if not self.usable:
             return
         digest = hashlib.sha256(key.encode() + code).digest()
-        write_atomic(self._path(key), _MAGIC + digest + code)
-
-
-def write_atomic(path: Path, content: bytes) -> bool:
-    """Write a file whole or not at all; return whether it stands."""
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".graphc-")
-    except OSError:
-        return False
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.replace(name, path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        return False
-    return True
+        with suppress(OSError):
+            write_whole(self._path(key), _MAGIC + digest + code)
 
 
 def _make_private(folder: Path) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from graphc.errors import DTypeError, ShapeError
+from graphc.files import write_whole
 from graphc.ir.graph import Graph, ancestors
 from graphc.ir.source import Input
 from graphc.ir.tensor import Tensor
@@ -82,18 +82,3 @@ def placed(graph: Graph) -> picture.Picture:
     drawing = picture.picture_of(graph)
     layout.place(drawing)
     return drawing
-
-
-def write_whole(target: Path, data: bytes) -> None:
-    """Write ``data`` to a file beside ``target``, then put it in its place."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
