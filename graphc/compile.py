@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 
 from graphc.codegen.module import EpochPlan, Module, generate
 from graphc.ir.graph import Graph
 from graphc.ir.tensor import PHASES, Tensor
-from graphc.passes.pipeline import PassReport, optimize
+from graphc.passes.pipeline import PassReport, disabled, dump, optimize
 from graphc.plan.memory import plan_arena
 from graphc.plan.planner import plan
 from graphc.plan.program import Program
@@ -31,16 +32,30 @@ def compile_graph(
     """
     wanted = {f"gradient {i}": g for i, g in enumerate((gradients or {}).values())}
     whole = Graph(graph.inputs, {**graph.outputs, **wanted}, graph.updates)
-    optimized, passes = optimize(whole)
+    optimized, reports = optimize(whole)
+    passes = list(reports)
     found = {p: optimized.outputs[n] for p, n in zip(gradients or {}, wanted, strict=True)}
-    program = plan(optimized, found)
+    start = perf_counter()
+    program = plan(optimized, found, fuse="fuse" not in disabled())
     for name in wanted:
         del program.outputs[name]
-    module = generate(program, graph.scopes, EpochPlan(tuple(scalars)) if step else None)
+    planned = len(program.calls)
+    passes.append(PassReport("fuse", len(optimized), planned, _since(start)))
+    dump(program, len(passes), "fuse")
+    start = perf_counter()
+    epoch = EpochPlan(tuple(scalars)) if step else None
+    module = generate(program, graph.scopes, epoch, merge="merge" not in disabled())
+    passes.append(PassReport("merge", planned, len(program.calls), _since(start)))
+    dump(program, len(passes), "merge")
+    dump(module.text, len(passes) + 1, "module")
     program.verify()
-    return Executable(
-        graph, optimized, program, module, _reporter(program, module, passes), scalars
-    )
+    report = _reporter(program, module, tuple(passes))
+    return Executable(graph, optimized, program, module, report, scalars)
+
+
+def _since(start: float) -> float:
+    """Return the milliseconds since ``start``."""
+    return (perf_counter() - start) * 1e3
 
 
 def _reporter(

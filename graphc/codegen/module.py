@@ -46,16 +46,20 @@ class Module:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def generate(program: Program, scopes: Mapping[str, str], epoch: EpochPlan | None = None) -> Module:
+def generate(
+    program: Program,
+    scopes: Mapping[str, str],
+    epoch: EpochPlan | None = None,
+    *,
+    merge: bool = True,
+) -> Module:
     """Return the module of ``program``; with ``epoch`` it can train.
 
-    ``scopes`` says what the layers are called in comments.
-
-    Calls that merge are merged in the program too.
+    ``scopes`` says what the layers are called in comments. With ``merge``, equal updates of
+    neighbouring parameters become one call, in the program too.
     """
-    pairs, flats = merge_flat_calls(
-        [(call, lower(call)) for call in program.calls], _placeable(program)
-    )
+    placeable = _placeable(program) if merge else set()
+    pairs, flats = merge_flat_calls([(call, lower(call)) for call in program.calls], placeable)
     program.calls = [call for call, _ in pairs]
     program.find_lifetimes()
     calls = tuple(kernel for _, kernel in pairs)

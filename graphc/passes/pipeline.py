@@ -36,6 +36,10 @@ whole, the formulas' own steps are cleaned up."""
 PASSES = tuple(dict.fromkeys(stage.__name__ for stage in STAGES))
 """The names of the passes."""
 
+PLANNING = ("fuse", "merge")
+"""What the planner and the code generator do that can be left out too: loops shared by several
+operations, and one update for all parameters. They turn nodes into kernel calls."""
+
 REQUIRED = (expand.__name__,)
 """Passes that the compiler cannot do without."""
 
@@ -65,13 +69,13 @@ def optimize(
     ``disable_passes`` leaves passes out, ``check`` interprets the graph before and after each
     and compares, ``dump`` writes each stage as ``NN-pass.txt`` into a folder.
     """
-    disabled = _disabled()
+    left_out = disabled()
     reports = []
     verify(graph)
-    _dump(graph, 0, "graph")
+    dump(graph, 0, "graph")
     for stage in stages:
         name = stage.__name__
-        if name in disabled:
+        if name in left_out:
             continue
         hits: Counter[str] = Counter()
         start = perf_counter()
@@ -82,24 +86,27 @@ def optimize(
             verify(result)
         if options().check and result is not graph:
             compare(name, graph, result)
-        _dump(result, len(reports), name)
+        dump(result, len(reports), name)
         graph = result
     return graph, tuple(reports)
 
 
-def _disabled() -> set[str]:
+def disabled() -> set[str]:
+    """Return the names of the passes that the options leave out, or raise an error."""
     names = {name.strip() for name in options().disable_passes.split(",")} - {""}
     for name in sorted(names):
         if name in REQUIRED:
             raise ShapeError(f"pass {name!r} cannot be disabled: what follows needs it")
-        if name not in PASSES:
-            raise ShapeError(f"no pass {name!r} to disable; the passes are {', '.join(PASSES)}")
+        if name not in (*PASSES, *PLANNING):
+            known = ", ".join((*PASSES, *PLANNING))
+            raise ShapeError(f"no pass {name!r} to disable; the passes are {known}")
     return names
 
 
-def _dump(graph: Graph, number: int, name: str) -> None:
+def dump(stage: object, number: int, name: str) -> None:
+    """Write a stage as text into the folder of the ``dump`` option, if there is one."""
     if not options().dump:
         return
     folder = Path(options().dump)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{number:02}-{name}.txt").write_text(f"{graph}\n", encoding="utf-8")
+    (folder / f"{number:02}-{name}.txt").write_text(f"{stage}\n", encoding="utf-8")
