@@ -1,0 +1,265 @@
+"""The cache of compiled code as a user meets it: each case in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from graphc.runtime.store import Store
+
+ROOT = Path(__file__).parents[2]
+
+WORK = """
+import sys
+import numpy as np
+import graphc as gx
+from graphc import nn, optim
+x, y = gx.input("x", (None, 4)), gx.input("y", (None, 1))
+out = nn.Linear(4, 1)(gx.tanh(x))
+model = gx.Model(inputs=x, outputs=out, targets=y, loss=nn.mse_loss(out, y),
+                 optimizer=optim.SGD(0.1), seed=0)
+X = np.linspace(-1, 1, 32, dtype="float32").reshape(8, 4)
+losses = [model.train_step(X, X[:, :1] * 2) for _ in range(3)]
+report = model.report
+print(report.cache_hits, report.cache_misses, "numba" in sys.modules, *losses)
+"""
+
+
+@pytest.fixture
+def work(run_python, tmp_path):
+    """Return a function that trains in a new process: (hits, misses, numba loaded, losses)."""
+
+    def run(**variables):
+        words = run_python(WORK, **variables).split()
+        return int(words[0]), int(words[1]), words[2] == "True", words[3:]
+
+    run.cache = tmp_path / "cache"
+    return run
+
+
+def entries(folder):
+    return sorted(folder.glob("*.o"))
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """Return a cache that one process has filled, and what that printed."""
+    folder = tmp_path_factory.mktemp("filled") / "cache"
+    environment = {**os.environ, "GRAPHC_CACHE_DIR": str(folder), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", WORK],
+        env=environment,
+        timeout=60,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return folder, done.stdout.split()
+
+
+@pytest.fixture
+def warm(work, filled):
+    """Return ``work`` with a copy of the filled cache, its kernels and its losses."""
+    folder, words = filled
+    shutil.copytree(folder, work.cache)
+    work.kernels, work.losses = int(words[1]), words[3:]
+    assert (words[0], work.kernels > 3) == ("0", True)
+    return work
+
+
+def right(work, *, misses):
+    """Run again: the losses must be the same and ``misses`` kernels be compiled."""
+    found = work()
+    assert found[3] == work.losses
+    assert (found[0], found[1]) == (work.kernels - misses, misses)
+    return found
+
+
+def test_a_warm_start_compiles_nothing_and_does_not_load_numba(warm):
+    assert right(warm, misses=0)[2] is False
+
+
+def test_the_folder_is_private_and_holds_what_it_should(warm):
+    assert stat.S_IMODE(warm.cache.stat().st_mode) == 0o700
+    names = {p.name for p in warm.cache.iterdir()}
+    assert names == {"modules", *(p.name for p in entries(warm.cache))}
+    (module,) = (warm.cache / "modules").iterdir()
+    assert "def train_step(m):" in module.read_text()
+
+
+def damage(path, how):
+    content = path.read_bytes()
+    if how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "a bit flipped":
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :])
+    elif how == "garbage":
+        path.write_bytes(os.urandom(5000))
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.unlink()
+
+
+def test_damage_costs_a_recompile(warm):
+    kinds = ["truncated", "a bit flipped", "garbage", "empty", "deleted"]
+    for number, path in enumerate(entries(warm.cache)):
+        damage(path, kinds[number % len(kinds)])
+    assert warm.kernels >= len(kinds)
+    for path in (warm.cache / "modules").iterdir():
+        damage(path, "garbage")
+    right(warm, misses=warm.kernels)
+    right(warm, misses=0)  # and it has been mended
+
+
+def test_a_folder_where_an_entry_should_be(warm):
+    damage(entries(warm.cache)[0], "a folder")
+    found = warm()
+    assert found[3] == warm.losses
+
+
+def test_an_entry_of_another_kernel_is_refused(warm):
+    first, second, *_ = entries(warm.cache)
+    first.write_bytes(second.read_bytes())
+    assert warm()[3] == warm.losses
+
+
+def test_a_planted_pickle_is_never_opened(warm, tmp_path):
+    sign = tmp_path / "opened"
+
+    class Bomb:
+        def __reduce__(self):
+            return (Path.touch, (sign,))
+
+    for path in entries(warm.cache):
+        path.write_bytes(pickle.dumps(Bomb()))
+        path.with_suffix(".nbc").write_bytes(pickle.dumps(Bomb()))
+        path.with_suffix(".nbi").write_bytes(pickle.dumps(Bomb()))
+    right(warm, misses=warm.kernels)
+    assert not sign.exists()
+
+
+def test_planted_modules_are_not_executed(warm):
+    for path in (warm.cache / "modules").iterdir():
+        path.write_text("raise SystemExit('planted')")
+    right(warm, misses=0)
+
+
+def test_a_cache_path_that_is_a_file(work, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    assert work()[1] > 3
+    assert (tmp_path / "cache").read_text() == "a file"
+
+
+def test_a_cache_below_a_file(work, tmp_path):
+    (tmp_path / "file").write_text("a file")
+    assert work(GRAPHC_CACHE_DIR=str(tmp_path / "file" / "cache"))[1] > 3
+
+
+def test_open_modes_are_closed(warm):
+    warm.cache.chmod(0o777)
+    right(warm, misses=0)
+    assert stat.S_IMODE(warm.cache.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.getuid() != 0, reason="only root can give a folder away"
+)
+@pytest.mark.parametrize("mode", [0o700, 0o777])
+def test_a_folder_of_another_user_is_not_used(warm, mode):
+    os.chown(warm.cache, 65534, 65534)
+    warm.cache.chmod(mode)
+    for path in entries(warm.cache):
+        path.write_bytes(b"planted")
+    right(warm, misses=warm.kernels)
+    assert {p.read_bytes() for p in entries(warm.cache)} == {b"planted"}
+    assert stat.S_IMODE(warm.cache.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can give a file away")
+def test_an_entry_of_another_user_is_not_used(warm):
+    os.chown(entries(warm.cache)[0], 65534, 65534)
+    warm()
+    found = warm()
+    assert found[3] == warm.losses
+    assert entries(warm.cache)[0].stat().st_uid == 0  # written again, by us
+
+
+def test_a_foreign_folder_or_entry_is_refused(tmp_path, monkeypatch):
+    store = Store(tmp_path / "store")
+    store.write("key", b"code")
+    assert store.read("key") == b"code"
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
+    assert store.read("key") is None
+    assert not Store(tmp_path / "store").usable
+
+
+def test_a_read_only_or_full_disk_is_no_error(tmp_path, monkeypatch):
+    store = Store(tmp_path / "store")
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        store.write("key", b"code")
+    assert store.read("key") is None
+    assert not list((tmp_path / "store").iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        store.write("key", b"code")
+    (tmp_path / "store").rmdir()
+    store.write("key", b"code")
+    assert store.read("key") is None
+
+
+def test_a_cache_deleted_while_in_use(run_python):
+    script = WORK + (
+        "import shutil, os\n"
+        "shutil.rmtree(os.environ['GRAPHC_CACHE_DIR'])\n"
+        "model.predict(X)\n"
+        "f = gx.function([x], gx.exp(x) * 3)\n"
+        "print(f(X)[0, 0], f.source_path.exists())\n"
+    )
+    assert run_python(script).count("\n") == 2
+
+
+def test_two_processes_compile_at_once(tmp_path):
+    environment = {
+        **os.environ,
+        "GRAPHC_CACHE_DIR": str(tmp_path / "cache"),
+        "PYTHONPATH": str(ROOT),
+    }
+    pair = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORK],
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    found = [process.communicate(timeout=90) for process in pair]
+    assert [p.returncode for p in pair] == [0, 0], found
+    words = [out.split() for out, _ in found]
+    assert words[0][3:] == words[1][3:]
+    assert not [p for p in (tmp_path / "cache").iterdir() if p.name.startswith(".")]
+
+
+def test_numbas_options_are_part_of_the_key(warm):
+    """A processor described otherwise must not run what was compiled for this one."""
+    found = warm(NUMBA_CPU_FEATURES="", NUMBA_CPU_NAME="generic")
+    assert found[0] == 0
+    right(warm, misses=0)
