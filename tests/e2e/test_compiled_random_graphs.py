@@ -11,7 +11,7 @@ import pytest
 from compiled import TOLERANCE, build, step_like_the_oracle, values
 from random_graphs import random_graph
 
-from graphc import compile as pipeline
+import graphc as gx
 from graphc.ir.graph import Graph
 from graphc.passes.compare import random_feeds
 
@@ -59,12 +59,12 @@ def test_graphs_that_came_out_wrong():
                 check(part, build(part, plain=True), seed)
 
 
-def test_without_fusion(monkeypatch):
-    whole = pipeline.plan
-    monkeypatch.setattr(pipeline, "plan", lambda g, found=None: whole(g, found, fuse=False))
+def test_without_fusion():
     for seed in range(200, 240):
         graph = drawn(seed)
-        check(graph, build(graph, plain=True), seed)
+        with gx.config(disable_passes="fuse,merge"):
+            run = build(graph, plain=True)
+        check(graph, run, seed)
 
 
 @pytest.mark.parametrize("seed", range(400, 412))
@@ -74,12 +74,11 @@ def test_as_machine_code(seed):
 
 
 @pytest.mark.parametrize("seed", range(500, 503))
-def test_fusion_does_not_change_machine_code_results(seed, monkeypatch):
+def test_fusion_does_not_change_machine_code_results(seed):
     graph = drawn(seed, steps=8)
-    whole = pipeline.plan
     runs = [build(graph)]
-    monkeypatch.setattr(pipeline, "plan", lambda g, found=None: whole(g, found, fuse=False))
-    runs.append(build(graph))
+    with gx.config(disable_passes="fuse"):
+        runs.append(build(graph))
     assert len(runs[0].program.calls) < len(runs[1].program.calls)
     feeds = random_feeds(graph, 3, seed)
     start, found = values(graph), []
