@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# Every graph that a test compiles is interpreted before and after each pass, and compared.
+os.environ.setdefault("GRAPHC_CHECK", "1")
+
 GOLDEN = Path(__file__).parent / "golden"
 
 

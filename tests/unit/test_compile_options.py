@@ -44,7 +44,7 @@ def test_fusing_and_merging_save_kernels():
 
 
 def test_an_unknown_pass_is_an_error():
-    with gx.config(disable_passes="fuze"), pytest.raises(ValueError, match="fuze.*fuse"):
+    with gx.config(disable_passes="fuze"), pytest.raises(ValueError, match=r"fuze.*fuse"):
         losses(build())
 
 

@@ -112,7 +112,7 @@ def gelu_tanh(x: Real) -> Real:
     """
     c, c_low, d, d_low = _GELU_TANH[x.width]
     a = abs(x)
-    limit = 16.0 if x.single else 24.0
+    limit = 12.0 if x.single else 24.0  # beyond, the gate is 0 or 1
     a = select(a > limit, limit, a)
     square = a * a
     square_low = fma(a, a, -square)
