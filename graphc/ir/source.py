@@ -32,11 +32,20 @@ ALIGNMENT = 64
 def aligned_empty(nbytes: int) -> Array:
     """Return ``nbytes`` uninitialised bytes that start at a cache line."""
     raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
+    start = -address_of(raw) % ALIGNMENT
     return raw[start : start + nbytes]
 
 
 _numbers = itertools.count()
+
+
+def address_of(array: Array) -> int:
+    """Return where the first element of ``array`` lies.
+
+    ``array.ctypes.data`` is the same, and leaves a cycle of objects to the garbage collector.
+    """
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 class Cell:

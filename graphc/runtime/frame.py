@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.op import Array
+from graphc.ir.source import address_of
 from graphc.runtime.kernel import Kernel
 
 RECORD_HEAD = 4
@@ -80,7 +81,7 @@ class CaptureFrame(Frame):
         self.shared_nanoseconds = 0.0
 
     def view(self, array: Array) -> Pointer:
-        return Pointer(array.ctypes.data, array.itemsize)
+        return Pointer(address_of(array), array.itemsize)
 
     def run(self, kernel: Kernel, extent: int, *arguments: Any) -> None:
         name, nanoseconds = next(self._predicted, (kernel.name, 0.0))

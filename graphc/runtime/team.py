@@ -15,6 +15,7 @@ import threading
 import numpy as np
 
 from graphc.ir.op import Array
+from graphc.ir.source import address_of
 from graphc.runtime.loader import LOADER
 from graphc.runtime.replay import (
     ARRIVED,
@@ -56,13 +57,13 @@ class Team:
         If another Python thread has the team at work, this one runs alone.
         """
         if self.threads == 1 or not self._lock.acquire(blocking=False):
-            record = np.array([table.ctypes.data, len(table), 1, 0], np.int64)
-            self._replay(record.ctypes.data, 0, times)
+            record = np.array([address_of(table), len(table), 1, 0], np.int64)
+            self._replay(address_of(record), 0, times)
             return
         record = self._record(table)
         try:
             self._post(table, times)
-            self._replay(record.ctypes.data, 0, times)
+            self._replay(address_of(record), 0, times)
         finally:
             if self._words[SEEN] != self._words[JOB]:
                 self._catch_up(record, times)
@@ -75,16 +76,16 @@ class Team:
         """
         for wake in self._wake:
             wake.release()
-        self._replay(record.ctypes.data, 0, times)
+        self._replay(address_of(record), 0, times)
 
     def _record(self, table: Array) -> Array:
-        address = self._words.ctypes.data
-        return np.array([table.ctypes.data, len(table), self.threads, address], np.int64)
+        address = address_of(self._words)
+        return np.array([address_of(table), len(table), self.threads, address], np.int64)
 
     def _post(self, table: Array, times: int) -> None:
         words = self._words
         words[BASE] = words[ARRIVED]
-        words[TABLE], words[WORDS], words[TIMES] = table.ctypes.data, len(table), times
+        words[TABLE], words[WORDS], words[TIMES] = address_of(table), len(table), times
         words[JOB] += 1
         fence = threading.Lock()
         with fence:  # an atomic operation: what follows reads after JOB is written
@@ -96,11 +97,11 @@ class Team:
 
     def _work(self, worker: int) -> None:
         head = [0, self._replay_address, 0, 0]
-        record = np.array([*head, 0, 0, self.threads, self._words.ctypes.data], np.int64)
-        call = np.array([self._words.ctypes.data, record.ctypes.data], np.int64)
+        record = np.array([*head, 0, 0, self.threads, address_of(self._words)], np.int64)
+        call = np.array([address_of(self._words), address_of(record)], np.int64)
         while True:
             self._wake[worker - 1].acquire()
-            self._serve(call.ctypes.data, worker, _WATCH_TURNS)
+            self._serve(address_of(call), worker, _WATCH_TURNS)
 
 
 @functools.cache
