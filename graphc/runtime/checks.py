@@ -56,7 +56,7 @@ class CallChecks:
 
     def __init__(self, graph: Graph) -> None:
         places = {t: i for i, t in enumerate(graph.inputs)}
-        self._indices: list[IndexCheck] = []
+        found: dict[object, IndexCheck] = {}  # a label and its gradient ask the same
         self._lengths: list[AnyDim] = []
         for node in graph.nodes:
             types = [x.type for x in node.inputs]
@@ -65,7 +65,8 @@ class CallChecks:
                 source, views = _traced(node.inputs[operand])
                 if source in places or isinstance(source.op, Constant):
                     check = IndexCheck(source, places.get(source), views, low, high, node)
-                    self._indices.append(check)
+                    found.setdefault((source, views, low, high), check)
+        self._indices = list(found.values())
 
     def batch(self, batch: int) -> None:
         """Raise :class:`IndexingError` if a batch of ``batch`` rows is too small."""

@@ -47,6 +47,8 @@ class Bound:
         self.memory = memory
         self.tables: dict[str, Array] = {}
         self.paces: dict[str, Pace] = {}
+        self.outputs: dict[str, Array] = {}
+        """Where the outputs lie, as arrays; filled as they are asked for."""
 
 
 class Executable:
@@ -229,8 +231,10 @@ class Executable:
 
     def _value(self, bound: Bound, name: str) -> Array:
         """Return a copy of an output."""
-        access = self.program.outputs[name]
-        return np.array(_view(bound.memory[access.buffer.name], access, bound.batch))
+        if name not in bound.outputs:
+            access = self.program.outputs[name]
+            bound.outputs[name] = _view(bound.memory[access.buffer.name], access, bound.batch)
+        return bound.outputs[name].copy()
 
     # -- memory ------------------------------------------------------------------------------------
 
