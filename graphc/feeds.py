@@ -15,8 +15,8 @@ from graphc.types import Dim, show_shape
 def as_feed(tensor: Tensor, value: Any) -> Array:
     """Return ``value`` as an array for the input ``tensor``, or raise an error that names it.
 
-     Floats convert between widths and integers to floats; a float does not become an integer
-    .
+    Values convert within their kind and to a wider one (:func:`numpy.can_cast`, ``"same_kind"``):
+    integers become floats, and floats do not become integers.
     """
     if isinstance(value, Tensor):
         raise DTypeError(f"input {tensor.name!r} was fed a symbolic tensor\n  at {user_location()}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -83,6 +83,26 @@ def literal(value: Any, dtype: np.dtype[Any]) -> str:
 def literal_of(dtype: np.dtype[Any]) -> Literal:
     """Return the function that renders numbers in ``dtype``."""
     return lambda value: literal(value, dtype)
+
+
+def merge_axes(
+    axes: Iterable[int],
+    dims: Sequence[AnyDim],
+    walks: Sequence[Sequence[AnyDim]],
+    borders: Set[int] = frozenset(),
+) -> list[list[int]]:
+    """Merge neighbours among ``axes`` that all ``walks`` (strides by axis) step through as one.
+
+    No axis in ``borders`` joins the one before it.
+    """
+    merged: list[list[int]] = []
+    for axis in axes:
+        last = merged[-1][-1] if merged and axis not in borders else None
+        if last is not None and all(w[last] == dims[axis] * w[axis] for w in walks):
+            merged[-1].append(axis)
+        else:
+            merged.append([axis])
+    return merged
 
 
 @dataclass

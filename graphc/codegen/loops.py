@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.codegen.kernel import KernelCall, KernelWriter, literal_of
+from graphc.codegen.kernel import KernelCall, KernelWriter, literal_of, merge_axes
 from graphc.ir.op import Elementwise, Layout, Reduction
 from graphc.ir.source import Constant
 from graphc.ir.tensor import Tensor
 from graphc.plan.program import Access, LoopNest
-from graphc.types import AnyDim, Shape
+from graphc.types import AnyDim, Shape, size_of
 
 _NAMED = 3  # operations named in a kernel's name
 
@@ -64,20 +64,11 @@ class _Printer:
             if isinstance(node.op, Elementwise) and node.op.indexed:
                 walks.extend(self._index_strides(node))
         borders = {group.inner, *(group.column or ())}
-        merged: list[list[int]] = []
-        for d in range(len(dims)):
-            joins = merged and d not in borders
-            if joins and all(w[d - 1] == dims[d] * w[d] for w in walks):
-                merged[-1].append(d)
-            else:
-                merged.append([d])
-        axes = []
-        for number, covers in enumerate(merged):
-            dim: AnyDim = 1
-            for d in covers:
-                dim = dims[d] * dim
-            axes.append(_Axis(tuple(covers), dim, f"i{number}"))
-        return axes
+        merged = merge_axes(range(len(dims)), dims, walks, borders)
+        return [
+            _Axis(tuple(covers), size_of(dims[d] for d in covers), f"i{number}")
+            for number, covers in enumerate(merged)
+        ]
 
     def _index_strides(self, node: Tensor) -> list[tuple[AnyDim, ...]]:
         """Return the strides by which an indexed op's place moves along the domain."""

@@ -9,11 +9,12 @@ from graphc.codegen.kernel import (
     KernelCall,
     KernelWriter,
     literal,
+    merge_axes,
 )
 from graphc.codegen.loops import loop_kernel
 from graphc.ir.op import Layout, Loops
 from graphc.plan.program import Access, Call, Copy, LoopNest, MatrixProduct, OwnLoops
-from graphc.types import AnyDim
+from graphc.types import AnyDim, size_of
 
 _AUTO = 3
 """The kernel of matrix products chooses its form; see :mod:`graphc.runtime.gemm`."""
@@ -64,21 +65,9 @@ def copy_kernel(work: Copy) -> KernelCall:
 def _merged(accesses: list[Access]) -> tuple[list[Access], list[AnyDim]]:
     """Merge neighbouring axes that all accesses walk as one; drop axes of length 1."""
     shape = accesses[0].shape
-    groups: list[list[int]] = []
-    for d, dim in enumerate(shape):
-        if dim == 1:
-            continue
-        walks = [a.layout.strides for a in accesses]
-        if groups and all(w[groups[-1][-1]] == dim * w[d] for w in walks):
-            groups[-1].append(d)
-        else:
-            groups.append([d])
-    dims: list[AnyDim] = []
-    for group in groups:
-        size: AnyDim = 1
-        for d in group:
-            size = shape[d] * size
-        dims.append(size)
+    moving = [d for d, dim in enumerate(shape) if dim != 1]
+    groups = merge_axes(moving, shape, [a.layout.strides for a in accesses])
+    dims = [size_of(shape[d] for d in group) for group in groups]
     merged = [
         Access(
             a.buffer,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,8 +54,3 @@ def _to(value: Any, dtype: np.dtype[Any]) -> Tensor:
     if isinstance(value, _WEAK):
         return constant(value, dtype)
     return cast(as_tensor(value), dtype)
-
-
-def tensors(values: Sequence[Any]) -> tuple[Tensor, ...]:
-    """Return a sequence of tensors and arrays cast to one data type."""
-    return common("operands", *values)
