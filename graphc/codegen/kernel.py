@@ -19,6 +19,9 @@ INDENT = "    "
 Argument: TypeAlias = tuple[Buffer, AnyDim] | AnyDim
 """What a kernel is called with: a pointer, as buffer and offset in elements, or an integer."""
 
+Spread: TypeAlias = tuple[tuple[AnyDim, AnyDim], ...]
+"""Numbers of steps along some axes, and their strides."""
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -54,6 +57,23 @@ class KernelText:
 
 
 @dataclass(frozen=True)
+class Touch:
+    """The elements of one pointer that iteration ``i`` of the parallel axis may touch.
+
+    They are ``first + i // every * stride + sum(k * step)`` for all ``0 <= k < count`` of each
+    pair (count, step) in ``spread``. A stride of 0 says: all iterations touch the same.
+    """
+
+    position: int
+    """Of the pointer among the arguments."""
+    written: bool
+    stride: AnyDim
+    spread: Spread = ()
+    first: AnyDim = 0
+    every: AnyDim = 1
+
+
+@dataclass(frozen=True)
 class KernelCall:
     """A kernel with its extent (of the parallel axis) and arguments."""
 
@@ -61,6 +81,9 @@ class KernelCall:
     """The generated kernel, or the name of one that ships with graphc."""
     extent: AnyDim
     arguments: tuple[Argument, ...]
+    touches: tuple[Touch, ...]
+    parts: tuple[tuple[int, int], ...] = ()
+    """Of a merged call, (start, length) of what it computes of each of the calls before."""
 
     @property
     def name(self) -> str:
@@ -115,8 +138,10 @@ class KernelWriter:
     lines: list[str] = field(default_factory=list)
     depth: int = 0
     extent: AnyDim = 1
+    _parallel: str = ""
     _pointers: dict[Buffer, Parameter] = field(default_factory=dict)
     _integers: dict[Dim, Parameter] = field(default_factory=dict)
+    _touches: dict[tuple[Buffer, bool, AnyDim, Spread, AnyDim], None] = field(default_factory=dict)
 
     def line(self, text: str) -> None:
         self.lines.append(INDENT * self.depth + text)
@@ -132,7 +157,7 @@ class KernelWriter:
     @contextmanager
     def parallel(self, name: str, extent: AnyDim) -> Iterator[None]:
         """Open the outermost loop, over the part ``lo <= name < hi`` of ``extent``."""
-        self.extent = extent
+        self.extent, self._parallel = extent, name
         with self.loop(name, "lo, hi"):
             yield
 
@@ -158,11 +183,24 @@ class KernelWriter:
     def element(self, access: Access, index: Sequence[str], written: bool = False) -> str:
         """Return the element of ``access`` at ``index``, one index for each of its axes."""
         pointer = self.pointer(access.buffer, written)
+        self._note(access, index, written)
         terms = [self._term(i, s) for i, s in zip(index, access.layout.strides, strict=True)]
         terms = [t for t in terms if t]
         if access.layout.offset != 0:
             terms.append(self.integer(access.layout.offset))
         return f"{pointer}[{' + '.join(terms).replace('+ -', '- ') or '0'}]"
+
+    def _note(self, access: Access, index: Sequence[str], written: bool) -> None:
+        """Take down what an iteration of the parallel axis touches."""
+        stride: AnyDim = 0
+        spread = []
+        for name, step, dim in zip(index, access.layout.strides, access.shape, strict=True):
+            if name == self._parallel:
+                stride = step + stride
+            elif step != 0 and dim != 1:
+                spread.append((dim, step))
+        key = (access.buffer, written, stride, tuple(spread), access.layout.offset)
+        self._touches[key] = None
 
     def linear(self, index: Sequence[str], strides: Sequence[AnyDim]) -> str:
         """Return ``sum(index * strides)`` as text."""
@@ -195,7 +233,12 @@ class KernelWriter:
         digest = hashlib.sha256(draft.text.encode()).hexdigest()[:8]
         text = KernelText(f"{what}_{digest}", parameters, body)
         passed: list[Argument] = [(buffers[p.name], 0) for p in pointers]
-        return KernelCall(text, self.extent, (*passed, *self._integers))
+        position = {buffers[p.name]: i for i, p in enumerate(pointers)}
+        touches = tuple(
+            Touch(position[buffer], written, stride, spread, first)
+            for buffer, written, stride, spread, first in self._touches
+        )
+        return KernelCall(text, self.extent, (*passed, *self._integers), touches)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from graphc.codegen.kernel import (
     KernelAccess,
     KernelCall,
     KernelWriter,
+    Touch,
     literal,
     merge_axes,
 )
 from graphc.codegen.loops import loop_kernel
 from graphc.ir.op import Layout, Loops
-from graphc.plan.program import Access, Call, Copy, LoopNest, MatrixProduct, OwnLoops
+from graphc.plan.program import Access, Buffer, Call, Copy, LoopNest, MatrixProduct, OwnLoops
 from graphc.types import AnyDim, size_of
 
 _AUTO = 3
@@ -82,15 +83,46 @@ def _merged(accesses: list[Access]) -> tuple[list[Access], list[AnyDim]]:
 def product_kernel(work: MatrixProduct) -> KernelCall:
     """Return the call of the matrix product that ships with graphc."""
     dtype = work.out.buffer.dtype.name
+    m, n, k = work.m, work.n, work.k
     a, b, c = ((x.buffer, x.layout.offset) for x in (work.left, work.right, work.out))
     (a_b, a_i, a_k), (b_b, b_k, b_j) = work.left.layout.strides, work.right.layout.strides
     c_b, c_i, c_j = work.out.layout.strides
-    if work.batch == 1 and work.n == 1:
-        vector = (work.k, a, a_i, a_k, b, b_k, c, c_i, 0, c, 0)
-        return KernelCall(f"matvec_{dtype}", work.m, vector)
-    if work.batch == 1 and work.m == 1:  # y^T = B^T x^T
-        vector = (work.k, b, b_j, b_k, a, a_k, c, c_j, 0, c, 0)
-        return KernelCall(f"matvec_{dtype}", work.n, vector)
-    sizes = (work.m, work.n, work.k, _AUTO)
-    matrix = (*sizes, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i, 0, c, 0, 0)
-    return KernelCall(f"matmul_{dtype}", work.m * work.batch, matrix)
+    if work.batch == 1 and n == 1:
+        return _vector_kernel(dtype, m, k, (a, a_i, a_k), (b, b_k), (c, c_i))
+    if work.batch == 1 and m == 1:  # y^T = B^T x^T
+        return _vector_kernel(dtype, n, k, (b, b_j, b_k), (a, a_k), (c, c_j))
+    matrix = (m, n, k, _AUTO, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i, 0, c, 0, 0)
+    if work.batch == 1:
+        touches = (
+            Touch(4, False, a_i, ((k, a_k),)),
+            Touch(8, False, 0, ((k, b_k), (n, b_j))),
+            Touch(12, True, c_i, ((n, c_j),)),
+        )
+    else:
+        touches = (
+            Touch(4, False, a_b, ((m, a_i), (k, a_k)), every=m),
+            Touch(8, False, b_b, ((k, b_k), (n, b_j)), every=m),
+            Touch(12, True, c_b, ((m, c_i), (n, c_j)), every=m),
+        )
+    return KernelCall(f"matmul_{dtype}", m * work.batch, matrix, touches)
+
+
+_Pointer = tuple[Buffer, AnyDim]
+
+
+def _vector_kernel(
+    dtype: str,
+    rows: AnyDim,
+    k: AnyDim,
+    a: tuple[_Pointer, AnyDim, AnyDim],
+    x: tuple[_Pointer, AnyDim],
+    y: tuple[_Pointer, AnyDim],
+) -> KernelCall:
+    """Return the call of ``y = A x``; strides stand behind the pointers."""
+    arguments = (k, *a, *x, *y, 0, y[0], 0)
+    touches = (
+        Touch(1, False, a[1], ((k, a[2]),)),
+        Touch(4, False, 0, ((k, x[1]),)),
+        Touch(6, True, y[1]),
+    )
+    return KernelCall(f"matvec_{dtype}", rows, arguments, touches)

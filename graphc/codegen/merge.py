@@ -56,7 +56,7 @@ def merge_flat_calls(
         taken.update(used)
         columns = list(zip(*(_moving(pairs[i][1], placeable) for i in members), strict=True))
         flats += [_flat(column) for column in columns]
-        merged[members[-1]] = _merged([pairs[i] for i in members], flats[-1].size)
+        merged[members[-1]] = _merged([pairs[i] for i in members], flats[-1])
         dropped.update(members[:-1])
     result = [merged.get(i, pair) for i, pair in enumerate(pairs) if i not in dropped]
     return result, flats
@@ -122,7 +122,7 @@ def _flat(column: Sequence[Buffer]) -> FlatBuffer:
     return FlatBuffer(parts, at)
 
 
-def _merged(pairs: Sequence[Pair], extent: int) -> Pair:
+def _merged(pairs: Sequence[Pair], flat: FlatBuffer) -> Pair:
     calls = [c for c, _ in pairs]
     first, kernel = pairs[0]
     flops = sum((c.flops for c in calls[1:]), start=first.flops)
@@ -134,4 +134,5 @@ def _merged(pairs: Sequence[Pair], extent: int) -> Pair:
         tuple(dict.fromkeys(b for c in calls for b in c.writes)),
         flops,
     )
-    return call, KernelCall(kernel.kernel, extent, kernel.arguments)
+    parts = tuple((start, b.size) for b, start in flat.parts.items() if isinstance(b.size, int))
+    return call, KernelCall(kernel.kernel, flat.size, kernel.arguments, kernel.touches, parts)
