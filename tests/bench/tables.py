@@ -1,0 +1,108 @@
+"""Results as markdown tables, and as the page ``docs/benchmarks.md``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tests.bench import figures
+from tests.bench.harness import Row
+
+REGION = "(<!-- {0}: begin -->\n).*?(<!-- {0}: end -->\n)"
+LIBRARIES = ("graphc", "numba", "numpy", "torch", "jax", "pytensor")
+
+Record = dict[str, Any]
+
+
+def cell(value: object) -> str:
+    """Return a dash for None, and numbers to three digits."""
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return a table with the keys of all rows as headings, in the order they come."""
+    heads = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [heads, ["---"] * len(heads), *([cell(row.get(h)) for h in heads] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def machine() -> Record:
+    """Return what the figures hold for: the processor, and the versions of the libraries."""
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"processor": processor(), "processors": len(os.sched_getaffinity(0)),
+            "python": platform.python_version(), "versions": versions}  # fmt: skip
+
+
+def processor() -> str:
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    found = re.search(r"model name\s*: (.*)", text)
+    wide = " with AVX-512" if "avx512f" in text else ""
+    return f"{found[1] if found else platform.machine()}{wide}"
+
+
+def sentence(record: Record) -> str:
+    """Return the machine in a line."""
+    found = record["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    return (f"{found['processors']} processors of an {found['processor']}; "
+            f"Python {found['python']}, {versions}.")  # fmt: skip
+
+
+def section(table: Record) -> str:
+    note = f"{table['note']}\n\n" if table["note"] else ""
+    return f"## {table['title']}\n\n{note}{markdown(table['rows'])}"
+
+
+def summary(record: Record) -> str:
+    """Return what the README shows: SGD steps, and the start of a process."""
+    tables = record["sections"]
+    heads = {"network": "SGD step, microseconds", "graphc": "graphc `train_step`",
+             "graphc fit": "graphc `fit`", "torch": "torch eager", "torch.compile": "torch.compile",
+             "JAX jit": "JAX jit", "JAX scan": "JAX scan", "PyTensor": "PyTensor",
+             "limit": "FMA limit"}  # fmt: skip
+    rows = [row for row in tables.get("steps", {"rows": []})["rows"] if row["step"] == "sgd"]
+    text = "Medians of interleaved rounds, float32, the same data, initial parameters and update; "
+    text += f"results are compared before anything is timed. {sentence(record)}\n\n"
+    text += markdown([{head: row[key] for key, head in heads.items()} for row in rows])
+    return text + start_line(tables.get("startup", {"rows": []})["rows"])
+
+
+def start_line(rows: Sequence[Row]) -> str:
+    seconds = {(r["library"], r["cache"]): r["to the first step"] for r in rows
+               if "layers" not in r["network"]}  # fmt: skip
+    if ("graphc", "warm") not in seconds:
+        return ""
+    text = "\nA fresh process, from `import` to the end of the first step of 784-512-512-10: "
+    text += f"{cell(seconds['graphc', 'empty'])} s with an empty cache, "
+    text += f"{cell(seconds['graphc', 'warm'])} s with a warm one"
+    jax = seconds.get(("JAX jit", "none"))
+    return text + (f"; JAX {cell(jax)} s.\n" if jax else ".\n")
+
+
+def filled(page: str, record: Record) -> str:
+    """Return ``page`` with its regions ``benchmarks`` and ``sections`` made from ``record``."""
+    tables = record["sections"]
+    aims = {"title": figures.TITLE, "note": figures.NOTE, "rows": figures.rows(tables)}
+    texts = {
+        "benchmarks": summary(record),
+        "sections": "\n".join(section(t) for t in (aims, *tables.values()) if t["rows"]),
+    }
+    for name, text in texts.items():
+        pattern = re.compile(REGION.format(name), re.DOTALL)
+        assert pattern.search(page), f"the page has no region {name!r}"
+        page = pattern.sub(lambda m, text=text: m[1] + text + m[2], page)
+    return page

@@ -1,0 +1,32 @@
+"""Seconds of a step, for all libraries that are installed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+
+from tests.bench.harness import agree, interleaved
+from tests.bench.machine import fma_peak
+from tests.bench.peers import PEERS, runners
+from tests.bench.problem import Problem
+
+CHECKED_STEPS = 3
+"""Steps after which the libraries must have the same parameters: rounding has not yet grown."""
+
+
+def step_seconds(
+    problem: Problem, peers: Sequence[str] = tuple(PEERS), rounds: int | None = None
+) -> dict[str, float]:
+    """Return ``{peer: median seconds of a step}`` over epochs, after all results agree."""
+    made = runners(problem, peers)
+    for each in made.values():
+        each.run(min(CHECKED_STEPS, problem.steps))
+    agree({peer: each.results() for peer, each in made.items()})
+    epochs = {peer: partial(each.run, problem.steps) for peer, each in made.items()}
+    return {peer: s / problem.steps for peer, s in interleaved(epochs, rounds).items()}
+
+
+def limit_seconds(problem: Problem) -> float:
+    """Return the time of a step's products at the peak of all threads, measured now."""
+    return problem.flops() / (fma_peak("float32", len(os.sched_getaffinity(0))) * 1e9)
