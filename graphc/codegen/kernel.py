@@ -12,7 +12,7 @@ import numpy as np
 
 from graphc.ir.op import Literal
 from graphc.plan.program import Access, Buffer
-from graphc.types import AnyDim, Dim, Shape
+from graphc.types import AnyDim, Shape
 
 INDENT = "    "
 
@@ -132,15 +132,17 @@ def merge_axes(
 class KernelWriter:
     """Collects the lines, pointers and run-time integers of one kernel.
 
-    Equal buffers share a pointer: the compiler is told that pointers do not overlap.
+    Equal buffers share a pointer: the compiler is told that pointers do not overlap. A
+    ``generic`` kernel takes every length at run time, so that one serves many shapes.
     """
 
+    generic: bool = False
     lines: list[str] = field(default_factory=list)
     depth: int = 0
     extent: AnyDim = 1
     _parallel: str = ""
     _pointers: dict[Buffer, Parameter] = field(default_factory=dict)
-    _integers: dict[Dim, Parameter] = field(default_factory=dict)
+    _integers: dict[AnyDim, Parameter] = field(default_factory=dict)
     _touches: dict[tuple[Buffer, bool, AnyDim, Spread, AnyDim], None] = field(default_factory=dict)
 
     def line(self, text: str) -> None:
@@ -174,7 +176,7 @@ class KernelWriter:
 
     def integer(self, dim: AnyDim) -> str:
         """Return a dimension as text: its digits, or the name of a run-time integer."""
-        if isinstance(dim, int):
+        if isinstance(dim, int) and (not self.generic or dim in (0, 1)):
             return str(dim)
         if dim not in self._integers:
             self._integers[dim] = Parameter(f"n{len(self._integers)}", None)

@@ -2,181 +2,101 @@
 
 A row kernel walks its outer axes and, for each of their points, runs its inner loops one
 after the other: a reduction is finished by one inner loop and used from the next on. Values
-that an earlier loop computed are read back if they were stored, else computed again.
+that an earlier loop computed are read back if they were stored, else computed again; those
+that are dear wait for that in the memory of a later result.
+
+Sums are accurate: up to :data:`BLOCK` elements are added up in the registers of a vectorised
+loop, and the sums of such blocks in a wider type (pairwise summation with two levels: Higham,
+*The accuracy of floating point summation*, SIAM J. Sci. Comput. 14, 1993).
 """
 
 from __future__ import annotations
 
+from collections.abc import Set
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from graphc.codegen.kernel import KernelCall, KernelWriter, literal_of, merge_axes
-from graphc.ir.op import Elementwise, Layout, Reduction
-from graphc.ir.source import Constant
+from graphc.codegen.columns import ColumnPrinter
+from graphc.codegen.kernel import KernelCall, literal_of
+from graphc.codegen.nest import Axis, NestPrinter
+from graphc.ir.op import Elementwise, Reduction
 from graphc.ir.tensor import Tensor
-from graphc.plan.program import Access, LoopNest
-from graphc.types import AnyDim, Shape, size_of
+from graphc.plan.fusion import CHEAP
+from graphc.plan.program import LoopNest
+from graphc.types import size_of
 
 _NAMED = 3  # operations named in a kernel's name
+
+BLOCK = 2048
+"""Elements added up in the type of the result."""
 
 
 def loop_kernel(nest: LoopNest) -> KernelCall:
     """Return the kernel of a fused group."""
-    printer = _Printer(nest)
-    if nest.group.column is None:
-        printer.rows()
-    else:
-        printer.columns()
-    names = [n.op.name for n in nest.group.nodes if n.inputs]
+    names = [n.op.name for n in nest.nodes if n.inputs]
     shown = names[:1] + names[-2:] if len(names) > _NAMED else names
-    return printer.writer.finish("_".join(shown) or nest.group.nodes[0].op.name)
+    name = "_".join(shown) or nest.nodes[0].op.name
+    if nest.division is not None:
+        name += "_finish" if nest.division.finishing else "_parts"
+    if nest.group.column is not None:
+        return ColumnPrinter(nest).kernel(name)
+    return _RowPrinter(nest).kernel(name)
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """A loop: the domain axes it covers, its length and the name of its index."""
+@dataclass
+class _Pass:
+    """One turn over a row: what is known before it, folded by it and stored in it."""
 
-    covers: tuple[int, ...]
-    dim: AnyDim
-    index: str
+    before: list[Tensor] = field(default_factory=list)
+    folds: list[Tensor] = field(default_factory=list)
+    saves: list[Tensor] = field(default_factory=list)
 
 
-class _Printer:
+class _RowPrinter(NestPrinter):
+    """Writes a group whose folds, if any, run innermost."""
+
     def __init__(self, nest: LoopNest) -> None:
-        self.nest = nest
-        self.group = nest.group
-        self.writer = KernelWriter()
-        self.members = set(self.group.nodes)
-        self.axes = self._axes()
-        self.depth_of = self._depths()
-        self.names = self._names()
+        super().__init__(nest, generic=nest.division is not None)
         self.stage = self._stage_table()
-
-    # -- loops --------------------------------------------------------------------------------
-
-    def _axes(self) -> list[_Axis]:
-        """Merge neighbouring domain axes that every operand walks as one."""
-        dims, group = self.group.dims, self.group
-        walks = [a.layout.strides for a in (*self.nest.loads.values(), *self.nest.stores.values())]
-        for node in group.nodes:
-            if isinstance(node.op, Elementwise) and node.op.indexed:
-                walks.extend(self._index_strides(node))
-        borders = {group.inner, *(group.column or ())}
-        merged = merge_axes(range(len(dims)), dims, walks, borders)
-        return [
-            _Axis(tuple(covers), size_of(dims[d] for d in covers), f"i{number}")
-            for number, covers in enumerate(merged)
-        ]
-
-    def _index_strides(self, node: Tensor) -> list[tuple[AnyDim, ...]]:
-        """Return the strides by which an indexed op's place moves along the domain."""
-        where = self.group.maps[node]
-        if isinstance(node.op, Elementwise) and node.op.indexed == "flat":
-            layouts = [Layout.contiguous(node.type.shape).strides]
-        else:
-            layouts = [tuple(int(k == a) for k in range(node.ndim)) for a in range(node.ndim)]
-        result = []
-        for strides in layouts:
-            walk: list[AnyDim] = [0] * len(self.group.dims)
-            for domain, stride in zip(where, strides, strict=True):
-                if domain is not None:
-                    walk[domain] = stride
-            result.append(tuple(walk))
-        return result
-
-    def _depths(self) -> dict[int, int]:
-        """Return for every domain axis the number of loops that are open where it has moved."""
-        return {d: n + 1 for n, axis in enumerate(self.axes) for d in axis.covers}
-
-    def _names(self) -> dict[Tensor, str]:
-        counts: dict[str, int] = {}
-        names = {}
-        for node in self.group.nodes:
-            number = counts.get(node.op.name, 0)
-            counts[node.op.name] = number + 1
-            names[node] = f"{node.op.name}_{number}"
-        return names
-
-    def _indices(self) -> list[str]:
-        """Return the index of each loop, as the layouts over the loops want them."""
-        return [axis.index for axis in self.axes]
-
-    def _element(self, access: Access, written: bool = False) -> str:
-        strides = tuple(access.layout.strides[axis.covers[-1]] for axis in self.axes)
-        shape: Shape = tuple(axis.dim for axis in self.axes)
-        over = Access(access.buffer, Layout(access.layout.offset, strides), shape)
-        return self.writer.element(over, self._indices(), written)
-
-    # -- values ---------------------------------------------------------------------------------
-
-    def _level(self, node: Tensor) -> int:
-        """Return how many loops must be open for the value of ``node`` to be known."""
-        moving = [self.depth_of[m] for m in self.group.maps[node] if m is not None]
-        return max(moving, default=0)
-
-    def _operand(self, node: Tensor, position: int) -> str:
-        """Return one operand of ``node`` as an expression."""
-        tensor = node.inputs[position]
-        base = self.nest.places.place[tensor].base
-        if base in self.members:
-            return self.names[base]
-        if (node, position) in self.nest.loads:
-            access = self.nest.loads[node, position]
-            return self.writer.load(self._element(access), tensor.dtype)
-        if isinstance(base.op, Constant):
-            return literal_of(base.dtype)(base.op.value.array.item())
-        return f"{base.dtype.name}({self.writer.integer(base.op.dim)})"  # type: ignore[attr-defined]
-
-    def _compute(self, node: Tensor) -> None:
-        """Write ``name = expression`` for an elementwise node."""
-        op = node.op
-        assert isinstance(op, Elementwise)
-        args = [self._operand(node, i) for i in range(len(node.inputs))]
-        if op.indexed:
-            indices = self._indices()
-            places = []
-            for walk in self._index_strides(node):
-                strides = [walk[axis.covers[-1]] for axis in self.axes]
-                places.append(self.writer.linear(indices, strides))
-            args = [*places, *args]
-        dtype = node.inputs[0].dtype if node.inputs else node.dtype
-        value = op.scalar(literal_of(_literal_dtype(node, dtype)), *args)
-        if node.dtype.kind == "i":
-            value = f"{node.dtype.name}({value})"
-        self.writer.line(f"{self.names[node]} = {value}")
-
-    def _save(self, node: Tensor) -> None:
-        element = self._element(self.nest.stores[node], written=True)
-        self.writer.store(element, self.names[node], node.dtype)
-
-    # -- row kernels -----------------------------------------------------------------------------
-
-    def rows(self) -> None:
-        """Write the loops of a group whose folds, if any, run innermost."""
-        inner = len(self.axes)
+        self.inner = len(self.axes)
         if self.group.folds:
-            inner = min(n for n, a in enumerate(self.axes) if a.covers[0] >= self.group.inner)
-        hoisted = [n for n in self.group.nodes if self._level(n) < inner and self.stage[n] == 0]
-        outer, folded = self.axes[:inner], self.axes[inner:]
+            borders = (n for n, a in enumerate(self.axes) if a.covers[0] >= self.group.inner)
+            self.inner = min(borders)
+        self.folded = self.axes[self.inner :]
+        self.home = dict(nest.stores)
+        """Where a value that an earlier pass computed is read back."""
+        self.done: set[Tensor] = set()
+        """Nodes whose values lie at their homes."""
+
+    def kernel(self, name: str) -> KernelCall:
+        """Return the kernel."""
+        division = self.nest.division
+        if division is None:
+            self._rows()
+        elif division.finishing:
+            self._finish()
+        else:
+            self._leave()
+        return self.writer.finish(name)
+
+    def _rows(self) -> None:
+        inner, outer = self.inner, self.axes[: self.inner]
+        hoisted = [n for n in self.group.nodes if self.level(n) < inner and self.stage[n] == 0]
         with ExitStack() as loops:
             for level in range(inner + 1):
                 if level == 1:
                     loops.enter_context(self.writer.parallel(outer[0].index, outer[0].dim))
                 elif level > 1:
-                    axis = outer[level - 1]
-                    extent = self.writer.integer(axis.dim)
-                    loops.enter_context(self.writer.loop(axis.index, extent))
+                    loops.enter_context(self.loop(outer[level - 1]))
                 if level < inner:
-                    self._block([n for n in hoisted if self._level(n) == level])
+                    self._block([n for n in hoisted if self.level(n) == level])
             if not inner:
                 loops.enter_context(self.writer.parallel("_", 1))
-            done = set(hoisted)
-            if not folded:
-                self._block([n for n in self.group.nodes if n not in done])
+            rest = [n for n in self.group.nodes if n not in set(hoisted)]
+            if not self.folded:
+                self._block(rest)
             else:
-                self._stages(inner, folded, done)
+                self._passes(rest)
 
     def _block(self, nodes: list[Tensor]) -> None:
         """Compute ``nodes``, then store: a new value may replace one that others read here."""
@@ -184,145 +104,198 @@ class _Printer:
             if isinstance(node.op, Reduction):
                 self._fold_of_one(node)
             else:
-                self._compute(node)
+                self.compute(node)
         for node in nodes:
             if node in self.nest.stores:
-                self._save(node)
+                self.save(node)
 
     def _fold_of_one(self, node: Tensor) -> None:
         """Write a reduction over axes of length 1."""
         assert isinstance(node.op, Reduction)
         lit = literal_of(node.dtype)
-        x = self._converted(node)
-        value = node.op.combine(node.op.initial(lit, node.dtype), x)
+        value = node.op.combine(node.op.initial(lit, node.dtype), self.converted(node))
         self.writer.line(f"{self.names[node]} = {value}")
 
-    def _converted(self, node: Tensor) -> str:
-        x = self._operand(node, 0)
-        same = node.inputs[0].dtype == node.dtype
-        return x if same else f"{node.dtype.name}({x})"
+    # -- passes over a row ------------------------------------------------------------------------
 
     def _stage_table(self) -> dict[Tensor, int]:
         """Return for each node how many inner loops must have run before it is computable."""
         table: dict[Tensor, int] = {}
         for node in self.group.nodes:
             stage = 0
-            for base in self._inside(node):
+            for base in self.inside(node):
                 fold = isinstance(base.op, Reduction) and self.group.folds
                 stage = max(stage, table[base] + int(fold))
             table[node] = stage
         return table
 
-    def _stages(self, inner: int, folded: list[_Axis], done: set[Tensor]) -> None:
+    def _plan(self, nodes: list[Tensor]) -> list[_Pass]:
+        passes = [_Pass() for _ in range(1 + max(self.stage[n] for n in nodes))]
+        for node in nodes:
+            turn = passes[self.stage[node]]
+            if isinstance(node.op, Reduction):
+                turn.folds.append(node)
+            elif self.level(node) <= self.inner:
+                turn.before.append(node)
+            elif node in self.nest.stores:
+                turn.saves.append(node)
+        return passes
+
+    def _passes(self, nodes: list[Tensor]) -> None:
         """Write the sequence of inner loops for one point of the outer axes."""
-        nodes = [n for n in self.group.nodes if n not in done]
-        last = max(self.stage[n] for n in nodes)
-        stored: set[Tensor] = set()
-        for stage in range(last + 1):
-            now = [n for n in nodes if self.stage[n] == stage]
-            outer = [n for n in now if self._level(n) <= inner and isinstance(n.op, Elementwise)]
-            self._block(outer)
-            folds = [n for n in now if isinstance(n.op, Reduction)]
-            rest = set(now) - {*outer, *folds}
-            saves = [n for n in now if n in self.nest.stores and n in rest]
-            if folds or saves:
-                self._inner_loop(inner, folded, folds, saves, stored)
-                stored.update(saves)
+        passes = self._plan(nodes)
+        self._park(passes)
+        for turn in passes:
+            self._block(turn.before)
+            if turn.folds or turn.saves:
+                self._pass(turn)
+                for node in turn.folds:
+                    if node in self.nest.stores:
+                        self.save(node)
 
-    def _inner_loop(
-        self,
-        inner: int,
-        folded: list[_Axis],
-        folds: list[Tensor],
-        saves: list[Tensor],
-        stored: set[Tensor],
-    ) -> None:
-        saved = set(saves)
-        for node in folds:
-            assert isinstance(node.op, Reduction)
-            first = node.op.initial(literal_of(node.dtype), node.dtype)
-            self.writer.line(f"{self.names[node]} = {first}")
+    def _pass(self, turn: _Pass) -> None:
+        """Write one loop over the inner axes; the last of them in blocks where sums are long."""
+        *outer, last = self.folded
+        long = [n for n in turn.folds if self._is_long(n)]
+        for node in turn.folds:
+            self._begin(node, wide=self._is_long(node))
         with ExitStack() as loops:
-            for axis in folded:
-                loops.enter_context(self.writer.loop(axis.index, self.writer.integer(axis.dim)))
-            for node in self._needed([*folds, *saves], inner, stored):
-                if node in stored:
-                    element = self._element(self.nest.stores[node], written=True)
-                    self.writer.line(
-                        f"{self.names[node]} = {self.writer.load(element, node.dtype)}"
-                    )
-                else:
-                    self._compute(node)
-                    if node in saved:
-                        self._save(node)
-            for node in folds:
-                assert isinstance(node.op, Reduction)
-                value = node.op.combine(self.names[node], self._converted(node))
-                self.writer.line(f"{self.names[node]} = {value}")
-        for node in folds:
-            if node in self.nest.stores:
-                self._save(node)
+            for axis in outer:
+                loops.enter_context(self.loop(axis))
+            start, stop = self.bounds(last)
+            if long and not _within_block(last):
+                loops.enter_context(self.writer.loop("b", f"{start}, {stop}, {BLOCK}"))
+                start, stop = "b", f"min(b + {BLOCK}, {stop})"
+            for node in long:
+                self._begin(node)
+            extent = stop if start == "0" else f"{start}, {stop}"
+            with self.writer.loop(last.index, extent):
+                self._body(turn)
+            for node in long:
+                self._combine(node, f"wide_{self.names[node]}", self.names[node])
+        if self.nest.division is None:
+            self._round(long)
 
-    def _needed(self, targets: list[Tensor], inner: int, stored: set[Tensor]) -> list[Tensor]:
-        """Return the elementwise nodes inside the inner loops that ``targets`` need."""
+    def _body(self, turn: _Pass) -> None:
+        written = []
+        for node in self._needed(turn, self.done):
+            if node in self.done:
+                element = self.element(self.home[node], written=True)
+                self.writer.line(f"{self.names[node]} = {self.writer.load(element, node.dtype)}")
+                continue
+            self.compute(node)
+            if node in self.home:
+                element = self.element(self.home[node], written=True)
+                self.writer.store(element, self.names[node], node.dtype)
+                written.append(node)
+        for node in turn.folds:
+            self._combine(node, self.names[node], self.converted(node))
+        self.done.update(written)
+
+    def _needed(self, turn: _Pass, done: Set[Tensor]) -> list[Tensor]:
+        """Return the elementwise nodes that a pass reads (those ``done``) or computes."""
         found: set[Tensor] = set()
-        stack = [t for t in targets if isinstance(t.op, Elementwise)]
-        stack += [x for t in targets if isinstance(t.op, Reduction) for x in self._inside(t)]
+        stack = [*turn.saves, *(x for fold in turn.folds for x in self.inside(fold))]
         while stack:
             node = stack.pop()
-            if node in found or self._level(node) <= inner or isinstance(node.op, Reduction):
+            if node in found or self.level(node) <= self.inner or isinstance(node.op, Reduction):
                 continue
             found.add(node)
-            if node not in stored:
-                stack.extend(self._inside(node))
+            if node not in done:
+                stack.extend(self.inside(node))
         return [n for n in self.group.nodes if n in found]
 
-    def _inside(self, node: Tensor) -> list[Tensor]:
-        bases = [self.nest.places.place[x].base for x in node.inputs]
-        return [b for b in bases if b in self.members]
+    # -- folds ------------------------------------------------------------------------------------
 
-    # -- column kernels ----------------------------------------------------------------------------
+    def _is_long(self, node: Tensor) -> bool:
+        """Tell whether a fold must be done in blocks to be accurate."""
+        assert isinstance(node.op, Reduction)
+        if node.op.wide(node.dtype) is None:
+            return False
+        return self.nest.division is not None or not _within_block(*self.folded)
 
-    def columns(self) -> None:
-        """Write a fold whose kept last axes run innermost: ``out[j] += x[r, j]``."""
-        assert self.group.column is not None
-        start, stop = self.group.column
-        (fold,) = [n for n in self.group.nodes if isinstance(n.op, Reduction)]
-        assert isinstance(fold.op, Reduction)
-        before = [a for a in self.axes if a.covers[-1] < start]
-        folded = [a for a in self.axes if start <= a.covers[0] < stop]
-        after = [a for a in self.axes if a.covers[0] >= stop]
-        out = self._element(self.nest.stores[fold], written=True)
-        first = fold.op.initial(literal_of(fold.dtype), fold.dtype)
-        with ExitStack() as loops:
-            for number, axis in enumerate(before):
-                opener = self.writer.parallel(axis.index, axis.dim) if number == 0 else (
-                    self.writer.loop(axis.index, self.writer.integer(axis.dim)))  # fmt: skip
-                loops.enter_context(opener)
-            with ExitStack() as stack:
-                self._kept_loops(stack, after, not before)
-                self.writer.store(out, first, fold.dtype)
-            with ExitStack() as stack:
-                for axis in folded:
-                    stack.enter_context(self.writer.loop(axis.index, self.writer.integer(axis.dim)))
-                self._kept_loops(stack, after, not before)
-                for node in self.group.nodes:
-                    if node is not fold:
-                        self._block([node])
-                acc = self.writer.load(out, fold.dtype)
-                value = fold.op.combine(acc, self._converted(fold))
-                self.writer.store(out, value, fold.dtype)
+    def _begin(self, node: Tensor, wide: bool = False) -> None:
+        assert isinstance(node.op, Reduction)
+        dtype = self.sum_dtype(node) if wide else node.dtype
+        name = f"wide_{self.names[node]}" if wide else self.names[node]
+        self.writer.line(f"{name} = {node.op.initial(literal_of(dtype), dtype)}")
 
-    def _kept_loops(self, stack: ExitStack, axes: list[_Axis], parallel: bool) -> None:
-        for number, axis in enumerate(axes):
-            opener = (
-                self.writer.parallel(axis.index, axis.dim)
-                if parallel and number == 0
-                else self.writer.loop(axis.index, self.writer.integer(axis.dim))
-            )
-            stack.enter_context(opener)
+    def _combine(self, node: Tensor, total: str, value: str) -> None:
+        assert isinstance(node.op, Reduction)
+        self.writer.line(f"{total} = {node.op.combine(total, value)}")
+
+    def _round(self, nodes: list[Tensor]) -> None:
+        for node in nodes:
+            self.writer.line(f"{self.names[node]} = {node.dtype.name}(wide_{self.names[node]})")
+
+    # -- divided folds ----------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        """Write the folds of each chunk of the first axis, whose parts are left in memory."""
+        (turn,) = self._plan([n for n in self.group.nodes if self.stage[n] == 0])
+        with self.chunks():
+            self._block(turn.before)
+            self._pass(turn)
+            for node in turn.folds:
+                wide = "wide_" if self._is_long(node) else ""
+                value = f"{wide}{self.names[node]}"
+                self.writer.store(self.part(node, written=True), value, self.sum_dtype(node))
+
+    def _finish(self) -> None:
+        """Write the fold of the parts, and what is computed from the results."""
+        assert self.nest.division is not None
+        passes = self._plan(self.group.nodes)
+        folds = passes[0].folds
+        with self.writer.parallel("_", 1):
+            self._block(passes[0].before)
+            for node in folds:
+                self._begin(node, wide=self._is_long(node))
+            with self.writer.loop("c", self.writer.integer(self.nest.division.count)):
+                for node in folds:
+                    part = self.writer.load(self.part(node), self.sum_dtype(node))
+                    wide = "wide_" if self._is_long(node) else ""
+                    self._combine(node, f"{wide}{self.names[node]}", part)
+            self._round([n for n in folds if self._is_long(n)])
+            for node in folds:
+                if node in self.nest.stores:
+                    self.save(node)
+            for turn in passes[1:]:
+                self._block(turn.before)
+
+    # -- values that wait -------------------------------------------------------------------------
+
+    def _park(self, passes: list[_Pass]) -> None:
+        """Give dear values that several passes need a home in the memory of a later result."""
+        turns: dict[Tensor, list[int]] = {}
+        done: set[Tensor] = set()
+        for number, turn in enumerate(passes):
+            for node in self._needed(turn, done):
+                turns.setdefault(node, []).append(number)
+            done.update(turn.saves)
+        taken: set[Tensor] = set()
+        for node, needed in turns.items():
+            assert isinstance(node.op, Elementwise)
+            if len(needed) < 2 or node.op.cost <= CHEAP or node in self.nest.stores:
+                continue
+            host = next((h for h in passes[needed[-1]].saves
+                         if h not in taken and self._hosts(h, node)), None)  # fmt: skip
+            if host is not None:
+                self.home[node] = self.nest.stores[host]
+                taken.add(host)
+
+    def _hosts(self, host: Tensor, node: Tensor) -> bool:
+        """Tell whether ``node`` can wait where ``host`` is stored, behind it, in every place."""
+        read = {a.buffer for a in self.nest.loads.values()}
+        moving = {m for m in self.group.maps[host] if m is not None}
+        return (
+            host.dtype == node.dtype
+            and len(moving) == len(self.group.dims)
+            and self.nest.stores[host].buffer not in read
+            and host.id > node.id
+        )
 
 
-def _literal_dtype(node: Tensor, operand: np.dtype[np.generic]) -> np.dtype[np.generic]:
-    """Return the type in which the expression of ``node`` writes its numbers."""
-    return node.dtype if node.dtype.kind != "b" and operand.kind == "b" else operand
+def _within_block(*axes: Axis) -> bool:
+    """Tell whether so many elements are known to be no more than a block."""
+    size = size_of(a.dim for a in axes)
+    return isinstance(size, int) and size <= BLOCK

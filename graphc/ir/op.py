@@ -295,6 +295,13 @@ class Reduction(Op):
     def combine(self, acc: str, x: str) -> str:
         """Return the fold of ``acc`` and ``x`` as an expression in the result's data type."""
 
+    def wide(self, dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+        """Return the data type in which long folds into ``dtype`` add up their parts.
+
+        None if combining does not round: then any number of elements may be folded at once.
+        """
+        return None
+
     def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
         return types[0].size
 

@@ -26,7 +26,7 @@ from graphc.ops.cumulative import exclusive_product
 from graphc.ops.operands import as_tensor
 from graphc.ops.shape import broadcast_to, permute_dims, reshape
 from graphc.ops.slices import flip
-from graphc.types import BOOL, INT32, INT64, TensorType, normalize_axes, size_of
+from graphc.types import BOOL, FLOAT64, INT32, INT64, TensorType, normalize_axes, size_of
 
 SECTION = "Reductions"
 
@@ -66,6 +66,9 @@ class Sum(Linear, Reduction):
 
     def combine(self, acc: str, x: str) -> str:
         return f"{acc} + {x}"
+
+    def wide(self, dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+        return FLOAT64 if dtype.kind == "f" else None
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         (x,) = inputs

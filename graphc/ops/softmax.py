@@ -91,11 +91,17 @@ class LogSoftmax(Composite):
         return subtract(shifted, log(sum(exp(shifted), self.axes, keepdims=True)))
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
-        return (g - exp(out) * sum(g, self.axes, keepdims=True),)
+        return (g - self._softmax(*inputs) * sum(g, self.axes, keepdims=True),)
 
     def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         (t,) = tangents
-        return None if t is None else t - sum(exp(out) * t, self.axes, keepdims=True)
+        if t is None:
+            return None
+        return t - sum(self._softmax(*inputs) * t, self.axes, keepdims=True)
+
+    def _softmax(self, x: Tensor) -> Tensor:
+        """Return ``exp(out)`` as what shares its exponentials with :meth:`expand`."""
+        return apply(Softmax(self.axes), x)
 
 
 @register

@@ -5,8 +5,8 @@ of its own. Grouping goes by traits alone, in two linear sweeps that cannot crea
 
 1. *Sink*, from the last node to the first: a node whose users all stand in one group joins it.
    (A path from the group back to the node would have been a cycle before.)
-2. *Lift*, in execution order: a group joins the latest group among its producers if they share
-   their loops. (All its other operands are ready by then.)
+2. *Lift*, in execution order: a group joins one of its producers if they share their loops, and
+   takes along its later producers. (All other operands of those are ready by then.)
 
 A group iterates over a *domain*: outer axes, whose iterations are independent, and inner axes,
 along which its reductions fold. Reductions that keep the last axis (a bias gradient) are
@@ -16,7 +16,7 @@ along which its reductions fold. Reductions that keep the last axis (a bias grad
 from __future__ import annotations
 
 import heapq
-from collections.abc import Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from graphc.ir.graph import Graph, ancestors
@@ -33,6 +33,8 @@ CHEAP = 4.0
 
 SERIAL = 16384
 """Elements up to which a loop nest may give up its independent outer axis."""
+
+_UPDATE = PHASES.index("update")
 
 AxisMap = tuple[int | None, ...]
 """For each axis of a tensor, the domain axis that moves it (None: it does not move)."""
@@ -230,7 +232,7 @@ class Fusion:
             group.dims = (*group.dims, *inner_dims)
         else:
             outer = len(group.dims) - len(fold)
-            if outer < 0 or (outer == 0 and _nominal_size(group.dims) > SERIAL):
+            if outer < 0 or (outer == 0 and nominal_size(group.dims) > SERIAL):
                 return False
             if group.folds and outer != group.inner:
                 return False
@@ -253,24 +255,41 @@ class Fusion:
     def _lift(self) -> None:
         order = {g: i for i, g in enumerate(self.groups)}
         for group in self.groups:
-            producers = self._producers(group)
-            if not producers or not group.is_loop or group.column is not None:
+            if not group.is_loop or group.column is not None:
                 continue
-            latest = max(producers, key=order.__getitem__)
-            if self._can_merge(group, latest):
-                self._merge(group, latest)
+            producers = sorted(self._producers(group), key=order.__getitem__)
+            for number, into in enumerate(producers):
+                later = producers[number + 1 :]
+                if self._can_join(group, into, later, order):
+                    for other in (*later, group):
+                        self._merge(other, into)
+                    break
         for group in dict.fromkeys(self.group.values()):
             group.nodes.sort(key=lambda n: n.id)
 
-    def _can_merge(self, group: Group, into: Group) -> bool:
-        if not into.is_loop or into.column is not None or into.phase != group.phase:
+    def _can_join(
+        self, group: Group, into: Group, later: Sequence[Group], order: Mapping[Group, int]
+    ) -> bool:
+        """Tell whether ``group`` can move to ``into``, with all it needs that comes ``later``."""
+        moving = [*later, group]
+        if len(into.nodes) + sum(len(g.nodes) for g in moving) > MAX_NODES:
             return False
-        if len(group.nodes) + len(into.nodes) > MAX_NODES:
+        return (
+            all(self._can_merge(g, into) for g in moving)
+            and all(self._can_merge(group, g) for g in later)
+            and all(order[p] <= order[into] for g in later for p in self._producers(g))
+        )
+
+    def _can_merge(self, group: Group, into: Group) -> bool:
+        if not (into.is_loop and group.is_loop) or (into.column or group.column) is not None:
+            return False
+        if into.phase != group.phase and group.phase == _UPDATE:
             return False
         if not _same_loops(group, into):
             return False
         if (group.folds and _folds_nothing(into)) or (into.folds and _folds_nothing(group)):
             return False
+        serial = bool(group.dims) and _is_serial(into)
         for node in group.nodes:
             where = group.operand_maps[node]
             for operand in node.inputs:
@@ -280,6 +299,8 @@ class Fusion:
                 if trace.axes is None:
                     return False
                 produced = into.maps[trace.base]
+                if serial and not any(m is not None for m in produced):
+                    return False
                 for axis, domain in zip(reversed(trace.axes), reversed(where), strict=False):
                     if axis is not None and produced[axis] != domain:
                         return False
@@ -325,7 +346,12 @@ def _runs_once(own: AxisMap, group: Group) -> bool:
     return bool(moving) or group.inner == 0
 
 
-def _nominal_size(dims: tuple[AnyDim, ...]) -> int:
+def _is_serial(group: Group) -> bool:
+    """Tell whether what needs the group's reductions would have to wait for many elements."""
+    return group.folds and group.inner == 0 and nominal_size(group.dims) > SERIAL
+
+
+def nominal_size(dims: tuple[AnyDim, ...]) -> int:
     return dim_at(size_of(dims), NOMINAL_BATCH)
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 
 from graphc.ir.graph import Graph
 from graphc.ir.op import Assembly, Contraction, Layout, Loops, Source
 from graphc.ir.source import Constant, Input, Parameter
 from graphc.ir.tensor import PHASES, Tensor
+from graphc.plan.division import divided
 from graphc.plan.fusion import AxisMap, Fusion, Group, stored_nodes
 from graphc.plan.places import Places
 from graphc.plan.program import (
@@ -241,10 +245,16 @@ class _Planner:
                 self.buffers[node] = self._buffer(in_place[node])
             place = Access(self._buffer(node), Layout.contiguous(node.type.shape), node.type.shape)
             stores[node] = _in_domain(place, group.maps[node], group)
-        reads = tuple(dict.fromkeys(a.buffer for a in loads.values()))
-        writes = tuple(dict.fromkeys(a.buffer for a in stores.values()))
-        work = LoopNest(group, self.places, loads, stores)
-        self.calls.append(Call(work, group.phase, tuple(group.nodes), reads, writes, flops))
+        for work in divided(LoopNest(group, self.places, loads, stores), self._scratch):
+            reads, writes = tuple(work.reads()), tuple(work.writes())
+            self.calls.append(Call(work, group.phase, work.nodes, reads, writes, flops))
+            flops = 0
+
+    def _scratch(self, tensor: Tensor, dtype: np.dtype[Any], shape: Shape) -> Buffer:
+        """Return memory for what a kernel needs on the way to ``tensor``."""
+        scratch = Buffer(f"scratch_{len(self.extra)}", "arena", dtype, shape, tensor)
+        self.extra.append(scratch)
+        return scratch
 
     def _emit_assembly(self, group: Group, node: Tensor) -> None:
         assert isinstance(node.op, Assembly)

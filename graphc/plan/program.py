@@ -61,6 +61,21 @@ class Access:
 
 
 @dataclass(frozen=True, eq=False)
+class Division:
+    """Large folds in two nests: one leaves a part for each chunk, the other folds the parts."""
+
+    count: AnyDim
+    """Number of chunks: it owes nothing to the number of threads, nor do the results."""
+    chunk: AnyDim
+    """Places of the first domain axis in a chunk."""
+    parts: dict[Tensor, Access]
+    """Where the parts of each fold lie, over the chunks and the domain."""
+    finishing: bool
+    nodes: tuple[Tensor, ...]
+    """What the nest computes."""
+
+
+@dataclass(frozen=True, eq=False)
 class LoopNest:
     """A fused group: what it reads, computes and writes, in its loops."""
 
@@ -69,6 +84,26 @@ class LoopNest:
     loads: dict[tuple[Tensor, int], Access]
     """For each (node, operand position) read from memory, where it lies in the domain."""
     stores: dict[Tensor, Access]
+    division: Division | None = None
+    wide: Access | None = None
+    """Where a column group adds up what is rounded to its result at the end."""
+
+    @property
+    def nodes(self) -> tuple[Tensor, ...]:
+        """What is computed here."""
+        return self.division.nodes if self.division else tuple(self.group.nodes)
+
+    def reads(self) -> Iterator[Buffer]:
+        """Yield the buffers read, each once."""
+        parts = self.division.parts.values() if self.division and self.division.finishing else ()
+        yield from dict.fromkeys(a.buffer for a in (*self.loads.values(), *parts))
+
+    def writes(self) -> Iterator[Buffer]:
+        """Yield the buffers written, each once."""
+        leaving = self.division is not None and not self.division.finishing
+        parts = self.division.parts.values() if self.division and leaving else ()
+        wide = () if self.wide is None else (self.wide,)
+        yield from dict.fromkeys(a.buffer for a in (*self.stores.values(), *parts, *wide))
 
 
 @dataclass(frozen=True, eq=False)

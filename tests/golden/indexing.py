@@ -5,7 +5,7 @@ x0   input     int64(None,)  rows
 x1   input     float32(None, 3)  x
 """
 
-from numpy import float32, int64
+from numpy import float32, float64, int64
 
 from graphc.runtime.kernel import kernel
 
@@ -22,13 +22,16 @@ def take_41983919(lo, hi, x0, x1, y2, n0):
 
 
 @kernel("x0: float32*, x1: float32*, y2: float32*, n0: int64")
-def multiply_sum_aa475d6e(lo, hi, x0, x1, y2, n0):
+def multiply_sum_a2952b86(lo, hi, x0, x1, y2, n0):
     for _ in range(lo, hi):
-        sum_0 = float32(0.0)
+        wide_sum_0 = float64(0.0)
         for i0 in range(n0):
+            sum_0 = float32(0.0)
             for i1 in range(3):
                 multiply_0 = x0[i0 * 3 + i1] * x1[i0 * 3 - i1 + 2]
                 sum_0 = sum_0 + multiply_0
+            wide_sum_0 = wide_sum_0 + sum_0
+        sum_0 = float32(wide_sum_0)
         y2[0] = sum_0
 
 
@@ -52,6 +55,6 @@ def call(m):
     # take(None, 3)   models.py:29
     run(take_41983919, batch, m.x0, m.p0, m.take_0, batch)
     # multiply, sum()   models.py:29
-    run(multiply_sum_aa475d6e, 1, m.take_0, m.x1, m.sum_0, batch)
+    run(multiply_sum_a2952b86, 1, m.take_0, m.x1, m.sum_0, batch)
     # scatter_add(7, 3)   models.py:29
     run(scatter_add_2965f041, 1, m.scatter_add_0, m.x0, m.x1, batch)

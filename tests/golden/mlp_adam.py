@@ -18,7 +18,7 @@ p12  parameter float32(4,)  adam.m.linear_1.bias
 p13  parameter float32(4,)  adam.v.linear_1.bias
 """
 
-from numpy import float32, float64, inf, int64, uint8
+from numpy import float32, float64, inf, int64
 
 from graphc.runtime import vmath
 from graphc.runtime.kernel import kernel
@@ -35,8 +35,10 @@ def add_relu_4e13c9a2(lo, hi, x0, x1, y2):
             y2[i0 * 16 + i1] = relu_0
 
 
-@kernel("x0: float32*, x1: float32*, y2: float32*, y3: float32*")
-def add_log_subtract_d9feea44(lo, hi, x0, x1, y2, y3):
+@kernel("x0: float32*, x1: float32*, y2: float32*, y3: float32*, x4: int64*, y5: float32*, n0: int64")
+def add_multiply_subtract_b6451998(lo, hi, x0, x1, y2, y3, x4, y5, n0):
+    divide_0 = float32(1.0) / float32(n0)
+    negative_0 = -divide_0
     for i0 in range(lo, hi):
         max_0 = float32(-inf)
         for i1 in range(4):
@@ -48,35 +50,38 @@ def add_log_subtract_d9feea44(lo, hi, x0, x1, y2, y3):
             add_0 = y2[i0 * 4 + i1]
             subtract_0 = add_0 - max_0
             exp_0 = vmath.exp(subtract_0)
+            y3[i0 * 4 + i1] = exp_0
             sum_0 = sum_0 + exp_0
         log_0 = vmath.log(sum_0)
+        sum_1 = float32(0.0)
         for i1 in range(4):
             add_0 = y2[i0 * 4 + i1]
-            subtract_0 = add_0 - max_0
-            subtract_1 = subtract_0 - log_0
-            y3[i0 * 4 + i1] = subtract_1
-
-
-@kernel("x0: int64*, y1: bool*, x2: float32*, y3: float32*")
-def equal_where_sum_1c9f8817(lo, hi, x0, y1, x2, y3):
-    for i0 in range(lo, hi):
-        sum_0 = float32(0.0)
-        for i1 in range(4):
             iota_0 = int64(int64(i1))
-            equal_0 = iota_0 == x0[i0]
-            y1[i0 * 4 + i1] = uint8(equal_0)
-            where_0 = vmath.where(equal_0, x2[i0 * 4 + i1], float32(0.0))
-            sum_0 = sum_0 + where_0
-        y3[i0] = sum_0
+            subtract_0 = add_0 - max_0
+            exp_0 = y3[i0 * 4 + i1]
+            subtract_1 = subtract_0 - log_0
+            equal_0 = iota_0 == x4[i0]
+            where_0 = vmath.where(equal_0, subtract_1, float32(0.0))
+            where_1 = vmath.where(equal_0, negative_0, float32(0.0))
+            divide_1 = exp_0 / sum_0
+            multiply_0 = divide_1 * negative_0
+            subtract_2 = where_1 - multiply_0
+            y3[i0 * 4 + i1] = subtract_2
+            sum_1 = sum_1 + where_0
+        y5[i0] = sum_1
 
 
 @kernel("x0: float32*, y1: float32*, n0: int64")
-def negative_sum_divide_7dba7b70(lo, hi, x0, y1, n0):
+def negative_sum_divide_7c3aea0e(lo, hi, x0, y1, n0):
     for _ in range(lo, hi):
-        sum_0 = float32(0.0)
-        for i0 in range(n0):
-            negative_0 = -x0[i0]
-            sum_0 = sum_0 + negative_0
+        wide_sum_0 = float64(0.0)
+        for b in range(0, n0, 2048):
+            sum_0 = float32(0.0)
+            for i0 in range(b, min(b + 2048, n0)):
+                negative_0 = -x0[i0]
+                sum_0 = sum_0 + negative_0
+            wide_sum_0 = wide_sum_0 + sum_0
+        sum_0 = float32(wide_sum_0)
         divide_0 = sum_0 / float32(n0)
         y1[0] = divide_0
 
@@ -95,36 +100,38 @@ def argmax_049357ff(lo, hi, x0, y1, n0):
 
 
 @kernel("x0: int64*, x1: int64*, y2: float32*, n0: int64")
-def equal_sum_divide_0e16aca6(lo, hi, x0, x1, y2, n0):
+def equal_sum_divide_f44a597d(lo, hi, x0, x1, y2, n0):
     for _ in range(lo, hi):
-        sum_0 = float32(0.0)
-        for i0 in range(n0):
-            equal_0 = x0[i0] == x1[i0]
-            cast_0 = float32(equal_0)
-            sum_0 = sum_0 + cast_0
+        wide_sum_0 = float64(0.0)
+        for b in range(0, n0, 2048):
+            sum_0 = float32(0.0)
+            for i0 in range(b, min(b + 2048, n0)):
+                equal_0 = x0[i0] == x1[i0]
+                cast_0 = float32(equal_0)
+                sum_0 = sum_0 + cast_0
+            wide_sum_0 = wide_sum_0 + sum_0
+        sum_0 = float32(wide_sum_0)
         divide_0 = sum_0 / float32(n0)
         y2[0] = divide_0
 
 
-@kernel("x0: bool*, x1: float32*, y2: float32*, n0: int64")
-def divide_multiply_subtract_ede7b263(lo, hi, x0, x1, y2, n0):
-    divide_0 = float32(1.0) / float32(n0)
-    negative_0 = -divide_0
-    for i0 in range(lo, hi):
-        where_0 = vmath.where((x0[i0] != 0), negative_0, float32(0.0))
-        exp_0 = vmath.exp(x1[i0])
-        multiply_0 = exp_0 * negative_0
-        subtract_0 = where_0 - multiply_0
-        y2[i0] = subtract_0
-
-
-@kernel("y0: float32*, x1: float32*, n0: int64")
-def sum_672d1e81(lo, hi, y0, x1, n0):
+@kernel("y0: float64*, x1: float32*, y2: float32*, n0: int64, n1: int64")
+def sum_b2293d87(lo, hi, y0, x1, y2, n0, n1):
     for i1 in range(lo, hi):
-        y0[i1] = float32(0.0)
-    for i0 in range(n0):
+        y0[i1] = float64(0.0)
+    for r in range(0, n0 - 7, 8):
         for i1 in range(lo, hi):
-            y0[i1] = y0[i1] + x1[i0 * 4 + i1]
+            sum_0 = float32(0.0)
+            for k in range(8):
+                i0 = r + k
+                sum_0 = sum_0 + x1[i0 * n1 + i1]
+            y0[i1] = y0[i1] + sum_0
+    for i0 in range(n0 - n0 % 8, n0):
+        for i1 in range(lo, hi):
+            y0[i1] = y0[i1] + x1[i0 * n1 + i1]
+    for i1 in range(lo, hi):
+        sum_0 = float32(y0[i1])
+        y2[i1] = sum_0
 
 
 @kernel("x0: float32*, x1: float32*, y2: float32*")
@@ -133,15 +140,6 @@ def less_equal_where_fdbf5afd(lo, hi, x0, x1, y2):
         less_equal_0 = x0[i0] <= float32(0.0)
         where_0 = vmath.where(less_equal_0, float32(0.0), x1[i0])
         y2[i0] = where_0
-
-
-@kernel("y0: float32*, x1: float32*, n0: int64")
-def sum_7d0acef3(lo, hi, y0, x1, n0):
-    for i1 in range(lo, hi):
-        y0[i1] = float32(0.0)
-    for i0 in range(n0):
-        for i1 in range(lo, hi):
-            y0[i1] = y0[i1] + x1[i0 * 16 + i1]
 
 
 @kernel("x0: int64*, x1: float64*, y2: float32*, y3: float32*")
@@ -199,42 +197,38 @@ def forward(m):
         matmul_float32, batch, batch, 4, 16, 3, m.relu_0, 0, 16, 1, m.p2, 0, 4, 1, m.matmul_1,
         0, 4, 0, m.matmul_1, 0, 0,
     )
-    # linear_1: add, max, subtract, exp, sum, log, subtract(None, 4)   models.py:11, models.py:12
-    run(add_log_subtract_d9feea44, batch, m.matmul_1, m.p3, m.add_0, m.subtract_0)
-    # iota, equal, where, sum(None,)   models.py:12
-    run(equal_where_sum_1c9f8817, batch, m.x1, m.equal_0, m.subtract_0, m.sum_0)
+    # linear_1: add, iota, max, subtract, exp, sum, ..., subtract(None, 4)   models.py:11, models.py:12
+    run(
+        add_multiply_subtract_b6451998, batch, m.matmul_1, m.p3, m.add_0, m.subtract_0, m.x1,
+        m.sum_0, batch,
+    )
     # negative, sum, divide()   models.py:12
-    run(negative_sum_divide_7dba7b70, 1, m.sum_0, m.divide_0, batch)
+    run(negative_sum_divide_7c3aea0e, 1, m.sum_0, m.divide_0, batch)
     # argmax(None,)   models.py:13
     run(argmax_049357ff, batch, m.add_0, m.argmax_0, batch)
     # equal, cast, sum, divide()   models.py:13
-    run(equal_sum_divide_0e16aca6, 1, m.argmax_0, m.x1, m.divide_1, batch)
+    run(equal_sum_divide_f44a597d, 1, m.argmax_0, m.x1, m.divide_1, batch)
 
 
 def backward(m):
     """Compute the gradient of the loss for every parameter."""
     batch, run = m.batch, m.run
-    # divide, negative, where, exp, multiply, subtract(None, 4)   models.py:12
-    run(
-        divide_multiply_subtract_ede7b263, 4 * batch, m.equal_0, m.subtract_0, m.subtract_1,
-        batch,
-    )
     # linear_1: sum(4,)   models.py:11
-    run(sum_672d1e81, 4, m.g0, m.subtract_1, batch)
+    run(sum_b2293d87, 4, m.scratch_0, m.subtract_0, m.g0, batch, 4)
     # linear_1: matmul(None, 16)   models.py:11
     run(
-        matmul_float32, batch, batch, 16, 4, 3, m.subtract_1, 0, 4, 1, m.p2, 0, 1, 4,
+        matmul_float32, batch, batch, 16, 4, 3, m.subtract_0, 0, 4, 1, m.p2, 0, 1, 4,
         m.matmul_2, 0, 16, 0, m.matmul_2, 0, 0,
     )
     # linear_1: matmul(16, 4)   models.py:11
     run(
-        matmul_float32, 16, 16, 4, batch, 3, m.relu_0, 0, 1, 16, m.subtract_1, 0, 4, 1, m.g1,
+        matmul_float32, 16, 16, 4, batch, 3, m.relu_0, 0, 1, 16, m.subtract_0, 0, 4, 1, m.g1,
         0, 4, 0, m.g1, 0, 0,
     )
     # relu_0: less_equal, where(None, 16)   models.py:11
     run(less_equal_where_fdbf5afd, 16 * batch, m.relu_0, m.matmul_2, m.where_0)
     # linear_0: sum(16,)   models.py:11
-    run(sum_7d0acef3, 16, m.g2, m.where_0, batch)
+    run(sum_b2293d87, 16, m.scratch_1, m.where_0, m.g2, batch, 16)
     # linear_0: matmul(8, 16)   models.py:11
     run(
         matmul_float32, 8, 8, 16, batch, 3, m.x0, 0, 1, 8, m.where_0, 0, 16, 1, m.g3, 0, 16, 0,

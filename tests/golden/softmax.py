@@ -10,7 +10,7 @@ from graphc.runtime.kernel import kernel
 
 
 @kernel("x0: float32*, y1: float32*")
-def multiply_sum_divide_3dbf6b21(lo, hi, x0, y1):
+def multiply_sum_divide_afb9f6d3(lo, hi, x0, y1):
     for i0 in range(lo, hi):
         max_0 = float32(-inf)
         for i1 in range(10):
@@ -21,11 +21,10 @@ def multiply_sum_divide_3dbf6b21(lo, hi, x0, y1):
             multiply_0 = float32(2.0) * x0[i0 * 10 + i1]
             subtract_0 = multiply_0 - max_0
             exp_0 = vmath.exp(subtract_0)
+            y1[i0 * 10 + i1] = exp_0
             sum_0 = sum_0 + exp_0
         for i1 in range(10):
-            multiply_0 = float32(2.0) * x0[i0 * 10 + i1]
-            subtract_0 = multiply_0 - max_0
-            exp_0 = vmath.exp(subtract_0)
+            exp_0 = y1[i0 * 10 + i1]
             divide_0 = exp_0 / sum_0
             y1[i0 * 10 + i1] = divide_0
 
@@ -34,4 +33,4 @@ def call(m):
     """Compute every output and update."""
     batch, run = m.batch, m.run
     # multiply, max, subtract, exp, sum, divide(None, 10)   models.py:23
-    run(multiply_sum_divide_3dbf6b21, batch, m.x0, m.divide_0)
+    run(multiply_sum_divide_afb9f6d3, batch, m.x0, m.divide_0)

@@ -1,0 +1,149 @@
+"""Reductions that keep the last axis: ``y[j] = sum_r x[r, j]``, such as a bias's gradient.
+
+The folded axis runs outside and the kept one inside, as they lie in memory. Eight rows at a
+time are added up in registers before they meet the sums in memory, which are of a wider type:
+the error does not grow with the number of rows.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import numpy as np
+
+from graphc.codegen.kernel import KernelCall, literal_of
+from graphc.codegen.nest import Axis, NestPrinter
+from graphc.ir.op import Elementwise, Reduction
+from graphc.plan.program import LoopNest
+
+_ROWS = 8
+"""Rows added up at once."""
+
+_UNROLLED_COST = 8.0
+"""Cost of an element, in multiplications, up to which those of all rows are written out."""
+
+
+class ColumnPrinter(NestPrinter):
+    """Writes a fold whose kept last axes run innermost; one text serves all lengths."""
+
+    def __init__(self, nest: LoopNest) -> None:
+        super().__init__(nest, generic=True)
+        assert self.group.column is not None
+        start, stop = self.group.column
+        (self.fold,) = (n for n in self.group.nodes if isinstance(n.op, Reduction))
+        self.before = [a for a in self.axes if a.covers[-1] < start]
+        self.folded = [a for a in self.axes if start <= a.covers[0] < stop]
+        self.kept = [a for a in self.axes if a.covers[0] >= stop]
+        division = nest.division
+        self.finishing = division is not None and division.finishing
+        self.leaving = division is not None and not division.finishing
+        if self.finishing:
+            assert division is not None
+            self.folded = [Axis((), division.count, "c")]
+
+    def kernel(self, name: str) -> KernelCall:
+        """Return the kernel."""
+        with ExitStack() as loops:
+            if self.leaving:
+                loops.enter_context(self.chunks())
+            for axis in self.before:
+                loops.enter_context(self._open(axis))
+            self._fill()
+            self._fold()
+            self._round()
+        return self.writer.finish(name)
+
+    # -- loops ----------------------------------------------------------------------------------
+
+    def _open(self, axis: Axis) -> AbstractContextManager[None]:
+        """Open a loop outside the fold; the outermost is divided among threads."""
+        if axis is (*self.before, *self.kept)[0] and not self.leaving:
+            return self.writer.parallel(axis.index, axis.dim)
+        return self.loop(axis)
+
+    def _columns(self) -> ExitStack:
+        """Open the loops over the kept axes."""
+        stack = ExitStack()
+        for axis in self.kept:
+            stack.enter_context(self._open(axis))
+        return stack
+
+    # -- the fold -------------------------------------------------------------------------------
+
+    def _sum(self) -> str:
+        """Return the element in which the rows add up."""
+        if self.leaving:
+            return self.part(self.fold, written=True)
+        return self.element(self.nest.wide or self.nest.stores[self.fold], written=True)
+
+    def _sum_dtype(self) -> np.dtype[Any]:
+        """Return the data type in which the rows add up."""
+        if self.leaving or self.nest.wide is not None:
+            return self.sum_dtype(self.fold)
+        return self.fold.dtype
+
+    def _fill(self) -> None:
+        op, dtype = self._op(), self._sum_dtype()
+        with self._columns():
+            self.writer.store(self._sum(), op.initial(literal_of(dtype), dtype), dtype)
+
+    def _round(self) -> None:
+        """Convert the sums to the type of the result."""
+        if self.leaving or self.nest.wide is None:
+            return
+        with self._columns():
+            self.writer.line(f"{self.names[self.fold]} = {self.fold.dtype.name}({self._sum()})")
+            self.save(self.fold)
+
+    def _fold(self) -> None:
+        *outer, last = self.folded
+        with ExitStack() as loops:
+            for axis in outer:
+                loops.enter_context(self.loop(axis))
+            start, stop = self.bounds(last)
+            if self._unrolls(last):
+                self._rows_together(last, start, stop)
+                start = f"{stop} - ({stop} - {start}) % {_ROWS}" if start != "0" else (
+                    f"{stop} - {stop} % {_ROWS}")  # fmt: skip
+            with self.writer.loop(last.index, f"{start}, {stop}"), self._columns():
+                self._add(self._value())
+
+    def _unrolls(self, last: Axis) -> bool:
+        cost = sum(n.op.cost for n in self.group.nodes if isinstance(n.op, Elementwise))
+        long = not isinstance(last.dim, int) or last.dim >= _ROWS
+        return long and (self.finishing or cost <= _UNROLLED_COST)
+
+    def _rows_together(self, last: Axis, start: str, stop: str) -> None:
+        """Write the loop over whole groups of rows, each added up before it is added."""
+        op, name, dtype = self._op(), self.names[self.fold], self._dtype()
+        with self.writer.loop("r", f"{start}, {stop} - {_ROWS - 1}, {_ROWS}"), self._columns():
+            self.writer.line(f"{name} = {op.initial(literal_of(dtype), dtype)}")
+            with self.writer.loop("k", str(_ROWS)):
+                self.writer.line(f"{last.index} = r + k")
+                self.writer.line(f"{name} = {op.combine(name, self._value())}")
+            self._add(name)
+
+    def _value(self) -> str:
+        """Compute the operand at the present row and column; return it as an expression."""
+        if self.finishing:
+            return self.writer.load(self.part(self.fold), self._dtype())
+        for node in self.group.nodes:
+            if node is not self.fold:
+                self.compute(node)
+                if node in self.nest.stores:
+                    self.save(node)
+        return self.converted(self.fold)
+
+    def _add(self, value: str) -> None:
+        dtype = self._sum_dtype()
+        total = self._op().combine(self.writer.load(self._sum(), dtype), value)
+        self.writer.store(self._sum(), total, dtype)
+
+    def _dtype(self) -> np.dtype[Any]:
+        """Return the data type of what is folded."""
+        return self.sum_dtype(self.fold) if self.finishing else self.fold.dtype
+
+    def _op(self) -> Reduction:
+        assert isinstance(self.fold.op, Reduction)
+        return self.fold.op
