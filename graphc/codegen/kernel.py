@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphc.ir.op import Literal
+from graphc.ir.op import Layout, Literal
 from graphc.plan.program import Access, Buffer
 from graphc.types import AnyDim, Shape
 
@@ -44,6 +44,8 @@ class KernelText:
     name: str
     parameters: tuple[Parameter, ...]
     body: tuple[str, ...]
+    reassociate: bool = False
+    """Whether it folds along its rows: the compiler may then add in any order."""
 
     @property
     def signature(self) -> str:
@@ -52,7 +54,8 @@ class KernelText:
     @property
     def text(self) -> str:
         names = ", ".join(["lo", "hi", *(p.name for p in self.parameters)])
-        head = [f'@kernel("{self.signature}")', f"def {self.name}({names}):"]
+        freedom = ", reassociate=True" if self.reassociate else ""
+        head = [f'@kernel("{self.signature}"{freedom})', f"def {self.name}({names}):"]
         return "\n".join([*head, *(INDENT + line for line in self.body)])
 
 
@@ -128,6 +131,10 @@ def merge_axes(
     return merged
 
 
+_Seen: TypeAlias = tuple[Buffer, Layout, Shape, tuple[str, ...], bool]
+"""An element that a kernel reads or writes: buffer, layout, axes, index and whether it writes."""
+
+
 @dataclass
 class KernelWriter:
     """Collects the lines, pointers and run-time integers of one kernel.
@@ -140,10 +147,11 @@ class KernelWriter:
     lines: list[str] = field(default_factory=list)
     depth: int = 0
     extent: AnyDim = 1
+    reassociate: bool = False
     _parallel: str = ""
     _pointers: dict[Buffer, Parameter] = field(default_factory=dict)
     _integers: dict[AnyDim, Parameter] = field(default_factory=dict)
-    _touches: dict[tuple[Buffer, bool, AnyDim, Spread, AnyDim], None] = field(default_factory=dict)
+    _seen: dict[_Seen, None] = field(default_factory=dict)
 
     def line(self, text: str) -> None:
         self.lines.append(INDENT * self.depth + text)
@@ -185,24 +193,12 @@ class KernelWriter:
     def element(self, access: Access, index: Sequence[str], written: bool = False) -> str:
         """Return the element of ``access`` at ``index``, one index for each of its axes."""
         pointer = self.pointer(access.buffer, written)
-        self._note(access, index, written)
+        self._seen[access.buffer, access.layout, access.shape, tuple(index), written] = None
         terms = [self._term(i, s) for i, s in zip(index, access.layout.strides, strict=True)]
         terms = [t for t in terms if t]
         if access.layout.offset != 0:
             terms.append(self.integer(access.layout.offset))
         return f"{pointer}[{' + '.join(terms).replace('+ -', '- ') or '0'}]"
-
-    def _note(self, access: Access, index: Sequence[str], written: bool) -> None:
-        """Take down what an iteration of the parallel axis touches."""
-        stride: AnyDim = 0
-        spread = []
-        for name, step, dim in zip(index, access.layout.strides, access.shape, strict=True):
-            if name == self._parallel:
-                stride = step + stride
-            elif step != 0 and dim != 1:
-                spread.append((dim, step))
-        key = (access.buffer, written, stride, tuple(spread), access.layout.offset)
-        self._touches[key] = None
 
     def linear(self, index: Sequence[str], strides: Sequence[AnyDim]) -> str:
         """Return ``sum(index * strides)`` as text."""
@@ -231,16 +227,25 @@ class KernelWriter:
         buffers = {p.name: b for b, p in self._pointers.items()}
         parameters = (*pointers, *self._integers.values())
         body = tuple(self.lines)
-        draft = KernelText("kernel", parameters, body)
+        draft = KernelText("kernel", parameters, body, self.reassociate)
         digest = hashlib.sha256(draft.text.encode()).hexdigest()[:8]
-        text = KernelText(f"{what}_{digest}", parameters, body)
+        text = KernelText(f"{what}_{digest}", parameters, body, self.reassociate)
         passed: list[Argument] = [(buffers[p.name], 0) for p in pointers]
         position = {buffers[p.name]: i for i, p in enumerate(pointers)}
-        touches = tuple(
-            Touch(position[buffer], written, stride, spread, first)
-            for buffer, written, stride, spread, first in self._touches
-        )
+        touches = tuple(dict.fromkeys(self._touch(seen, position) for seen in self._seen))
         return KernelCall(text, self.extent, (*passed, *self._integers), touches)
+
+    def _touch(self, seen: _Seen, position: dict[Buffer, int]) -> Touch:
+        """Return what an iteration of the parallel axis touches by one element of the text."""
+        buffer, layout, shape, index, written = seen
+        stride: AnyDim = 0
+        spread = []
+        for name, step, dim in zip(index, layout.strides, shape, strict=True):
+            if name == self._parallel:
+                stride = step + stride
+            elif dim != 1:
+                spread.append((dim, step))
+        return Touch(position[buffer], written, stride, tuple(spread), layout.offset)
 
 
 @dataclass(frozen=True)

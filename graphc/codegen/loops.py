@@ -70,6 +70,7 @@ class _RowPrinter(NestPrinter):
 
     def kernel(self, name: str) -> KernelCall:
         """Return the kernel."""
+        self.writer.reassociate = self.group.folds
         division = self.nest.division
         if division is None:
             self._rows()

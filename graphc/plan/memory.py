@@ -9,10 +9,15 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from graphc.plan.program import Buffer
 
 ALIGNMENT = 64
+
+ROOMY = 512 << 10
+"""Bytes below which no memory is used twice in a step: it would stay in the second cache anyway,
+and calls that share no memory need not wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,9 @@ def plan_arena(buffers: Sequence[Buffer], batch: int) -> ArenaPlan:
     included: within one call no operand shares memory with a result.
     """
     sizes = {b: aligned(b.nbytes(batch)) for b in buffers}
+    if sum(sizes.values()) <= ROOMY:
+        ends = list(accumulate(sizes.values(), initial=0))
+        return ArenaPlan(dict(zip(buffers, ends[:-1], strict=True)), ends[-1])
     order = sorted(range(len(buffers)), key=lambda i: (-sizes[buffers[i]], i))
     placed: list[tuple[int, int, int, int]] = []  # (offset, end, born, dies), by offset
     offsets: dict[Buffer, int] = {}

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
+from graphc.codegen.kernel import Touch
+from graphc.plan.cost import BYTES_PER_NANOSECOND
+from graphc.runtime.frame import Prediction
 from graphc.runtime.kernel import kernel
 
 
@@ -35,3 +41,17 @@ def advance(lo: int, hi: int, cursor: Any, rows: int) -> None:
     """Move the cursor by ``rows``."""
     for _ in range(lo, hi):
         cursor[0] += rows
+
+
+def gathering(row: int, batch: int) -> Prediction:
+    """Return what is known of a call of :func:`gather`: nobody writes the data or the order."""
+    out = Touch(3, True, row, ((row, 1),))
+    return Prediction("gather", row * batch / BYTES_PER_NANOSECOND, (Touch(2, False, 0), out))
+
+
+def accounting(dtypes: Iterable[np.dtype[Any]]) -> Iterator[Prediction]:
+    """Yield what is known of the calls that add up scalars, and of the last, which moves on."""
+    for dtype in dtypes:
+        touches = (Touch(0, False, 0), Touch(1, True, 0))
+        yield Prediction(f"accumulate_{dtype.name}", 0.0, touches)
+    yield Prediction("advance", 0.0, (Touch(0, True, 0),))

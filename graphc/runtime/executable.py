@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -19,13 +20,14 @@ from graphc.errors import ShapeError
 from graphc.files import write_whole
 from graphc.ir.graph import Graph
 from graphc.ir.op import Array
-from graphc.ir.source import Constant, Parameter, aligned_empty
+from graphc.ir.source import Constant, Parameter, address_of, aligned_empty
 from graphc.ir.tensor import PHASES, Tensor
-from graphc.plan.cost import BYTES_PER_NANOSECOND, nanoseconds
+from graphc.plan.cost import nanoseconds
 from graphc.plan.memory import plan_arena
 from graphc.plan.program import Access, Buffer, Program
 from graphc.runtime.checks import CallChecks
-from graphc.runtime.frame import CaptureFrame, PlainFrame
+from graphc.runtime.epoch import accounting, gathering
+from graphc.runtime.frame import CaptureFrame, PlainFrame, Prediction
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.loader import LOADER
 from graphc.runtime.pace import Pace
@@ -42,13 +44,25 @@ CONTROL_SECONDS = 0.1
 class Bound:
     """The memory and tables of one batch size."""
 
-    def __init__(self, batch: int, memory: dict[str, Array]) -> None:
+    def __init__(self, batch: int, memory: dict[str, Array], scalars: int) -> None:
         self.batch = batch
         self.memory = memory
-        self.tables: dict[str, Array] = {}
-        self.paces: dict[str, Pace] = {}
+        self.tables: dict[tuple[str, int], Table] = {}
+        """By function and number of threads."""
         self.outputs: dict[str, Array] = {}
         """Where the outputs lie, as arrays; filled as they are asked for."""
+        self.order = np.zeros(0, np.int64)
+        self.cursor = np.zeros(1, np.int64)
+        self.sums = np.zeros(max(1, scalars))
+
+
+@dataclass
+class Table:
+    """A captured function, and the addresses it was captured with."""
+
+    table: Array
+    pace: Pace
+    addresses: tuple[int, ...] = ()
 
 
 class Executable:
@@ -148,47 +162,44 @@ class Executable:
         Yields, at least every 0.2 s, the samples done and the sums of the scalars weighted by
         batch size. The parameters are then those of a finished step.
         """
-        samples, sums = 0, np.zeros(max(1, len(self.scalars)))
-        order = np.ascontiguousarray(order, np.int64)
+        samples, totals = 0, np.zeros(len(self.scalars))
         with self._lock:
             self._checks.epoch(arrays, order, batch_size)
         full, rest = divmod(len(order), batch_size)
         for batch, steps in ((batch_size, full), (rest, 1 if rest else 0)):
             if not steps:
                 continue
-            cursor = np.array([samples], np.int64)
-            with self._lock:
-                run = self._epoch_runner(arrays, order, cursor, sums, batch)
             chunk = 1
             while steps:
                 take = min(chunk, steps)
                 start = time.perf_counter()
                 with self._lock:
-                    run(take)
+                    totals += self._steps(arrays, order[samples:], batch, take)
                 elapsed = time.perf_counter() - start
                 steps -= take
+                samples += take * batch
                 chunk = max(1, min(2 * chunk, int(take * CONTROL_SECONDS / max(elapsed, 1e-9))))
-                samples = int(cursor[0])
-                yield samples, sums[: len(self.scalars)].copy()
+                yield samples, totals.copy()
 
-    def _epoch_runner(
-        self, arrays: Sequence[Array], order: Array, cursor: Array, sums: Array, batch: int
-    ) -> Callable[[int], None]:
-        """Return the function that takes so many steps over the rows ``order[cursor:]``."""
+    def _steps(self, arrays: Sequence[Array], order: Array, batch: int, steps: int) -> Array:
+        """Take ``steps`` steps over the rows ``order``; return the sums of the scalars."""
         bound = self._bind(batch)
-        memory = {**bound.memory, "order": order, "cursor": cursor, "sums": sums}
+        rows = steps * batch
+        if len(bound.order) < len(order):
+            bound.order = np.zeros(len(order), np.int64)
+        bound.order[:rows] = order[:rows]
+        bound.cursor[0] = 0
+        bound.sums[...] = 0
+        memory = {"order": bound.order, "cursor": bound.cursor, "sums": bound.sums}
         for buffer, array in zip(self.program.inputs, arrays, strict=True):
             memory[f"data_{buffer.name}"] = array.reshape(-1).view(np.uint8)
             memory[f"bytes_{buffer.name}"] = bound.memory[buffer.name].reshape(-1).view(np.uint8)
         if self._plain:
-            memory.update(self._flat)
-            return lambda steps: self._module.train_epoch(PlainFrame(memory, batch, steps))
-        table, pace = self._capture(memory, bound, "train_epoch")
-
-        def run(steps: int, memory: Mapping[str, Array] = memory) -> None:
-            pace.replay(table, steps)  # the table points into ``memory``
-
-        return run
+            frame = PlainFrame({**bound.memory, **memory, **self._flat}, batch, steps)
+            self._module.train_epoch(frame)
+        else:
+            self._replay(bound, "train_epoch", steps, memory)
+        return bound.sums[: len(self.scalars)]
 
     def _run(self, functions: Sequence[str], feeds: Sequence[Array]) -> dict[str, Array]:
         with self._lock:
@@ -201,33 +212,40 @@ class Executable:
         if self._plain:
             getattr(self._module, function)(PlainFrame({**bound.memory, **self._flat}, bound.batch))
             return
-        if function not in bound.tables:
-            table, _ = self._capture(bound.memory, bound, function)
-            bound.tables[function] = table
-        bound.paces[function].replay(bound.tables[function], 1)
+        self._replay(bound, function, 1, {})
 
-    def _capture(
-        self, memory: Mapping[str, Array], bound: Bound, function: str
-    ) -> tuple[Array, Pace]:
-        """Return the table of one of the module's functions over ``memory``, and its pace."""
-        predicted = self._predict(function, bound.batch)
-        frame = CaptureFrame(memory, bound.batch, self._entries, predicted)
-        getattr(self._module, function)(frame)
-        pace = bound.paces.setdefault(function, Pace(frame.shared_nanoseconds * 1e-9))
-        return frame.table(), pace
+    def _replay(self, bound: Bound, function: str, times: int, memory: Mapping[str, Array]) -> None:
+        """Run one of the module's functions, captured unless ``memory`` is where it was."""
+        threads = options().thread_count()
+        addresses = tuple(map(address_of, memory.values()))
+        known = bound.tables.get((function, threads))
+        if known is None or known.addresses != addresses:
+            frame = CaptureFrame(
+                {**bound.memory, **memory},
+                bound.batch,
+                self._entries,
+                self._predict(function, bound.batch),
+            )
+            getattr(self._module, function)(frame)
+            schedule = frame.schedule(threads)
+            pace = known.pace if known else Pace(schedule.divisible_nanoseconds * 1e-9, threads)
+            known = bound.tables[function, threads] = Table(schedule.table, pace, addresses)
+        known.pace.replay(known.table, times)
 
-    def _predict(self, function: str, batch: int) -> list[tuple[str, float]]:
-        """Return kernel and predicted nanoseconds of every call of a module's function."""
+    def _predict(self, function: str, batch: int) -> Iterator[Prediction]:
+        """Yield what is known of every call that a module's function makes."""
         pairs = list(zip(self.program.calls, self._calls, strict=True))
         own = PHASES.index(function) if function in PHASES else None
         phases = range(len(PHASES)) if own is None else (own,)
         if function != "call":  # in a module that trains, phase by phase
             pairs = [pair for phase in phases for pair in pairs if pair[0].phase == phase]
-        steps = [(kernel.name, nanoseconds(call, batch)) for call, kernel in pairs]
-        if function != "train_epoch":
-            return steps
-        copied = [b.nbytes(batch) / BYTES_PER_NANOSECOND for b in self.program.inputs]
-        return [*(("gather", c) for c in copied), *steps]
+        training = function == "train_epoch"
+        if training:
+            yield from (gathering(b.nbytes(batch) // batch, batch) for b in self.program.inputs)
+        for call, kernel in pairs:
+            yield Prediction(kernel.name, nanoseconds(call, batch), kernel.touches, kernel.parts)
+        if training:
+            yield from accounting(self.program.outputs[s].buffer.dtype for s in self.scalars)
 
     def _value(self, bound: Bound, name: str) -> Array:
         """Return a copy of an output."""
@@ -275,7 +293,7 @@ class Executable:
             start = plan.offsets[buffer]
             piece = self._arena[start : start + buffer.nbytes(batch)]
             memory[buffer.name] = piece.view(buffer.dtype).reshape(shape_at(buffer.shape, batch))
-        bound = self._bound[batch] = Bound(batch, memory)
+        bound = self._bound[batch] = Bound(batch, memory, len(self.scalars))
         if len(self._bound) > MAX_BATCHES:
             self._bound.popitem(last=False)
         return bound

@@ -1,33 +1,27 @@
 """The memory that a generated module sees as ``m``, and the two ways of running it.
 
 Captured, the module's functions are executed once for each batch size, and every
-``m.run(kernel, extent, *arguments)`` appends a record to a table. The table is then replayed
+``m.run(kernel, extent, *arguments)`` becomes a record of a table. The table is then replayed
 by one compiled loop, as CUDA graphs are. Plain, each call runs the kernel as Python code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from graphc.codegen.kernel import Touch
 from graphc.ir.op import Array
 from graphc.ir.source import address_of
 from graphc.runtime.kernel import Kernel
+from graphc.runtime.schedule import Record, Schedule, Slice, by_levels, in_order
+from graphc.types import dim_at
 
-RECORD_HEAD = 4
-"""Words before the arguments: record length, entry address, extent, and sharing."""
-
-SHARED = 1
-"""In the sharing word: the threads divide the extent, else the first takes it whole."""
-
-BARRIER = 2
-"""In the sharing word: all threads meet before this record."""
-
-WORTH_SHARING = 3000.0
-"""Predicted nanoseconds of a kernel from which it is divided: two barriers take 400."""
+WORTH_SCHEDULING = 10_000.0
+"""Predicted nanoseconds of a step below which it runs on one thread, call by call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,52 +56,97 @@ class Frame:
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What is known of a call before it is made."""
+
+    kernel: str
+    nanoseconds: float = 0.0
+    touches: tuple[Touch, ...] = ()
+    parts: tuple[tuple[int, int], ...] = ()
+
+
 class CaptureFrame(Frame):
-    """Appends a record for each kernel call."""
+    """Takes down a record for each kernel call."""
 
     def __init__(
         self,
         memory: Mapping[str, Array],
         batch: int,
         entries: Mapping[str, int],
-        predicted: Sequence[tuple[str, float]] = (),
+        predictions: Iterable[Prediction],
     ) -> None:
-        """Capture into a table; ``predicted`` gives name and nanoseconds of each call."""
         super().__init__(memory, batch)
         self._entries = entries
-        self._predicted = iter(predicted)
-        self._words: list[int] = []
-        self._last_shared = False
-        self.shared_nanoseconds = 0.0
+        self._predictions = iter(predictions)
+        self._records: list[Record] = []
 
     def view(self, array: Array) -> Pointer:
         return Pointer(address_of(array), array.itemsize)
 
     def run(self, kernel: Kernel, extent: int, *arguments: Any) -> None:
-        name, nanoseconds = next(self._predicted, (kernel.name, 0.0))
-        assert name == kernel.name, f"{name} was planned where {kernel.name} is called"
+        known = next(self._predictions)
+        assert known.kernel == kernel.name, f"{known.kernel} was planned, {kernel.name} is called"
         if extent <= 0:
             return
-        shared = nanoseconds >= WORTH_SHARING and extent > 1
-        self.shared_nanoseconds += nanoseconds * shared
-        sharing = SHARED * shared | BARRIER * (shared or self._last_shared)
-        self._last_shared = shared
-        head = (RECORD_HEAD + len(arguments), self._entries[kernel.name], extent, sharing)
-        self._words.extend(head)
-        self._words.extend(int(a.__index__()) for a in arguments)
+        for start, length in known.parts or ((0, extent),):
+            passed = list(arguments)
+            for position in {t.position for t in known.touches if t.stride} if start else ():
+                passed[position] = passed[position][start:]
+            self._take_down(kernel, length, passed, known, known.nanoseconds * length / extent)
+
+    def _take_down(
+        self,
+        kernel: Kernel,
+        extent: int,
+        arguments: Sequence[Any],
+        known: Prediction,
+        nanoseconds: float,
+    ) -> None:
+        slices = {
+            _slice(touch, arguments[touch.position], self.batch, extent): None
+            for touch in known.touches
+        }
+        self._records.append(
+            Record(
+                self._entries[kernel.name],
+                extent,
+                [int(a.__index__()) for a in arguments],
+                tuple(s for s in slices if s is not None),
+                nanoseconds,
+                len(self._records),
+            )
+        )
 
     def steps(self) -> Iterator[int]:
         """Yield once: the replay repeats what one iteration records."""
         yield 0
 
-    def table(self) -> Array:
-        """Return the records so far as one array of words.
+    def schedule(self, threads: int) -> Schedule:
+        """Return the calls so far as a table for so many threads."""
+        if sum(r.nanoseconds for r in self._records) < WORTH_SCHEDULING:
+            return in_order(self._records)
+        return by_levels(self._records, threads)
 
-        The first record meets the last when the table is repeated.
-        """
-        if self._last_shared and self._words:
-            self._words[3] |= BARRIER
-        return np.array(self._words, np.int64)
+
+def _slice(touch: Touch, pointer: Pointer, batch: int, extent: int) -> Slice | None:
+    """Return the addresses that a kernel touches, or None if there are none."""
+    first, stride, every = (dim_at(d, batch) for d in (touch.first, touch.stride, touch.every))
+    axes = [(dim_at(count, batch), dim_at(step, batch)) for count, step in touch.spread]
+    if stride <= 0:  # no rows that threads could part
+        axes.append((extent // every, stride))
+        stride = 0
+    if any(count <= 0 for count, _ in axes):
+        return None
+    reach = [(count - 1) * step for count, step in axes]
+    size = pointer.itemsize
+    return Slice(
+        pointer.address + (first + sum(min(0, r) for r in reach)) * size,
+        (1 + sum(map(abs, reach))) * size,
+        stride * size,
+        every,
+        touch.written,
+    )
 
 
 class PlainFrame(Frame):

@@ -11,7 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from graphc.runtime.frame import RECORD_HEAD
+from graphc.runtime.schedule import RECORD_HEAD
 
 _WORD = ir.IntType(64)
 _ALIGN = 8

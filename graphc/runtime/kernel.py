@@ -22,10 +22,17 @@ class Kernel:
     """
 
     def __init__(
-        self, name: str, types: tuple[str, ...], make: Callable[[], Body], code: CodeType | None
+        self,
+        name: str,
+        types: tuple[str, ...],
+        make: Callable[[], Body],
+        code: CodeType | None,
+        *,
+        reassociate: bool = False,
     ) -> None:
         self.name = name
         self.types = types
+        self.reassociate = reassociate
         self._make = make
         self._code = code
 
@@ -42,7 +49,7 @@ class Kernel:
         What graphc's own modules contribute is hashed by the loader.
         """
         content = self.name if self._code is None else _describe(self._code)
-        return hashlib.sha256(repr((self.types, content)).encode()).digest()
+        return hashlib.sha256(repr((self.types, content, self.reassociate)).encode()).digest()
 
 
 def _describe(code: CodeType) -> tuple[Any, ...]:
@@ -55,14 +62,16 @@ def argument_types(signature: str) -> tuple[str, ...]:
     return tuple(part.partition(":")[2].strip() for part in signature.split(",") if part.strip())
 
 
-def kernel(signature: str) -> Callable[[Body], Kernel]:
+def kernel(signature: str, *, reassociate: bool = False) -> Callable[[Body], Kernel]:
     """Declare a kernel; ``signature`` gives its arguments after ``lo`` and ``hi``.
 
-    For example ``"x0: float32*, y1: float32*, n0: int64"``.
+    For example ``"x0: float32*, y1: float32*, n0: int64"``. With ``reassociate`` the compiler may
+    add in any order, as it must to fold a row with vectors.
     """
 
     def declare(function: Body) -> Kernel:
         types = argument_types(signature)
-        return Kernel(function.__name__, types, lambda: function, function.__code__)
+        code = function.__code__
+        return Kernel(function.__name__, types, lambda: function, code, reassociate=reassociate)
 
     return declare

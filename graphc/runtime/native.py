@@ -18,8 +18,9 @@ from numba.core.registry import cpu_target
 
 from graphc.runtime.kernel import POINTER, Kernel
 
-FASTMATH = {"contract", "reassoc", "arcp", "nsz"}
-"""Freedoms that keep NaN and infinities right."""
+FASTMATH = {"contract", "nsz"}
+"""Freedoms that keep NaN and infinities right, and give an element the same bits in the vectors of
+a loop as in its remainder, so that it does not matter how threads divide the loop."""
 
 _SCALARS = {
     "int64": types.int64,
@@ -52,7 +53,7 @@ def compile_kernel(kernel: Kernel, key: str) -> bytes:
         kernel.function,
         signature,
         types.void,
-        _flags(),
+        _flags(kernel),
         {},
         library=library,
     )
@@ -90,7 +91,7 @@ def _numba_type(name: str) -> Any:
     return _SCALARS[name]
 
 
-def _flags() -> compiler.Flags:
+def _flags(kernel: Kernel) -> compiler.Flags:
     flags = compiler.Flags()
     chosen = {
         "nrt": False,
@@ -100,7 +101,7 @@ def _flags() -> compiler.Flags:
         "no_compile": True,
         "no_rewrites": True,
         "error_model": "numpy",
-        "fastmath": FASTMATH,
+        "fastmath": FASTMATH | {"reassoc"} if kernel.reassociate else FASTMATH,
     }
     for name, value in chosen.items():
         setattr(flags, name, value)

@@ -10,12 +10,8 @@ from __future__ import annotations
 
 import time
 
-from graphc.config import options
 from graphc.ir.op import Array
 from graphc.runtime.team import team
-
-SHARE_SECONDS = 20e-6
-"""Predicted time of divisible work in a step below which no other thread is tried."""
 
 TRIAL_SECONDS = 2e-3
 """Length of a trial; a single step may be longer."""
@@ -30,8 +26,9 @@ ADVANTAGE = 0.95
 class Pace:
     """Times of a step alone and shared, and the choice that follows from them."""
 
-    def __init__(self, divisible_seconds: float) -> None:
+    def __init__(self, divisible_seconds: float, threads: int) -> None:
         self._divisible = divisible_seconds
+        self._threads = threads
         self._seconds = {False: 0.0, True: 0.0}
         self._trials: list[bool] = []
         self._next_trial = 0.0
@@ -39,8 +36,8 @@ class Pace:
 
     def replay(self, table: Array, times: int) -> None:
         """Run ``table`` ``times`` times, on as many threads as are worth it."""
-        threads = options().thread_count()
-        if threads == 1 or self._divisible < SHARE_SECONDS:
+        threads = self._threads
+        if threads == 1 or not self._divisible:
             team(1).run(table, times)
             return
         while times:

@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.runtime import intrinsics
-from graphc.runtime.frame import BARRIER, RECORD_HEAD, SHARED
 from graphc.runtime.kernel import kernel
+from graphc.runtime.schedule import BARRIER, CHAIN, FACTOR, RECORD_HEAD, SHARED
 
 ARRIVED = 0  # arrivals at barriers, over all jobs: never reset, for a thread may still look
 JOB = 8  # number of the latest job; workers wait for it to change
@@ -38,7 +38,7 @@ def replay(lo: int, hi: int, table: Any, words: int, threads: int, team: Any) ->
     for _ in range(hi):
         at = 0
         while at < words:
-            extent = table[at + 2]
+            rows = table[at + 2]
             sharing = table[at + 3]
             if threads > 1 and sharing & BARRIER:
                 arrivals += threads
@@ -50,18 +50,32 @@ def replay(lo: int, hi: int, table: Any, words: int, threads: int, team: Any) ->
                         intrinsics.spin()
                     else:
                         intrinsics.give_way()
-            if threads == 1 or not sharing & SHARED:
-                if lo == 0:
-                    intrinsics.invoke(table, at, 0, extent)
+            start, stop = 0, rows
+            if threads > 1:
+                if sharing & SHARED:
+                    share = (rows + threads - 1) // threads
+                    if share >= 4 * _GRAIN:
+                        share = (share + _GRAIN - 1) // _GRAIN * _GRAIN
+                    start = min(rows, lo * share)
+                    stop = min(rows, start + share)
+                elif lo > 0:
+                    stop = 0
+            if sharing & CHAIN:
+                block, first = table[at + RECORD_HEAD], at + table[at]
+                at = first + table[at + RECORD_HEAD + 1]
+                while start < stop:
+                    last = min(stop, start + block)
+                    record = first
+                    while record < at:
+                        factor = table[record + 3] >> FACTOR
+                        intrinsics.invoke(table, record, start * factor, last * factor)
+                        record += table[record]
+                    start = last
             else:
-                share = (extent + threads - 1) // threads
-                if share >= 4 * _GRAIN:
-                    share = (share + _GRAIN - 1) // _GRAIN * _GRAIN
-                start = min(extent, lo * share)
-                stop = min(extent, start + share)
                 if start < stop:
-                    intrinsics.invoke(table, at, start, stop)
-            at += table[at]
+                    factor = sharing >> FACTOR
+                    intrinsics.invoke(table, at, start * factor, stop * factor)
+                at += table[at]
     if threads > 1:
         intrinsics.atomic_add(team, ARRIVED, 1)
         turns = 0

@@ -7,10 +7,12 @@ does not pay for waking them at every step, and then sleep.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import os
 import threading
+import time
 
 import numpy as np
 
@@ -78,6 +80,12 @@ class Team:
             wake.release()
         self._replay(address_of(record), 0, times)
 
+    def rest(self) -> None:
+        """Return when no worker is in compiled code."""
+        with self._lock:
+            while any(self._words[AWAKE + 8 * w] for w in range(1, self.threads)):
+                time.sleep(1e-4)
+
     def _record(self, table: Array) -> Array:
         address = address_of(self._words)
         return np.array([address_of(table), len(table), self.threads, address], np.int64)
@@ -106,7 +114,9 @@ class Team:
 
 @functools.cache
 def _team(process: int, threads: int) -> Team:
-    return Team(threads)
+    result = Team(threads)
+    atexit.register(result.rest)  # the code and the words they watch are about to go
+    return result
 
 
 def team(threads: int) -> Team:

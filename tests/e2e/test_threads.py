@@ -18,6 +18,7 @@ import pytest
 import graphc as gx
 from graphc import nn, optim
 from graphc.config import options
+from graphc.runtime import frame, schedule
 from graphc.runtime.pace import Pace
 from graphc.runtime.team import Team, team
 
@@ -42,6 +43,8 @@ def shared(monkeypatch):
         team(options().thread_count()).run(table, times)
 
     monkeypatch.setattr(Pace, "replay", replay)
+    monkeypatch.setattr(frame, "WORTH_SCHEDULING", 0.0)
+    monkeypatch.setattr(schedule, "BARRIER_NANOSECONDS", 0.0)
 
 
 def build():
@@ -314,10 +317,10 @@ def test_ctrl_c_while_a_job_is_given_to_the_team(place):
     n = 100_000
     p, count = gx.parameter(np.zeros(n)), gx.parameter(np.zeros(()))
     f = gx.function([], (), {p: gx.exp(p * 0.0) + p, count: count + 1.0})
-    with gx.config(threads=1):
+    with gx.config(threads=3):
         f()
     (bound,) = f._executable._bound.values()
-    table = bound.tables["call"]
+    table = bound.tables["call", 3].table
     squad = Team(3)
     if place in ("before posting", "after posting"):
         squad._post = Struck(squad._post, after=place == "after posting")

@@ -21,8 +21,8 @@ def take_41983919(lo, hi, x0, x1, y2, n0):
             y2[i0 * 3 + i1] = x1[at * 3 + i1]
 
 
-@kernel("x0: float32*, x1: float32*, y2: float32*, n0: int64")
-def multiply_sum_a2952b86(lo, hi, x0, x1, y2, n0):
+@kernel("x0: float32*, x1: float32*, y2: float32*, n0: int64", reassociate=True)
+def multiply_sum_95c2b5fc(lo, hi, x0, x1, y2, n0):
     for _ in range(lo, hi):
         wide_sum_0 = float64(0.0)
         for i0 in range(n0):
@@ -55,6 +55,6 @@ def call(m):
     # take(None, 3)   models.py:29
     run(take_41983919, batch, m.x0, m.p0, m.take_0, batch)
     # multiply, sum()   models.py:29
-    run(multiply_sum_a2952b86, 1, m.take_0, m.x1, m.sum_0, batch)
+    run(multiply_sum_95c2b5fc, 1, m.take_0, m.x1, m.sum_0, batch)
     # scatter_add(7, 3)   models.py:29
     run(scatter_add_2965f041, 1, m.scatter_add_0, m.x0, m.x1, batch)

@@ -26,8 +26,8 @@ def add_relu_4e13c9a2(lo, hi, x0, x1, y2):
             y2[i0 * 16 + i1] = relu_0
 
 
-@kernel("x0: float32*, x1: float32*, y2: float32*, y3: float32*, x4: int64*, y5: float32*, n0: int64")
-def add_multiply_subtract_b6451998(lo, hi, x0, x1, y2, y3, x4, y5, n0):
+@kernel("x0: float32*, x1: float32*, y2: float32*, y3: float32*, x4: int64*, y5: float32*, n0: int64", reassociate=True)
+def add_multiply_subtract_fca9c651(lo, hi, x0, x1, y2, y3, x4, y5, n0):
     divide_0 = float32(1.0) / float32(n0)
     negative_0 = -divide_0
     for i0 in range(lo, hi):
@@ -62,8 +62,8 @@ def add_multiply_subtract_b6451998(lo, hi, x0, x1, y2, y3, x4, y5, n0):
         y5[i0] = sum_1
 
 
-@kernel("x0: float32*, y1: float32*, n0: int64")
-def negative_sum_divide_7c3aea0e(lo, hi, x0, y1, n0):
+@kernel("x0: float32*, y1: float32*, n0: int64", reassociate=True)
+def negative_sum_divide_6b2af67d(lo, hi, x0, y1, n0):
     for _ in range(lo, hi):
         wide_sum_0 = float64(0.0)
         for b in range(0, n0, 2048):
@@ -90,8 +90,8 @@ def argmax_049357ff(lo, hi, x0, y1, n0):
         y1[i0] = place
 
 
-@kernel("x0: int64*, x1: int64*, y2: float32*, n0: int64")
-def equal_sum_divide_f44a597d(lo, hi, x0, x1, y2, n0):
+@kernel("x0: int64*, x1: int64*, y2: float32*, n0: int64", reassociate=True)
+def equal_sum_divide_02604789(lo, hi, x0, x1, y2, n0):
     for _ in range(lo, hi):
         wide_sum_0 = float64(0.0)
         for b in range(0, n0, 2048):
@@ -165,15 +165,15 @@ def forward(m):
     )
     # linear_1: add, iota, max, subtract, exp, sum, ..., subtract(None, 4)   models.py:11, models.py:12
     run(
-        add_multiply_subtract_b6451998, batch, m.matmul_1, m.p3, m.add_0, m.subtract_0, m.x1,
+        add_multiply_subtract_fca9c651, batch, m.matmul_1, m.p3, m.add_0, m.subtract_0, m.x1,
         m.sum_0, batch,
     )
     # negative, sum, divide()   models.py:12
-    run(negative_sum_divide_7c3aea0e, 1, m.sum_0, m.divide_0, batch)
+    run(negative_sum_divide_6b2af67d, 1, m.sum_0, m.divide_0, batch)
     # argmax(None,)   models.py:13
     run(argmax_049357ff, batch, m.add_0, m.argmax_0, batch)
     # equal, cast, sum, divide()   models.py:13
-    run(equal_sum_divide_f44a597d, 1, m.argmax_0, m.x1, m.divide_1, batch)
+    run(equal_sum_divide_02604789, 1, m.argmax_0, m.x1, m.divide_1, batch)
 
 
 def backward(m):

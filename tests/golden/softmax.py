@@ -9,8 +9,8 @@ from graphc.runtime import vmath
 from graphc.runtime.kernel import kernel
 
 
-@kernel("x0: float32*, y1: float32*")
-def multiply_sum_divide_afb9f6d3(lo, hi, x0, y1):
+@kernel("x0: float32*, y1: float32*", reassociate=True)
+def multiply_sum_divide_e482e4fc(lo, hi, x0, y1):
     for i0 in range(lo, hi):
         max_0 = float32(-inf)
         for i1 in range(10):
@@ -33,4 +33,4 @@ def call(m):
     """Compute every output and update."""
     batch, run = m.batch, m.run
     # multiply, max, subtract, exp, sum, divide(None, 10)   models.py:23
-    run(multiply_sum_divide_afb9f6d3, batch, m.x0, m.divide_0)
+    run(multiply_sum_divide_e482e4fc, batch, m.x0, m.divide_0)

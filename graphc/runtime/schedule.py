@@ -1,0 +1,275 @@
+"""From the calls of a step, in order, to a table that a team of threads can share.
+
+Threads take the same part of every range, so a call may follow another without waiting if it
+reads the rows that its own thread wrote: whole layers, forward and back, form such a *chain*.
+Where rows meet (a weight's gradient), all threads must, too. Each call is put on the lowest
+*level* that what it depends on in memory allows, and only levels are divided by barriers.
+
+A chain whose rows overflow the cache runs in blocks of rows, from its first call to its last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import gcd
+from typing import TypeAlias
+
+import numpy as np
+
+from graphc.ir.op import Array
+from graphc.runtime.features import cache_bytes
+
+RECORD_HEAD = 4
+"""Words before the arguments: record length, entry address, rows, and how to share them."""
+
+SHARED = 1
+"""In the sharing word: the threads divide the rows, else the first takes them all."""
+
+BARRIER = 2
+"""In the sharing word: all threads meet before this record."""
+
+CHAIN = 4
+"""In the sharing word: the head of a chain. Its arguments are the rows of a block, and the
+words of the records that run block by block."""
+
+FACTOR = 8
+"""Bits by which the sharing word holds the iterations of a row."""
+
+BARRIER_NANOSECONDS = 600.0
+"""What dividing a level must save: meeting takes 200, and the threads come at different times."""
+
+BLOCK = 48
+"""Rows of a block are a multiple of this: whole tiles of a matrix product."""
+
+WINDOW = 1024
+"""Slices looked back at. What lies further back is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Addresses ``first + i // every * stride + [0, span)`` touched by iteration i."""
+
+    first: int
+    span: int
+    stride: int
+    every: int
+    written: bool
+
+    def stop(self, extent: int) -> int:
+        """Return the end of what all iterations touch."""
+        return self.first + (extent // self.every - 1) * self.stride + self.span
+
+    def row(self, iterations: int) -> tuple[int, int] | None:
+        """Return stride and span of rows of so many iterations, if they are a regular pattern."""
+        if self.stride <= 0 or iterations % self.every:
+            return None
+        times = iterations // self.every
+        return times * self.stride, (times - 1) * self.stride + self.span
+
+
+@dataclass(slots=True)
+class Record:
+    """A kernel call with addresses."""
+
+    entry: int
+    extent: int
+    arguments: list[int]
+    slices: tuple[Slice, ...]
+    nanoseconds: float
+    number: int
+    """Its place in the order of the program."""
+    group: Group = field(init=False)
+
+
+@dataclass(eq=False, slots=True)
+class Group:
+    """Records of one level whose rows correspond: a chain."""
+
+    level: int
+    rows: int
+    records: list[Record]
+
+
+@dataclass
+class Schedule:
+    """A table of words, and the predicted time of what threads divide in it."""
+
+    table: Array
+    divisible_nanoseconds: float
+    barriers: int
+
+
+def in_order(records: Iterable[Record]) -> Schedule:
+    """Return the table in which one thread runs the records as they come."""
+    words: list[int] = []
+    for record in records:
+        words += _words(record, record.extent, 0)
+    return Schedule(np.array(words, np.int64), 0.0, 0)
+
+
+def by_levels(records: Sequence[Record], threads: int) -> Schedule:
+    """Return the table that ``threads`` threads can share."""
+    levels = _Levels(threads)
+    for record in records:
+        levels.add(record)
+    words: list[int] = []
+    divisible, barriers, alone = 0.0, 0, True
+    for groups in levels.groups():
+        busy = sum(r.nanoseconds for g in groups if g.rows > 1 for r in g.records)
+        shared = busy * (1 - 1 / threads) > BARRIER_NANOSECONDS if threads > 1 else False
+        divisible += busy * shared
+        meet = shared or not alone
+        barriers += meet
+        for group in groups:
+            words += _group_words(group, threads, SHARED * (shared and group.rows > 1), meet)
+            meet = False
+        alone = not shared
+    if words and not alone:  # repeated, the first record follows the last
+        barriers += not words[3] & BARRIER
+        words[3] |= BARRIER
+    return Schedule(np.array(words, np.int64), divisible, barriers)
+
+
+def _words(record: Record, rows: int, sharing: int) -> list[int]:
+    sharing |= record.extent // max(1, rows) << FACTOR
+    return [RECORD_HEAD + len(record.arguments), record.entry, rows, sharing, *record.arguments]
+
+
+def _group_words(group: Group, threads: int, shared: int, meet: bool) -> list[int]:
+    block = _block(group, threads if shared else 1)
+    words = []
+    for number, record in enumerate(group.records):
+        first = meet and number == 0 and not block
+        words += _words(record, group.rows, shared | BARRIER * first)
+    if block:
+        head = [RECORD_HEAD + 2, 0, group.rows, CHAIN | shared | BARRIER * meet, block, len(words)]
+        words = head + words
+    return words
+
+
+def _block(group: Group, threads: int) -> int:
+    """Return the rows of a block, or 0 if a thread's rows need not be cut."""
+    if len(group.records) < 2 or group.rows == 1:
+        return 0
+    moving: dict[tuple[int, int], int] = {}
+    fixed: dict[int, int] = {}
+    for record in group.records:
+        for s in record.slices:
+            row = s.row(record.extent // group.rows)
+            if row is None:
+                fixed[s.first] = max(fixed.get(s.first, 0), s.stop(record.extent) - s.first)
+            else:
+                moving[s.first, row[0]] = max(moving.get((s.first, row[0]), 0), row[1])
+    cache = cache_bytes(2, 512 << 10)
+    whole, row_bytes = sum(fixed.values()), max(1, sum(moving.values()))
+    share = -(-group.rows // threads)
+    if 2 * whole > cache or whole + share * row_bytes <= cache:
+        return 0
+    block = max(2, cache // 2 // row_bytes // BLOCK) * BLOCK
+    return block if block < share else 0
+
+
+Meeting: TypeAlias = tuple[Record, Slice, Slice]
+"""A record before, its slice, and the slice of the new record that meets it."""
+
+
+class _Levels:
+    """The groups of each level, as records are added in order."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._groups: dict[Group, None] = {}
+        self._floor = 0
+        self._top = 0
+        self._records: list[Record] = []
+        self._count = 0
+        self._starts = np.zeros(WINDOW, np.int64)
+        self._stops = np.zeros(WINDOW, np.int64)
+        self._written = np.zeros(WINDOW, bool)
+        self._slices: list[tuple[Record, Slice]] = []
+
+    def groups(self) -> list[list[Group]]:
+        """Return the groups of every level, in order."""
+        levels: list[list[Group]] = [[] for _ in range(self._top + 1)]
+        for group in self._groups:
+            levels[group.level].append(group)
+        return [groups for groups in levels if groups]
+
+    def add(self, record: Record) -> None:
+        """Put ``record`` on its level."""
+        meetings = self._meetings(record)
+        level = max([self._floor, *(other.group.level for other, _, _ in meetings)])
+        close = [m for m in meetings if m[0].group.level == level]
+        group = self._join(record, close) if close else None
+        record.group = group or self._new_group(level + bool(close), record)
+        self._remember(record)
+
+    def _new_group(self, level: int, record: Record) -> Group:
+        group = Group(level, record.extent, [record])
+        self._groups[group] = None
+        self._top = max(self._top, level)
+        return group
+
+    def _meetings(self, record: Record) -> list[Meeting]:
+        """Return the pairs of slices that meet in memory, where one of both is written."""
+        n, own = self._count, record.slices
+        if not own or not n:
+            return []
+        first = np.array([s.first for s in own])[:, None]
+        stop = np.array([s.stop(record.extent) for s in own])[:, None]
+        written = np.array([s.written for s in own])[:, None]
+        found = (
+            (self._starts[:n] < stop) & (self._stops[:n] > first) & (self._written[:n] | written)
+        )
+        return [(*self._slices[j], own[i]) for i, j in zip(*found.nonzero(), strict=True)]
+
+    def _join(self, record: Record, meetings: Sequence[Meeting]) -> Group | None:
+        """Put ``record`` into the one group of all whom it meets on their level, if it can be."""
+        groups = list(dict.fromkeys(other.group for other, _, _ in meetings))
+        counts = [record.extent, *(g.rows for g in groups)]
+        rows = gcd(*counts)
+        if rows == 1:
+            if max(counts) > 1:
+                return None
+        elif rows < self._threads or not all(
+            _apart(other, theirs, record, own, rows) for other, theirs, own in meetings
+        ):
+            return None
+        first, *others = groups
+        for group in others:
+            first.records += group.records
+            for moved in group.records:
+                moved.group = first
+            del self._groups[group]
+        if others:
+            first.records.sort(key=lambda r: r.number)
+        first.rows = rows
+        first.records.append(record)
+        return first
+
+    def _remember(self, record: Record) -> None:
+        if self._count + len(record.slices) > WINDOW:
+            half = self._count // 2
+            gone = [r.group.level for r, _ in self._slices[:half]]
+            self._floor = max(self._floor, max(gone) + 1)
+            rest = self._count - half
+            for array in (self._starts, self._stops, self._written):
+                array[:rest] = array[half : self._count]
+            self._slices = self._slices[half:]
+            self._count = rest
+        for s in record.slices:
+            self._starts[self._count] = s.first
+            self._stops[self._count] = s.stop(record.extent)
+            self._written[self._count] = s.written
+            self._slices.append((record, s))
+            self._count += 1
+
+
+def _apart(a: Record, s: Slice, b: Record, t: Slice, rows: int) -> bool:
+    """Tell whether two slices meet in equal rows only."""
+    one, two = s.row(a.extent // rows), t.row(b.extent // rows)
+    if one is None or two is None or one[0] != two[0]:
+        return False
+    start = min(s.first, t.first)
+    return max(s.first + one[1], t.first + two[1]) - start <= one[0]
