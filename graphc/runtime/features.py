@@ -5,8 +5,14 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from llvmlite import binding
+from graphc.lazy import lazy_module
+
+if TYPE_CHECKING:
+    from llvmlite import binding
+else:
+    binding = lazy_module("llvmlite.binding")
 
 SYSFS = Path("/sys/devices/system/cpu/cpu0/cache")
 
@@ -37,13 +43,18 @@ def isa_of(names: frozenset[str]) -> Isa:
 
 
 @functools.cache
+def features() -> dict[str, bool]:
+    """Return what LLVM says of this processor, by the names that it has for features."""
+    try:
+        return dict(binding.get_host_cpu_features())
+    except RuntimeError:  # LLVM cannot tell on this system
+        return {}
+
+
+@functools.cache
 def host() -> Isa:
     """Return the instruction set of this machine."""
-    try:
-        features = binding.get_host_cpu_features()
-    except RuntimeError:  # LLVM cannot tell on this system
-        return BASELINE
-    return isa_of(frozenset(name for name, present in features.items() if present))
+    return isa_of(frozenset(name for name, present in features().items() if present))
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from graphc.config import options
 from graphc.lazy import lazy_module
 from graphc.runtime import native
+from graphc.runtime.features import features
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.store import Store
 
@@ -36,7 +37,7 @@ class LoadStatistics:
     misses: int = 0
     seconds: float = 0.0
     notes: list[tuple[str, str, float]] = field(default_factory=list)
-    """(kernel, "memory" | "disk" | "compiled", milliseconds)."""
+    """(kernel, "memory" | "disk" | "compiled: " and why, milliseconds)."""
 
 
 class Loader:
@@ -49,38 +50,53 @@ class Loader:
 
     def load(self, kernels: Iterable[Kernel]) -> tuple[dict[str, int], LoadStatistics]:
         """Return the entry address of each kernel by name, compiling what is not stored."""
-        statistics = LoadStatistics()
         start = time.perf_counter()
-        addresses = {}
+        keys = {kernel: _key(kernel) for kernel in kernels}
         with self._lock:
-            store = Store(options().cache_path())
-            for kernel in kernels:
-                begin = time.perf_counter()
-                addresses[kernel.name], source = self._address(kernel, store)
-                elapsed = (time.perf_counter() - begin) * 1e3
-                statistics.notes.append((kernel.name, source, elapsed))
-                statistics.misses += source == "compiled"
-                statistics.hits += source != "compiled"
+            fresh = {key: k for k, key in keys.items() if key not in self._addresses}
+            notes = self._fetch(fresh) if fresh else {}
+            addresses = {kernel.name: self._addresses[key] for kernel, key in keys.items()}
+        statistics = LoadStatistics()
+        for kernel, key in keys.items():
+            source, milliseconds = notes.get(key, ("memory", 0.0))
+            statistics.notes.append((kernel.name, source, milliseconds))
+            statistics.misses += source.startswith("compiled")
+        statistics.hits = len(keys) - statistics.misses
         statistics.seconds = time.perf_counter() - start
         return addresses, statistics
 
-    def _address(self, kernel: Kernel, store: Store) -> tuple[int, str]:
-        key = hashlib.sha256(_machine() + kernel.digest()).hexdigest()
-        if key in self._addresses:
-            return self._addresses[key], "memory"
-        code, source = store.read(key), "disk"
-        if code is None:
-            code, source = native.compile_kernel(kernel, key), "compiled"
-            store.write(key, code)
-        self._addresses[key] = self._link(code, f"graphc_{key}")
-        return self._addresses[key], source
+    def _fetch(self, kernels: Mapping[str, Kernel]) -> dict[str, tuple[str, float]]:
+        """Read or compile the kernels, and link them; return where each came from, and ms."""
+        store = Store(options().cache_path())
+        codes, notes = {}, {}
+        for key in kernels:
+            start = time.perf_counter()
+            code = store.read(key)
+            if code is not None:
+                codes[key] = code
+                notes[key] = ("disk", (time.perf_counter() - start) * 1e3)
+        missing = {key: kernel for key, kernel in kernels.items() if key not in codes}
+        if missing:
+            for key, (code, seconds) in native.compile_kernels(missing).items():
+                codes[key] = code
+                notes[key] = (f"compiled: {store.lack(key)}", seconds * 1e3)
+                store.write(key, code)
+        self._link(codes)
+        return notes
 
-    def _link(self, code: bytes, symbol: str) -> int:
+    def _link(self, codes: Mapping[str, bytes]) -> None:
         if self._engine is None:
             self._engine = _new_engine()
-        self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
+        for code in codes.values():
+            self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
         self._engine.finalize_object()
-        return int(self._engine.get_function_address(symbol))
+        for key in codes:
+            self._addresses[key] = int(self._engine.get_function_address(key))
+
+
+def _key(kernel: Kernel) -> str:
+    """Return the name of the kernel's entry point, and of its file: what, and for which machine."""
+    return f"graphc_{kernel.digest().hex()[:32]}_{_machine()}"
 
 
 def _new_engine() -> binding.ExecutionEngine:
@@ -91,21 +107,21 @@ def _new_engine() -> binding.ExecutionEngine:
 
 
 @functools.cache
-def _machine() -> bytes:
+def _machine() -> str:
     """Return a hash of what object code depends on beside the kernel itself."""
     digest = hashlib.sha256()
     parts = [
         platform.python_version(),
         binding.get_default_triple(),
         binding.get_host_cpu_name(),
-        binding.get_host_cpu_features().flatten(),
+        *(name for name, present in sorted(features().items()) if present),
         *(metadata.version(p) for p in ("numba", "llvmlite", "numpy")),
         *(f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("NUMBA_")),
     ]
     digest.update("\n".join(parts).encode())
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
-    return digest.digest()
+    return digest.hexdigest()[:32]
 
 
 LOADER = Loader()

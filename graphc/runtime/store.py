@@ -46,6 +46,16 @@ class Store:
             return None
         return code
 
+    def lack(self, key: str) -> str:
+        """Return why there is nothing to read under ``key``: ``"<kernel>_<machine>"``."""
+        if not self.usable:
+            return "no private folder"
+        if self._path(key).exists():
+            return "damaged, or of another user"
+        kernel = key.rpartition("_")[0]
+        others = any(self.folder.glob(f"{kernel}_*.o"))
+        return "stored for another version or machine" if others else "new"
+
     def write(self, key: str, code: bytes) -> None:
         """Store ``code`` under ``key``; a full or read-only disk is no error."""
         if not self.usable:

@@ -13,6 +13,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 
+from graphc.runtime.features import features
 from graphc.runtime.vmath.lower import lowered
 from graphc.runtime.vmath.trace import Real, clamp, fma, polynomial, select
 
@@ -50,8 +51,7 @@ _EXP_LOW = {32: -104.0, 64: -746.0}
 _EXP_HIGH = {32: 89.0, 64: 710.0}
 
 
-_features = llvm.get_host_cpu_features()
-HAS_SCALE = llvm.llvm_version_info >= (22,) and _features.get("avx512vl", False)
+HAS_SCALE = llvm.llvm_version_info >= (22,) and features().get("avx512vl", False)
 """Whether LLVM makes one instruction of ``x 2^k`` here, and vectorises it."""
 
 

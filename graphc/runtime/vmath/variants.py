@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 
+from graphc.runtime.features import features
 from graphc.runtime.vmath.trace import Bool, Real, select
 
 Formula = Callable[[Real], Real]
@@ -24,10 +24,9 @@ PURE = ("nounwind", "readnone", "willreturn")
 
 def _register_bits() -> tuple[int, ...]:
     """The vector widths the vectoriser may choose on this host."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
+    if features().get("avx512f"):
         return 512, 256
-    return (256,) if features.get("avx2") else (128,)
+    return (256,) if features().get("avx2") else (128,)
 
 
 def _mark(function: Any, *attributes: str) -> None:

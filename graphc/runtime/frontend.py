@@ -1,0 +1,123 @@
+"""From a kernel to LLVM's language: the one place that drives Numba.
+
+Numba types and lowers the function, in the contexts of :mod:`.target` and with those of its
+passes that a kernel cannot do without: 12 ms for ten lines of loops, where the usual pipeline
+takes 20. We add the entry point by which the record of a call is unpacked.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from llvmlite import ir
+from numba.core import compiler, types
+from numba.core import typed_passes as typed
+from numba.core import untyped_passes as untyped
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.funcdesc import PythonFunctionDescriptor
+from numba.core.lowering import Lower
+from numba.core.targetconfig import ConfigStack
+
+from graphc.runtime.kernel import POINTER, Kernel
+from graphc.runtime.target import TARGET, TYPES, KernelLibrary
+
+FASTMATH = {"contract", "reassoc", "arcp", "nsz"}
+"""Freedoms that keep NaN and infinities right."""
+
+PASSES = (
+    untyped.TranslateByteCode,
+    untyped.FixupArgs,
+    untyped.IRProcessing,
+    untyped.ReconstructSSA,
+    typed.NopythonTypeInference,
+    typed.PreLowerStripPhis,
+)
+"""Numba's passes up to lowering; the others are about Python objects and inlined closures."""
+
+_SCALARS = {
+    "int64": types.int64,
+    "int32": types.int32,
+    "uint8": types.uint8,
+    "bool": types.uint8,
+    "float32": types.float32,
+    "float64": types.float64,
+}
+
+
+@global_compiler_lock  # type: ignore[untyped-decorator]
+def lower(kernel: Kernel, entry: str) -> str:
+    """Return ``kernel`` as LLVM text, with the one public function ``entry(record, lo, hi)``."""
+    _load_named_modules(kernel)
+    arguments = [types.int64, types.int64, *map(_numba_type, kernel.types)]
+    library = KernelLibrary(kernel.name)
+    passes = _Passes(TYPES, TARGET, library, arguments, types.void, _flags(), {})
+    callee = passes.compile_extra(kernel.function)
+    for function in library.module.functions:
+        if function.blocks:
+            function.linkage = "internal"
+    _add_entry(library.module, entry, callee)
+    return str(library.module)
+
+
+class _Passes(compiler.CompilerBase):
+    """Runs the passes, and lowers; returns the name of the function in the library's module."""
+
+    def _compile_core(self) -> str:
+        state = self.state
+        with ConfigStack().enter(state.flags):
+            for kind in PASSES:
+                kind().run_pass(state)
+            description = PythonFunctionDescriptor.from_specialized_function(
+                state.func_ir,
+                state.typemap,
+                state.return_type,
+                state.calltypes,
+                mangler=state.targetctx.mangler,
+                inline=False,
+                noalias=state.flags.noalias,
+                abi_tags=[],
+            )
+            with state.targetctx.push_code_library(state.library):
+                Lower(state.targetctx, state.library, description, state.func_ir).lower()
+        return str(description.llvm_func_name)
+
+
+def _load_named_modules(kernel: Kernel) -> None:
+    """Execute the lazy modules that the kernel names: Numba must know of what they register."""
+    for name in kernel.function.__code__.co_names:
+        module = kernel.function.__globals__.get(name)
+        if isinstance(module, ModuleType):
+            vars(module)
+
+
+def _numba_type(name: str) -> Any:
+    if name.endswith(POINTER):
+        return types.CPointer(_SCALARS[name.removesuffix(POINTER)])
+    return _SCALARS[name]
+
+
+def _flags() -> compiler.Flags:
+    flags = compiler.Flags()
+    chosen = {"nrt": False, "noalias": True, "error_model": "numpy", "fastmath": FASTMATH}
+    for name, value in chosen.items():
+        setattr(flags, name, value)
+    return flags
+
+
+def _add_entry(module: ir.Module, name: str, callee: str) -> None:
+    """Define ``void name(i64* record, i64 lo, i64 hi)``, which unpacks a record for ``callee``."""
+    function = module.get_global(callee)
+    word = ir.IntType(64)
+    entry = ir.Function(
+        module, ir.FunctionType(ir.VoidType(), [word.as_pointer(), word, word]), name
+    )
+    builder = ir.IRBuilder(entry.append_basic_block("entry"))
+    record, lo, hi = entry.args
+    result, error, _, _, *wanted = function.function_type.args
+    values = [builder.alloca(result.pointee), builder.alloca(error.pointee), lo, hi]
+    for i, kind in enumerate(wanted):
+        place = builder.gep(record, [ir.Constant(word, i)])
+        values.append(builder.load(builder.bitcast(place, kind.as_pointer())))
+    builder.call(function, values)
+    builder.ret_void()
