@@ -22,8 +22,9 @@ from numba.core.targetconfig import ConfigStack
 from graphc.runtime.kernel import POINTER, Kernel
 from graphc.runtime.target import TARGET, TYPES, KernelLibrary
 
-FASTMATH = {"contract", "reassoc", "arcp", "nsz"}
-"""Freedoms that keep NaN and infinities right."""
+FASTMATH = {"contract", "nsz"}
+"""Freedoms that keep NaN and infinities right, and give an element the same bits in the vectors of
+a loop as in its remainder, so that it does not matter how threads divide the loop."""
 
 PASSES = (
     untyped.TranslateByteCode,
@@ -51,7 +52,7 @@ def lower(kernel: Kernel, entry: str) -> str:
     _load_named_modules(kernel)
     arguments = [types.int64, types.int64, *map(_numba_type, kernel.types)]
     library = KernelLibrary(kernel.name)
-    passes = _Passes(TYPES, TARGET, library, arguments, types.void, _flags(), {})
+    passes = _Passes(TYPES, TARGET, library, arguments, types.void, _flags(kernel), {})
     callee = passes.compile_extra(kernel.function)
     for function in library.module.functions:
         if function.blocks:
@@ -97,9 +98,14 @@ def _numba_type(name: str) -> Any:
     return _SCALARS[name]
 
 
-def _flags() -> compiler.Flags:
+def _flags(kernel: Kernel) -> compiler.Flags:
     flags = compiler.Flags()
-    chosen = {"nrt": False, "noalias": True, "error_model": "numpy", "fastmath": FASTMATH}
+    chosen = {
+        "nrt": False,
+        "noalias": True,
+        "error_model": "numpy",
+        "fastmath": FASTMATH | {"reassoc"} if kernel.reassociate else FASTMATH,
+    }
     for name, value in chosen.items():
         setattr(flags, name, value)
     return flags

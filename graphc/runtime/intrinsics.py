@@ -15,7 +15,7 @@ from numba.core import cgutils, types
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import lower_builtin
 
-from graphc.runtime.frame import RECORD_HEAD
+from graphc.runtime.schedule import RECORD_HEAD
 
 Emit = Callable[..., Any]
 
