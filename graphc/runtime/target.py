@@ -12,6 +12,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numba.core.optional  # these are imported for what they register
+import numba.core.typing.builtins
+import numba.cpython.builtins
+import numba.cpython.numbers
+import numba.cpython.tupleobj  # noqa: F401
 from llvmlite import binding, ir
 from numba.core import cgutils, cpu, fastmathpass, types
 from numba.core.codegen import CPUCodeLibrary, JITCPUCodegen
@@ -37,8 +42,6 @@ class KernelTypes(Context):
         self.install_registry(_TYPES)
 
     def _load_builtins(self) -> None:
-        from numba.core.typing import builtins  # noqa: F401
-
         self.install_registry(builtin_registry)
 
     def install_registry(self, registry: Any) -> None:
@@ -64,9 +67,6 @@ class KernelTarget(cpu.CPUContext):
         self._internal_codegen = CODEGEN
 
     def load_additional_registries(self) -> None:
-        from numba.core import optional  # noqa: F401
-        from numba.cpython import builtins, numbers, tupleobj  # noqa: F401
-
         self.install_registry(_LOWERINGS)
 
     def get_abi_sizeof(self, ty: Any) -> int:
