@@ -37,7 +37,9 @@ def shell(line: str) -> None:
         if re.fullmatch(r"[\w/]+(\.py|\.sh)|tests/\w+", word):
             assert (ROOT / word).exists() or Path(word).exists(), f"{line}: there is no {word}"
         if word.startswith("tests."):
-            assert (ROOT / f"{word.replace('.', '/')}.py").exists(), f"there is no {word}"
+            module = ROOT / word.replace(".", "/")
+            names = (module.with_suffix(".py"), module / "__main__.py")
+            assert any(name.exists() for name in names), f"there is no {word}"
 
 
 def run(page: Path) -> int:

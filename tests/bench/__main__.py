@@ -22,6 +22,10 @@ from tests.bench.tables import Record, filled, machine, markdown
 
 SECTIONS = ("machine", "steps", "simplechains", "startup", "memory", "threads", "scaling", "busy",
             "gemm", "elementary", "chains")  # fmt: skip
+ENVIRONMENT = {"OPENBLAS_THREAD_TIMEOUT": "22"}
+"""Of all sections. Idle threads of OpenBLAS (NumPy's and PyTensor's) watch for work for 2^28 clock
+ticks, 0.1 s, and so take a processor from the contestant after them; now for 2 ms."""
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 RECORD = ROOT / "docs" / "benchmarks.json"
@@ -32,6 +36,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("sections", nargs="*", metavar="section", help=", ".join(SECTIONS))
     parser.add_argument("--quick", action="store_true", help="few rows and rounds: minutes in all")
     parser.add_argument("--rounds", type=int, help="rounds of a measurement (15; 3 with --quick)")
+    parser.add_argument("--without", default="", help="libraries to leave out: torch,jax,pytensor")
     parser.add_argument("--threads", type=int, help="processors to use (all)")
     where = "write the results there, over those of the same sections"
     parser.add_argument("--json", type=Path, metavar="FILE", help=where)
@@ -59,7 +64,7 @@ def measured(name: str, quick: bool) -> Record:
 
 
 def in_process(name: str, threads: int, quick: bool, module: object) -> list[Row]:
-    environment = os.environ | getattr(module, "ENVIRONMENT", {})
+    environment = os.environ | ENVIRONMENT | getattr(module, "ENVIRONMENT", {})
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         file = Path(folder) / "rows.json"
         command = [sys.executable, "-m", "tests.bench.section", name, str(threads),
@@ -80,6 +85,7 @@ def main() -> int:
     rounds = options.rounds or (3 if options.quick else None)
     if rounds:
         os.environ["BENCH_ROUNDS"] = str(rounds)
+    os.environ["BENCH_WITHOUT"] = options.without
     if options.threads:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     file = RECORD if options.write_docs and not options.json else options.json

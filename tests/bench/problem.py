@@ -36,7 +36,9 @@ class Problem:
 
     @property
     def name(self) -> str:
-        return f"{'-'.join(map(str, self.sizes))}, batch {self.batch}"
+        first, *rest = map(str, self.sizes)
+        shown = [first, "...", rest[-1]] if len(rest) > 5 else [first, *rest]
+        return f"{'-'.join(shown)}, batch {self.batch}"
 
     def having(self, **changes: object) -> Problem:
         return dataclasses.replace(self, **changes)

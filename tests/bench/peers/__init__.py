@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -25,7 +26,10 @@ PEERS = {
 
 
 def installed(peer: str) -> bool:
-    return importlib.util.find_spec(PEERS[peer][0]) is not None
+    """Tell whether the library of ``peer`` is there and was not left out by ``--without``."""
+    library = PEERS[peer][0]
+    left_out = os.environ.get("BENCH_WITHOUT", "").split(",")
+    return library not in left_out and importlib.util.find_spec(library) is not None
 
 
 def module(library: str) -> ModuleType:
