@@ -1,4 +1,4 @@
-"""The benchmarks' own code: what is compared, counted and written. Nothing here depends on times."""
+"""The benchmarks' own code: what is compared, counted and written. Nothing here is timed."""
 
 from __future__ import annotations
 
