@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 
 from graphc.codegen.module import EpochPlan, Module, generate
+from graphc.collector import paused
 from graphc.ir.graph import Graph
 from graphc.ir.tensor import PHASES, Tensor
 from graphc.passes.pipeline import PassReport, disabled, dump, optimize
@@ -17,6 +18,7 @@ from graphc.runtime.report import KernelReport, Report
 from graphc.types import dim_at
 
 
+@paused()
 def compile_graph(
     graph: Graph,
     *,

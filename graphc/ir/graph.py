@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
+from operator import is_
 from typing import TYPE_CHECKING
 
 from graphc.errors import ShapeError
@@ -62,7 +63,7 @@ class Graph:
         self.images: dict[Tensor, Tensor] = {n: n for n in self.nodes}
         """What became of each tensor of the graph that this one was rebuilt from."""
         for node in self.nodes:
-            if isinstance(node.op, Input) and node.id not in fed:
+            if not node.inputs and isinstance(node.op, Input) and node.id not in fed:
                 raise ShapeError(
                     f"input {node.describe()} is needed but is not among the inputs"
                     f" (made at {node.loc})"
@@ -176,32 +177,32 @@ class Graph:
         operand, or the node itself. Marks of adjoints follow the nodes they refer to, and what
         replaces a node stands in its place: nodes after a new one are made anew.
         """
-        new: dict[Tensor, Tensor] = {}
-        copies: dict[Tensor, Tensor] = {}
+        new: dict[int, Tensor] = {}
+        copies: dict[int, Tensor] = {}
         newest = -1
         for node in self.nodes:
-            result = rule(node, tuple(new[x] for x in node.inputs))
-            result = copies.get(result, result)
-            primal = None if node.adjoint_of is None else new.get(node.adjoint_of)
+            result = rule(node, tuple([new[x.id] for x in node.inputs]))
+            result = copies.get(result.id, result)
+            primal = None if node.adjoint_of is None else new.get(node.adjoint_of.id)
             remarked = primal is not None and primal is not result.adjoint_of
             if result is node and node.inputs and (remarked or node.id < newest):
                 result = Tensor(node.op, node.inputs, node.type, label=node.label, like=node)
-                copies[node] = result
+                copies[node.id] = result
             if primal is not None and result.id > primal.id:
                 result.mark_adjoint(primal)
             newest = max(newest, result.id)
-            new[node] = result
+            new[node.id] = result
         result_graph = Graph(
             self.inputs,
-            {name: new[t] for name, t in self.outputs.items()},
-            {new[p]: new[t] for p, t in self.updates.items()},
+            {name: new[t.id] for name, t in self.outputs.items()},
+            {new[p.id]: new[t.id] for p, t in self.updates.items()},
         )
-        result_graph.images = {a: new[b] for a, b in self.images.items() if b in new}
+        result_graph.images = {a: new[b.id] for a, b in self.images.items() if b.id in new}
         return result_graph
 
 
 def replace_inputs(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
     """Return ``node`` over other operands of the same types; itself if they are its own."""
-    if all(a is b for a, b in zip(node.inputs, operands, strict=True)):
+    if all(map(is_, node.inputs, operands)):
         return node
     return Tensor(node.op, operands, node.type, label=node.label, like=node)

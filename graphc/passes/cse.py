@@ -24,6 +24,8 @@ def cse(graph: Graph, hits: Counter[str]) -> Graph:
         members[place].append(node)
         number[node.id] = place
 
+    if len(members) == len(graph):
+        return graph
     kept: dict[int, Tensor] = {}
 
     def rule(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:

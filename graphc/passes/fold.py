@@ -34,7 +34,7 @@ def fold(graph: Graph, hits: Counter[str]) -> Graph:
         hits[node.op.name] += 1
         return Tensor(Constant(Frozen(value)), (), new.type, label=node.label, like=node)
 
-    return graph.rebuild(rule)
+    return graph.rebuild(rule) if any(map(_foldable, graph.nodes)) else graph
 
 
 def _foldable(node: Tensor) -> bool:

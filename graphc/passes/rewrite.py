@@ -16,26 +16,36 @@ _TURNS = 20
 
 
 def rewrite(graph: Graph, rules: RuleSet, hits: Counter[str]) -> Graph:
-    """Return ``graph`` with ``rules`` applied at every node, operands first, to a fixed point."""
+    """Return ``graph`` with ``rules`` applied at every node, operands first, to a fixed point.
+
+    A node never changes, so one to which no rule applies is not looked at again.
+    """
+    settled: set[int] = set()
+
+    def applies(node: Tensor) -> bool:
+        if node.id in settled or (rules.of(type(node.op)) and rules.apply(node)):
+            return node.id not in settled
+        settled.add(node.id)
+        return False
 
     def rule(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
         new = replace_inputs(node, operands)
-        if not rules.of(type(new.op)):
+        if new.id in settled or not rules.of(type(new.op)):
             return new
         with building(phase=node.phase, loc=node.loc, scope=node.scope):
             for _ in range(_TURNS):
                 found = rules.apply(new)
                 if found is None:
+                    settled.add(new.id)
                     break
                 new, name = found
                 hits[name] += 1
         return named_like(new, node, operands)
 
     for _ in range(_ROUNDS):
-        before = hits.total()
-        graph = graph.rebuild(rule)
-        if hits.total() == before:
+        if not any(map(applies, graph.nodes)):
             break
+        graph = graph.rebuild(rule)
     return graph
 
 

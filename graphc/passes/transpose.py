@@ -17,6 +17,8 @@ def transpose(graph: Graph, hits: Counter[str]) -> Graph:
     ``A^T B`` becomes a product that reads A transposed, and ``(A B)^T``, where nothing else
     needs ``A B``, the product ``B^T A^T``.
     """
+    if not any(map(_swaps_last_two, graph.nodes)):
+        return graph
     needed = {t.id for t in graph.roots}
 
     def rule(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:

@@ -9,7 +9,6 @@ nothing on the calling thread's way asks LLVM for anything.
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from contextlib import contextmanager
 
 from llvmlite import binding
 
+from graphc.collector import paused
 from graphc.runtime.frontend import lower
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.target import CODEGEN
@@ -27,7 +27,7 @@ def compile_kernels(kernels: Mapping[str, Kernel]) -> dict[str, tuple[bytes, flo
     """Return object code and seconds of work for each kernel, by the name of its entry point."""
     beside = ThreadPoolExecutor(1, "graphc-llvm")
     try:
-        with _undisturbed():
+        with paused(), _frequent_turns():
             jobs = {}
             for name, kernel in kernels.items():
                 start = time.perf_counter()
@@ -54,17 +54,11 @@ def _finish(text: str) -> tuple[bytes, float]:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Keep the garbage collector from walking a compiler's objects, which takes 0.1 s a time.
-
-    Threads change places more often than every 5 ms: what waits for the interpreter is LLVM.
-    """
-    enabled, interval = gc.isenabled(), sys.getswitchinterval()
-    gc.disable()
+def _frequent_turns() -> Iterator[None]:
+    """Let threads change places more often than every 5 ms: who waits for Python is LLVM."""
+    interval = sys.getswitchinterval()
     sys.setswitchinterval(2e-4)
     try:
         yield
     finally:
         sys.setswitchinterval(interval)
-        if enabled:
-            gc.enable()
