@@ -12,6 +12,30 @@ from graphc.ir.tensor import Tensor
 from graphc.types import Dim, show_shape
 
 
+class Feed:
+    """One input of a function. An array as declared passes after a look at type and shape."""
+
+    __slots__ = ("_batched", "_dtype", "_ndim", "_tail", "_tensor")
+
+    def __init__(self, tensor: Tensor) -> None:
+        shape = tensor.type.shape
+        self._tensor = tensor
+        self._dtype = tensor.dtype
+        self._ndim = len(shape)
+        self._batched = bool(shape) and isinstance(shape[0], Dim)
+        self._tail = shape[1:] if self._batched else shape
+
+    def __call__(self, value: Any) -> Array:
+        """Return ``value`` as :func:`as_feed` does."""
+        # NumPy keeps one object per native data type, and `is` costs less than `==`.
+        if type(value) is np.ndarray and value.dtype is self._dtype:
+            shape = value.shape
+            same = shape[1:] == self._tail if self._batched else shape == self._tail
+            if same and len(shape) == self._ndim:
+                return value
+        return as_feed(self._tensor, value)
+
+
 def as_feed(tensor: Tensor, value: Any) -> Array:
     """Return ``value`` as an array for the input ``tensor``, or raise an error that names it.
 

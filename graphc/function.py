@@ -8,7 +8,7 @@ from typing import Any
 
 from graphc.compile import compile_graph
 from graphc.errors import DTypeError, ShapeError, user_location
-from graphc.feeds import as_feed
+from graphc.feeds import Feed
 from graphc.ir.graph import Graph
 from graphc.ir.op import Array
 from graphc.ir.source import Input
@@ -28,6 +28,7 @@ class Function:
     def __init__(self, graph: Graph, outputs: Any) -> None:
         self._outputs = outputs
         self._executable = compile_graph(graph)
+        self._feeds = [Feed(t) for t in graph.inputs]
         names = [t.name for t in graph.inputs]
         self._names = {name: i for i, name in enumerate(names)}
         if len(self._names) != len(names):
@@ -36,15 +37,17 @@ class Function:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return the outputs for the given inputs, and replace the updated parameters."""
-        values = self._bind(args, kwargs)
-        feeds = [as_feed(t, v) for t, v in zip(self.graph.inputs, values, strict=True)]
-        results = iter(self._executable.call(feeds).values())
-        return tree_fill(self._outputs, (_unwrap(r) for r in results))
+        plain = not kwargs and len(args) == len(self._feeds)
+        values = args if plain else self._bind(args, kwargs)
+        fed = [feed(value) for feed, value in zip(self._feeds, values, strict=True)]
+        results = map(_unwrap, self._executable.call(fed).values())
+        if isinstance(self._outputs, Tensor):
+            return next(results)
+        return tree_fill(self._outputs, results)
 
     def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-        expected = ", ".join(self._names)
         if len(args) + len(kwargs) != len(self._names):
-            given = len(args) + len(kwargs)
+            given, expected = len(args) + len(kwargs), ", ".join(self._names)
             raise DTypeError(
                 f"function takes {len(self._names)} inputs ({expected}), got {given}"
                 f"\n  at {user_location()}"
@@ -55,7 +58,7 @@ class Function:
             if position is None or position < len(args):
                 problem = "no input" if position is None else "two values for input"
                 raise DTypeError(
-                    f"function: {problem} {name!r}; its inputs are {expected}"
+                    f"function: {problem} {name!r}; its inputs are {', '.join(self._names)}"
                     f"\n  at {user_location()}"
                 )
             values[position] = value
