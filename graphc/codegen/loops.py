@@ -30,6 +30,9 @@ _NAMED = 3  # operations named in a kernel's name
 BLOCK = 2048
 """Elements added up in the type of the result."""
 
+_SHORT = range(9, 100)
+"""Lengths of cheap loops that LLVM writes out whole, whereupon it finds no vectors in them."""
+
 
 def loop_kernel(nest: LoopNest) -> KernelCall:
     """Return the kernel of a fused group."""
@@ -56,7 +59,7 @@ class _RowPrinter(NestPrinter):
     """Writes a group whose folds, if any, run innermost."""
 
     def __init__(self, nest: LoopNest) -> None:
-        super().__init__(nest, generic=nest.division is not None)
+        super().__init__(nest, generic=nest.division is not None or _is_unrolled_badly(nest))
         self.stage = self._stage_table()
         self.inner = len(self.axes)
         if self.group.folds:
@@ -294,6 +297,13 @@ class _RowPrinter(NestPrinter):
             and self.nest.stores[host].buffer not in read
             and host.id > node.id
         )
+
+
+def _is_unrolled_badly(nest: LoopNest) -> bool:
+    """Tell whether the kernel must learn its lengths at run time, lest its loops are unrolled."""
+    length = size_of(nest.group.dims[nest.group.inner :])
+    dear = any(isinstance(n.op, Elementwise) and n.op.cost > CHEAP for n in nest.group.nodes)
+    return nest.group.folds and length in _SHORT and not dear
 
 
 def _within_block(*axes: Axis) -> bool:
