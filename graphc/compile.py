@@ -10,7 +10,6 @@ from graphc.collector import paused
 from graphc.ir.graph import Graph
 from graphc.ir.tensor import PHASES, Tensor
 from graphc.passes.pipeline import PassReport, disabled, dump, optimize
-from graphc.plan.memory import plan_arena
 from graphc.plan.planner import plan
 from graphc.plan.program import Program
 from graphc.runtime.executable import Executable
@@ -52,7 +51,7 @@ def compile_graph(
     dump(module.text, len(passes) + 1, "module")
     program.verify()
     report = _reporter(program, module, tuple(passes))
-    return Executable(graph, optimized, program, module, report, scalars)
+    return Executable(graph, optimized, program, module, report, scalars, step=step)
 
 
 def _since(start: float) -> float:
@@ -79,14 +78,12 @@ def _reporter(
                     call.nbytes(batch),
                 )
             )
-        shared = [b for b in program.buffers if b.kind in ("arena", "input")]
         sizes = {
             kind: sum(b.nbytes(batch) for b in program.buffers if b.kind == kind)
             for kind in ("parameter", "gradient")
         }
         return Report(
             batch=batch,
-            arena_bytes=plan_arena(shared, batch).nbytes,
             parameter_bytes=sizes["parameter"],
             gradient_bytes=sizes["gradient"],
             flops=sum(row.flops for row in rows),

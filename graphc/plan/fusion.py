@@ -23,7 +23,7 @@ from graphc.ir.graph import Graph, ancestors
 from graphc.ir.op import Elementwise, Reduction, Source
 from graphc.ir.tensor import PHASES, Tensor
 from graphc.plan.places import Places
-from graphc.types import NOMINAL_BATCH, AnyDim, dim_at, size_of
+from graphc.types import NOMINAL_BATCH, AnyDim, Dim, dim_at, size_of
 
 MAX_NODES = 48
 """Nodes of one group: beyond, compile time grows faster than the loops saved."""
@@ -179,7 +179,7 @@ class Fusion:
             assert isinstance(node.op, Elementwise)
             if node.op.cost > CHEAP or node in self.kept:
                 return False
-        if node in self.kept and not _runs_once(own, group):
+        if node in self.kept and (not _runs_once(own, group) or _gathers_batch(group)):
             return False
         group.nodes.append(node)
         group.maps[node] = group.operand_maps[node] = own
@@ -232,7 +232,7 @@ class Fusion:
             group.dims = (*group.dims, *inner_dims)
         else:
             outer = len(group.dims) - len(fold)
-            if outer < 0 or (outer == 0 and nominal_size(group.dims) > SERIAL):
+            if outer < 0 or (outer == 0 and _is_long(group.dims)):
                 return False
             if group.folds and outer != group.inner:
                 return False
@@ -288,6 +288,8 @@ class Fusion:
         if not _same_loops(group, into):
             return False
         if (group.folds and _folds_nothing(into)) or (into.folds and _folds_nothing(group)):
+            return False
+        if group.folds != into.folds and (_gathers_batch(group) or _gathers_batch(into)):
             return False
         serial = bool(group.dims) and _is_serial(into)
         for node in group.nodes:
@@ -348,7 +350,16 @@ def _runs_once(own: AxisMap, group: Group) -> bool:
 
 def _is_serial(group: Group) -> bool:
     """Tell whether what needs the group's reductions would have to wait for many elements."""
-    return group.folds and group.inner == 0 and nominal_size(group.dims) > SERIAL
+    return group.folds and group.inner == 0 and _is_long(group.dims)
+
+
+def _is_long(dims: tuple[AnyDim, ...]) -> bool:
+    return any(isinstance(d, Dim) for d in dims) or nominal_size(dims) > SERIAL
+
+
+def _gathers_batch(group: Group) -> bool:
+    """Tell whether the group folds the whole batch: what else it did could not be divided."""
+    return group.folds and group.inner == 0 and any(isinstance(d, Dim) for d in group.dims)
 
 
 def nominal_size(dims: tuple[AnyDim, ...]) -> int:

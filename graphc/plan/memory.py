@@ -7,17 +7,23 @@ Greedy by size (Pisarchyk and Lee, *Efficient Memory Management for Deep Neural 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+
+import numpy as np
 
 from graphc.plan.program import Buffer
 
 ALIGNMENT = 64
 
 ROOMY = 512 << 10
-"""Bytes below which no memory is used twice in a step: it would stay in the second cache anyway,
-and calls that share no memory need not wait for each other."""
+"""Bytes up to which it does not matter how large the arena is: it stays in the second cache."""
+
+GENEROUS = 2
+"""How many times larger the arena may be, for calls to run side by side."""
+
+Lifetimes = Mapping[Buffer, tuple[int, int]]
+"""First and last moment at which a buffer holds a value, on some clock."""
 
 
 @dataclass(frozen=True)
@@ -33,31 +39,45 @@ def aligned(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
-def plan_arena(buffers: Sequence[Buffer], batch: int) -> ArenaPlan:
+def plan_arena(buffers: Sequence[Buffer], batch: int, levels: Lifetimes | None = None) -> ArenaPlan:
     """Place ``buffers`` for a batch of ``batch`` rows.
 
     A buffer lives from the call that writes it first to the last that touches it, both
-    included: within one call no operand shares memory with a result.
+    included: within one call no operand shares memory with a result. Calls of one level may run in
+    any order; if the arena does not grow too much, buffers that live on one of ``levels`` are kept
+    apart as well, so that no call waits for memory.
     """
-    sizes = {b: aligned(b.nbytes(batch)) for b in buffers}
-    if sum(sizes.values()) <= ROOMY:
-        ends = list(accumulate(sizes.values(), initial=0))
-        return ArenaPlan(dict(zip(buffers, ends[:-1], strict=True)), ends[-1])
-    order = sorted(range(len(buffers)), key=lambda i: (-sizes[buffers[i]], i))
-    placed: list[tuple[int, int, int, int]] = []  # (offset, end, born, dies), by offset
-    offsets: dict[Buffer, int] = {}
-    total = 0
+    tight = _placed(buffers, batch, [_calls(buffers)])
+    if levels is None:
+        return tight
+    apart = _placed(buffers, batch, [_calls(buffers), levels])
+    return apart if apart.nbytes <= max(ROOMY, GENEROUS * tight.nbytes) else tight
+
+
+def _calls(buffers: Sequence[Buffer]) -> Lifetimes:
+    return {b: (b.born, b.dies) for b in buffers}
+
+
+def _placed(buffers: Sequence[Buffer], batch: int, clocks: Sequence[Lifetimes]) -> ArenaPlan:
+    """Let buffers share a place if one is done, on all the clocks, before the other is born."""
+    sizes = [aligned(b.nbytes(batch)) for b in buffers]
+    lives = np.array([[clock[b] for clock in clocks] for b in buffers], np.int64)
+    lives = lives.reshape(len(buffers), len(clocks), 2)
+    order = sorted(range(len(buffers)), key=lambda i: (-sizes[i], i))
+    starts = np.zeros(len(buffers), np.int64)
+    ends = np.zeros(len(buffers), np.int64)
+    by_offset: list[int] = []  # those placed, from the start of the arena
     for i in order:
-        buffer = buffers[i]
-        size = sizes[buffer]
-        at = 0
-        for offset, end, born, dies in placed:
-            if born > buffer.dies or dies < buffer.born:
-                continue
-            if at + size <= offset:
-                break
-            at = max(at, end)
-        offsets[buffer] = at
-        insort(placed, (at, at + size, buffer.born, buffer.dies))
-        total = max(total, at + size)
-    return ArenaPlan(offsets, total)
+        placed = np.array(by_offset, np.int64)
+        born, dies = lives[i, :, 0], lives[i, :, 1]
+        before = (lives[placed, :, 1] < born).all(1)
+        after = (lives[placed, :, 0] > dies).all(1)
+        others = placed[~(before | after)]
+        # The gap before each of them starts where all that lie below it have ended.
+        below = np.maximum.accumulate(np.concatenate([[0], ends[others]]))
+        fits = (below[:-1] + sizes[i] <= starts[others]).nonzero()[0]
+        starts[i] = below[fits[0] if len(fits) else -1]
+        ends[i] = starts[i] + sizes[i]
+        insort(by_offset, i, key=lambda k: int(starts[k]))
+    offsets = {b: int(start) for b, start in zip(buffers, starts, strict=True)}
+    return ArenaPlan(offsets, int(ends.max(initial=0)))

@@ -48,6 +48,7 @@ class _Planner:
         self.graph = graph
         self.places = Places(graph)
         self.fusion = Fusion(graph, self.places, fuse)
+        self.order = {g: i for i, g in enumerate(self.fusion.groups)}
         self.gradient_of: dict[Tensor, Tensor] = {}
         for parameter, gradient in gradients.items():
             base = self.places.place[gradient].base
@@ -109,7 +110,6 @@ class _Planner:
         may replace a parameter.
         """
         phases = PHASES[-1:] if self.gradients else PHASES
-        order = {g: i for i, g in enumerate(self.fusion.groups)}
         result: dict[Tensor, Tensor] = {}
         read_at_end = {self.places.place[t].base for t in self.graph.outputs.values()}
         read_at_end |= {
@@ -120,19 +120,11 @@ class _Planner:
             group = self.fusion.group.get(value)
             if group is None or value in result or parameter in read_at_end:
                 continue
-            if PHASES[group.phase] not in phases:
+            if PHASES[group.phase] not in phases or value in self.gradient_of:
                 continue
-            if value in self.gradient_of or not self._writes_all(group, value):
+            if not self._writes_all(group, value):
                 continue
-            readers = self.fusion.users[parameter]
-            if all(
-                order[self.fusion.group[user]] < order[group]
-                or (
-                    self.fusion.group[user] is group
-                    and self._same_element(group, user, position, value)
-                )
-                for user, position in readers
-            ):
+            if self._is_last_user(group, parameter, value):
                 result[value] = parameter
         return result
 
@@ -241,14 +233,47 @@ class _Planner:
                         self._access(x), group.operand_maps[node], group
                     )
         for node in stored_nodes(group, self.fusion.users, self.kept):
-            if node in in_place:
-                self.buffers[node] = self._buffer(in_place[node])
+            replaced = in_place.get(node, self._outlived(group, node))
+            if replaced is not None:
+                self.buffers[node] = self._buffer(replaced)
             place = Access(self._buffer(node), Layout.contiguous(node.type.shape), node.type.shape)
             stores[node] = _in_domain(place, group.maps[node], group)
         for work in divided(LoopNest(group, self.places, loads, stores), self._scratch):
             reads, writes = tuple(work.reads()), tuple(work.writes())
             self.calls.append(Call(work, group.phase, work.nodes, reads, writes, flops))
             flops = 0
+
+    def _outlived(self, group: Group, value: Tensor) -> Tensor | None:
+        """Return an operand that only ``group`` reads, so that ``value`` can take its place.
+
+        To wait for other readers would keep calls apart that can run side by side.
+        """
+        if value in self.kept or not self._writes_all(group, value):
+            return None
+        taken = {self.buffers[n] for n in group.nodes if n in self.buffers}
+        operands = (x for node in group.nodes for x in node.inputs)
+        for x in dict.fromkeys(self.places.place[x].base for x in operands):
+            buffer = self.buffers.get(x)
+            if buffer is None or buffer.kind != "arena" or buffer in taken or x in self.kept:
+                continue
+            if x.type == value.type and all(
+                self.fusion.group[user] is group
+                and self._same_element(group, user, position, value)
+                for user, position in self.fusion.users[x]
+            ):
+                return x
+        return None
+
+    def _is_last_user(self, group: Group, x: Tensor, value: Tensor) -> bool:
+        """Tell whether ``x`` is read before ``group``, or in it where ``value`` is written."""
+        return all(
+            self.order[self.fusion.group[user]] < self.order[group]
+            or (
+                self.fusion.group[user] is group
+                and self._same_element(group, user, position, value)
+            )
+            for user, position in self.fusion.users[x]
+        )
 
     def _scratch(self, tensor: Tensor, dtype: np.dtype[Any], shape: Shape) -> Buffer:
         """Return memory for what a kernel needs on the way to ``tensor``."""

@@ -14,6 +14,7 @@ from types import ModuleType
 
 import numpy as np
 
+from graphc.codegen.kernel import KernelCall
 from graphc.codegen.module import Module
 from graphc.config import options
 from graphc.errors import ShapeError
@@ -23,11 +24,11 @@ from graphc.ir.op import Array
 from graphc.ir.source import Constant, Parameter, address_of, aligned_empty
 from graphc.ir.tensor import PHASES, Tensor
 from graphc.plan.cost import nanoseconds
-from graphc.plan.memory import plan_arena
-from graphc.plan.program import Access, Buffer, Program
+from graphc.plan.memory import ArenaPlan, Lifetimes, plan_arena
+from graphc.plan.program import Access, Buffer, Call, Program
 from graphc.runtime.checks import CallChecks
 from graphc.runtime.epoch import accounting, gathering
-from graphc.runtime.frame import CaptureFrame, PlainFrame, Prediction
+from graphc.runtime.frame import CaptureFrame, PlainFrame, Pointer, Prediction
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.loader import LOADER
 from graphc.runtime.pace import Pace
@@ -36,6 +37,9 @@ from graphc.types import BATCH, dim_at, shape_at
 
 MAX_BATCHES = 32
 """Batch sizes whose captured tables are kept."""
+
+FAR = 40
+"""Bits of the distance at which buffers lie whose place is not yet known."""
 
 CONTROL_SECONDS = 0.1
 """Aim for the time between two returns of an epoch to Python; the promise is 0.2 s."""
@@ -76,11 +80,14 @@ class Executable:
         module: Module,
         report: Callable[[int], Report],
         scalars: Sequence[str] = (),
+        *,
+        step: bool = False,
     ) -> None:
         self.graph = graph
         self.optimized_graph = optimized
         self.program = program
         self.scalars = tuple(scalars)
+        self._main = "train_step" if step else "call"
         self.source = module.text
         self._calls = module.calls
         self._report_at = report
@@ -113,6 +120,7 @@ class Executable:
     def report(self) -> Report:
         """Costs for the batch size of the last call (1 before any)."""
         result = self._report_at(self._batch)
+        result.arena_bytes = self._memory_plan(self._batch).nbytes
         result.cache_hits, result.cache_misses = self.cache_hits, self.cache_misses
         result.compile_seconds, result.loads = self.compile_seconds, self.loads
         return result
@@ -220,32 +228,35 @@ class Executable:
         addresses = tuple(map(address_of, memory.values()))
         known = bound.tables.get((function, threads))
         if known is None or known.addresses != addresses:
-            frame = CaptureFrame(
-                {**bound.memory, **memory},
-                bound.batch,
-                self._entries,
-                self._predict(function, bound.batch),
-            )
-            getattr(self._module, function)(frame)
+            pointers = _pointers({**bound.memory, **memory})
+            frame = self._captured(function, bound.batch, pointers)
             schedule = frame.schedule(threads)
             pace = known.pace if known else Pace(schedule.divisible_nanoseconds * 1e-9, threads)
             known = bound.tables[function, threads] = Table(schedule.table, pace, addresses)
         known.pace.replay(known.table, times)
 
+    def _captured(self, function: str, batch: int, pointers: Mapping[str, Pointer]) -> CaptureFrame:
+        frame = CaptureFrame(pointers, batch, self._entries, self._predict(function, batch))
+        getattr(self._module, function)(frame)
+        return frame
+
     def _predict(self, function: str, batch: int) -> Iterator[Prediction]:
         """Yield what is known of every call that a module's function makes."""
-        pairs = list(zip(self.program.calls, self._calls, strict=True))
-        own = PHASES.index(function) if function in PHASES else None
-        phases = range(len(PHASES)) if own is None else (own,)
-        if function != "call":  # in a module that trains, phase by phase
-            pairs = [pair for phase in phases for pair in pairs if pair[0].phase == phase]
         training = function == "train_epoch"
         if training:
             yield from (gathering(b.nbytes(batch) // batch, batch) for b in self.program.inputs)
-        for call, kernel in pairs:
+        for call, kernel in self._pairs(function):
             yield Prediction(kernel.name, nanoseconds(call, batch), kernel.touches, kernel.parts)
         if training:
             yield from accounting(self.program.outputs[s].buffer.dtype for s in self.scalars)
+
+    def _pairs(self, function: str) -> list[tuple[Call, KernelCall]]:
+        """Return the calls of the program that a module's function makes, in order."""
+        pairs = list(zip(self.program.calls, self._calls, strict=True))
+        if function == "call":
+            return pairs
+        phases = [PHASES.index(function)] if function in PHASES else range(len(PHASES))
+        return [pair for phase in phases for pair in pairs if pair[0].phase == phase]
 
     def _value(self, bound: Bound, name: str) -> Array:
         """Return a copy of an output."""
@@ -284,7 +295,7 @@ class Executable:
             return self._bound[batch]
         self._checks.batch(batch)
         buffers = [b for b in self.program.buffers if b.kind in ("arena", "input")]
-        plan = plan_arena(buffers, batch)
+        plan = self._memory_plan(batch)
         if plan.nbytes > self._arena.nbytes:
             self._arena = aligned_empty(plan.nbytes)
             self._bound.clear()
@@ -297,6 +308,38 @@ class Executable:
         if len(self._bound) > MAX_BATCHES:
             self._bound.popitem(last=False)
         return bound
+
+    def _memory_plan(self, batch: int) -> ArenaPlan:
+        """Return the places of inputs and intermediate values, by when they are needed."""
+        buffers = [b for b in self.program.buffers if b.kind in ("arena", "input")]
+        return plan_arena(buffers, batch, None if self._plain else self._levels(batch))
+
+    def _levels(self, batch: int) -> Lifetimes:
+        """Return the levels on which each buffer is needed, if none shared memory."""
+        buffers = [b for b in self.program.buffers if b.kind in ("arena", "input")]
+        apart = {
+            b.name: Pointer((number + 1) << FAR, b.dtype.itemsize)
+            for number, b in enumerate(buffers)
+        }
+        frame = self._captured(self._main, batch, {**_pointers(self._persistent), **apart})
+        calls = [call for call, _ in self._pairs(self._main)]
+        needed: dict[Buffer, list[int]] = {b: [] for b in buffers}
+        for number, level in frame.levels(options().thread_count()):
+            for buffer in (*calls[number].reads, *calls[number].writes):
+                if buffer in needed:
+                    needed[buffer].append(level)
+        last = max((n for levels in needed.values() for n in levels), default=0)
+        return {
+            b: (
+                -1 if b.born < 0 else min(levels, default=0),
+                last if b.dies >= len(calls) else max(levels, default=-1),
+            )
+            for b, levels in needed.items()
+        }
+
+
+def _pointers(memory: Mapping[str, Array]) -> dict[str, Pointer]:
+    return {name: Pointer(address_of(a), a.itemsize) for name, a in memory.items()}
 
 
 def _view(array: Array, access: Access, batch: int) -> Array:

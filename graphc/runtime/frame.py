@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from graphc.codegen.kernel import Touch
 from graphc.ir.op import Array
-from graphc.ir.source import address_of
 from graphc.runtime.kernel import Kernel
-from graphc.runtime.schedule import Record, Schedule, Slice, by_levels, in_order
+from graphc.runtime.schedule import Record, Schedule, Slice, by_levels, in_order, levels_of
 from graphc.types import dim_at
+
+View = TypeVar("View")
+"""What a module's text sees of a buffer."""
 
 WORTH_SCHEDULING = 10_000.0
 """Predicted nanoseconds of a step below which it runs on one thread, call by call."""
@@ -38,22 +40,18 @@ class Pointer:
         return self.address
 
 
-class Frame:
+class Frame(Generic[View]):
     """Names of buffers as attributes, for a batch of ``batch`` rows."""
 
-    def __init__(self, memory: Mapping[str, Array], batch: int) -> None:
+    def __init__(self, memory: Mapping[str, View], batch: int) -> None:
         self.batch = batch
         self._memory = dict(memory)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> View:
         try:
-            array = self._memory[name]
+            return self._memory[name]
         except KeyError:
             raise AttributeError(f"the program has no buffer {name!r}") from None
-        return self.view(array)
-
-    def view(self, array: Array) -> Any:
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -66,12 +64,12 @@ class Prediction:
     parts: tuple[tuple[int, int], ...] = ()
 
 
-class CaptureFrame(Frame):
+class CaptureFrame(Frame["Pointer"]):
     """Takes down a record for each kernel call."""
 
     def __init__(
         self,
-        memory: Mapping[str, Array],
+        memory: Mapping[str, Pointer],
         batch: int,
         entries: Mapping[str, int],
         predictions: Iterable[Prediction],
@@ -80,13 +78,12 @@ class CaptureFrame(Frame):
         self._entries = entries
         self._predictions = iter(predictions)
         self._records: list[Record] = []
-
-    def view(self, array: Array) -> Pointer:
-        return Pointer(address_of(array), array.itemsize)
+        self._count = 0
 
     def run(self, kernel: Kernel, extent: int, *arguments: Any) -> None:
         known = next(self._predictions)
         assert known.kernel == kernel.name, f"{known.kernel} was planned, {kernel.name} is called"
+        self._count += 1
         if extent <= 0:
             return
         for start, length in known.parts or ((0, extent),):
@@ -114,7 +111,7 @@ class CaptureFrame(Frame):
                 [int(a.__index__()) for a in arguments],
                 tuple(s for s in slices if s is not None),
                 nanoseconds,
-                len(self._records),
+                self._count - 1,
             )
         )
 
@@ -122,11 +119,19 @@ class CaptureFrame(Frame):
         """Yield once: the replay repeats what one iteration records."""
         yield 0
 
+    @property
+    def _is_short(self) -> bool:
+        return sum(r.nanoseconds for r in self._records) < WORTH_SCHEDULING
+
     def schedule(self, threads: int) -> Schedule:
         """Return the calls so far as a table for so many threads."""
-        if sum(r.nanoseconds for r in self._records) < WORTH_SCHEDULING:
-            return in_order(self._records)
-        return by_levels(self._records, threads)
+        return in_order(self._records) if self._is_short else by_levels(self._records, threads)
+
+    def levels(self, threads: int) -> list[tuple[int, int]]:
+        """Return (number of the call, level) of every record."""
+        if self._is_short:
+            return [(r.number, r.number) for r in self._records]
+        return [(r.number, level) for r, level in levels_of(self._records, threads)]
 
 
 def _slice(touch: Touch, pointer: Pointer, batch: int, extent: int) -> Slice | None:
@@ -149,16 +154,12 @@ def _slice(touch: Touch, pointer: Pointer, batch: int, extent: int) -> Slice | N
     )
 
 
-class PlainFrame(Frame):
+class PlainFrame(Frame[Array]):
     """Runs each kernel call at once, as Python code on flat NumPy arrays."""
 
     def __init__(self, memory: Mapping[str, Array], batch: int, repeat: int = 1) -> None:
-        super().__init__(memory, batch)
+        super().__init__({name: _flat(array) for name, array in memory.items()}, batch)
         self._repeat = repeat
-
-    def view(self, array: Array) -> Array:
-        flat = array.reshape(-1)
-        return flat.view(np.uint8) if array.dtype.kind == "b" else flat
 
     def run(self, kernel: Kernel, extent: int, *arguments: Any) -> None:
         with np.errstate(all="ignore"):
@@ -166,3 +167,8 @@ class PlainFrame(Frame):
 
     def steps(self) -> Iterator[int]:
         yield from range(self._repeat)
+
+
+def _flat(array: Array) -> Array:
+    flat = array.reshape(-1)
+    return flat.view(np.uint8) if array.dtype.kind == "b" else flat

@@ -28,12 +28,12 @@ class Report:
     """
 
     batch: int
-    arena_bytes: int
     parameter_bytes: int
     gradient_bytes: int
     flops: int
     kernels: tuple[KernelReport, ...]
     passes: tuple[PassReport, ...]
+    arena_bytes: int = 0
     cache_hits: int = 0
     cache_misses: int = 0
     compile_seconds: float = 0.0

@@ -110,9 +110,7 @@ def in_order(records: Iterable[Record]) -> Schedule:
 
 def by_levels(records: Sequence[Record], threads: int) -> Schedule:
     """Return the table that ``threads`` threads can share."""
-    levels = _Levels(threads)
-    for record in records:
-        levels.add(record)
+    levels = _Levels(records, threads)
     words: list[int] = []
     divisible, barriers, alone = 0.0, 0, True
     for groups in levels.groups():
@@ -129,6 +127,12 @@ def by_levels(records: Sequence[Record], threads: int) -> Schedule:
         barriers += not words[3] & BARRIER
         words[3] |= BARRIER
     return Schedule(np.array(words, np.int64), divisible, barriers)
+
+
+def levels_of(records: Sequence[Record], threads: int) -> list[tuple[Record, int]]:
+    """Return every record with its level."""
+    groups = [g for level in _Levels(records, threads).groups() for g in level]
+    return [(record, group.level) for group in groups for record in group.records]
 
 
 def _words(record: Record, rows: int, sharing: int) -> list[int]:
@@ -177,17 +181,18 @@ Meeting: TypeAlias = tuple[Record, Slice, Slice]
 class _Levels:
     """The groups of each level, as records are added in order."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, records: Iterable[Record], threads: int) -> None:
         self._threads = threads
         self._groups: dict[Group, None] = {}
         self._floor = 0
         self._top = 0
-        self._records: list[Record] = []
         self._count = 0
         self._starts = np.zeros(WINDOW, np.int64)
         self._stops = np.zeros(WINDOW, np.int64)
         self._written = np.zeros(WINDOW, bool)
         self._slices: list[tuple[Record, Slice]] = []
+        for record in records:
+            self._add(record)
 
     def groups(self) -> list[list[Group]]:
         """Return the groups of every level, in order."""
@@ -196,7 +201,7 @@ class _Levels:
             levels[group.level].append(group)
         return [groups for groups in levels if groups]
 
-    def add(self, record: Record) -> None:
+    def _add(self, record: Record) -> None:
         """Put ``record`` on its level."""
         meetings = self._meetings(record)
         level = max([self._floor, *(other.group.level for other, _, _ in meetings)])

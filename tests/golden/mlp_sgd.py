@@ -17,13 +17,13 @@ from graphc.runtime.epoch import accumulate_float32, advance, gather
 from graphc.runtime.products import matmul_float32
 
 
-@kernel("x0: float32*, x1: float32*, y2: float32*")
-def add_relu_4e13c9a2(lo, hi, x0, x1, y2):
+@kernel("x0: float32*, x1: float32*")
+def add_relu_103df934(lo, hi, x0, x1):
     for i0 in range(lo, hi):
         for i1 in range(16):
             add_0 = x0[i0 * 16 + i1] + x1[i1]
             relu_0 = vmath.relu(add_0)
-            y2[i0 * 16 + i1] = relu_0
+            x0[i0 * 16 + i1] = relu_0
 
 
 @kernel("x0: float32*, x1: float32*, y2: float32*, y3: float32*, x4: int64*, y5: float32*, n0: int64", reassociate=True)
@@ -125,12 +125,12 @@ def sum_b2293d87(lo, hi, y0, x1, y2, n0, n1):
         y2[i1] = sum_0
 
 
-@kernel("x0: float32*, x1: float32*, y2: float32*")
-def less_equal_where_fdbf5afd(lo, hi, x0, x1, y2):
+@kernel("x0: float32*, x1: float32*")
+def less_equal_where_ea4ccb9a(lo, hi, x0, x1):
     for i0 in range(lo, hi):
         less_equal_0 = x0[i0] <= float32(0.0)
         where_0 = vmath.where(less_equal_0, float32(0.0), x1[i0])
-        y2[i0] = where_0
+        x1[i0] = where_0
 
 
 @kernel("x0: float64*, y1: float32*")
@@ -157,11 +157,11 @@ def forward(m):
         16, 0, m.matmul_0, 0, 0,
     )
     # linear_0: add, relu(None, 16)   models.py:11
-    run(add_relu_4e13c9a2, batch, m.matmul_0, m.p1, m.relu_0)
+    run(add_relu_103df934, batch, m.matmul_0, m.p1)
     # linear_1: matmul(None, 4)   models.py:11
     run(
-        matmul_float32, batch, batch, 4, 16, 3, m.relu_0, 0, 16, 1, m.p2, 0, 4, 1, m.matmul_1,
-        0, 4, 0, m.matmul_1, 0, 0,
+        matmul_float32, batch, batch, 4, 16, 3, m.matmul_0, 0, 16, 1, m.p2, 0, 4, 1,
+        m.matmul_1, 0, 4, 0, m.matmul_1, 0, 0,
     )
     # linear_1: add, iota, max, subtract, exp, sum, ..., subtract(None, 4)   models.py:11, models.py:12
     run(
@@ -188,17 +188,17 @@ def backward(m):
     )
     # linear_1: matmul(16, 4)   models.py:11
     run(
-        matmul_float32, 16, 16, 4, batch, 3, m.relu_0, 0, 1, 16, m.subtract_0, 0, 4, 1, m.g1,
+        matmul_float32, 16, 16, 4, batch, 3, m.matmul_0, 0, 1, 16, m.subtract_0, 0, 4, 1, m.g1,
         0, 4, 0, m.g1, 0, 0,
     )
     # relu_0: less_equal, where(None, 16)   models.py:11
-    run(less_equal_where_fdbf5afd, 16 * batch, m.relu_0, m.matmul_2, m.where_0)
+    run(less_equal_where_ea4ccb9a, 16 * batch, m.matmul_0, m.matmul_2)
     # linear_0: sum(16,)   models.py:11
-    run(sum_b2293d87, 16, m.scratch_1, m.where_0, m.g2, batch, 16)
+    run(sum_b2293d87, 16, m.scratch_1, m.matmul_2, m.g2, batch, 16)
     # linear_0: matmul(8, 16)   models.py:11
     run(
-        matmul_float32, 8, 8, 16, batch, 3, m.x0, 0, 1, 8, m.where_0, 0, 16, 1, m.g3, 0, 16, 0,
-        m.g3, 0, 0,
+        matmul_float32, 8, 8, 16, batch, 3, m.x0, 0, 1, 8, m.matmul_2, 0, 16, 1, m.g3, 0, 16,
+        0, m.g3, 0, 0,
     )
 
 
