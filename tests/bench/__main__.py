@@ -94,9 +94,9 @@ def main() -> int:
     for name in options.sections or SECTIONS:
         try:
             table = measured(name, options.quick)
-        except subprocess.CalledProcessError as error:
+        except (ImportError, subprocess.CalledProcessError) as error:
             failed.append(name)
-            print(f"{name} failed: exit status {error.returncode}", file=sys.stderr)
+            print(f"{name} failed: {error}", file=sys.stderr)
             continue
         print(f"\n## {table['title']}\n\n{markdown(table['rows'])}", flush=True)
         record["sections"][name] = table

@@ -8,9 +8,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from tests.bench.harness import Row
+from tests.bench.harness import Row, ratio
 from tests.bench.problem import Problem
-from tests.bench.training import step_seconds
+from tests.bench.training import scaled, step_seconds
 
 TITLE = "A busy machine"
 NOTE = """Microseconds of an SGD step on all threads while so many other processes compute, and how
@@ -21,7 +21,7 @@ PEERS = ("graphc", "graphc fit", "torch", "JAX jit", "JAX scan")
 NETWORKS = [
     Problem((4, 16, 16, 1), 8, steps=1000, loss="squared"),
     Problem((64, 128, 128, 10), 32, steps=500),
-    Problem((784, 512, 512, 10), 128, steps=50),
+    Problem((784, 512, 512, 10), 128, steps=25),
 ]
 HOG = "import time; end = time.time() + 60\nwhile time.time() < end: pass"
 
@@ -41,13 +41,12 @@ def hogs(count: int) -> Iterator[None]:
 def rows(quick: bool) -> list[Row]:
     found = []
     for network in NETWORKS[1:2] if quick else NETWORKS:
-        alone: dict[str, float] = {}
+        alone: dict[str, float | None] = {}
         for count in (0, 1, len(os.sched_getaffinity(0))):
             with hogs(count):
                 seconds = step_seconds(network, PEERS, rounds=5)
             alone = alone or seconds
-            times = {p: seconds[p] * 1e6 if p in seconds else None for p in PEERS}
-            slower = {f"{p}, slower": seconds[p] / alone[p] if p in seconds else None
-                      for p in PEERS}  # fmt: skip
-            found.append({"network": network.name, "hogs": count, **times, **slower})
+            slower = {f"{p}, slower": ratio(seconds[p], alone[p]) for p in PEERS}
+            row = {"network": network.name, "hogs": count, **scaled(seconds, 1e6)}
+            found.append(row | slower)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.bench.harness import Row
 from tests.bench.problem import Problem
 from tests.bench.steps import ratios
-from tests.bench.training import limit_seconds, step_seconds
+from tests.bench.training import limit_seconds, scaled, step_seconds
 
 TITLE = "Scaling with depth, width and batch"
 NOTE = """Microseconds of an SGD step; columns as for steps above."""
@@ -29,8 +29,7 @@ def rows(quick: bool) -> list[Row]:
     found = []
     for what, problem in problems(quick):
         seconds = step_seconds(problem, PEERS)
-        times = {p: seconds[p] * 1e6 if p in seconds else None for p in PEERS}
         limit = limit_seconds(problem)
-        row = {"": what, "network": problem.name, **times, "limit": limit * 1e6}
+        row = {"": what, "network": problem.name, **scaled(seconds, 1e6), "limit": limit * 1e6}
         found.append(row | ratios(seconds, limit))
     return found

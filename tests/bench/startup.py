@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Callable
+from typing import NamedTuple
 
 from tests.bench.harness import ROUNDS, Row, ratio
 from tests.bench.peers import installed
@@ -20,32 +21,24 @@ The deep networks have layers of 32 by 32."""
 NETWORK = Problem((784, 512, 512, 10), 128, steps=1)
 
 CACHES = {
-    "graphc": ("GRAPHC_CACHE_DIR",),
-    "JAX jit": ("JAX_COMPILATION_CACHE_DIR",),
-    "torch.compile": ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"),
-    "PyTensor": ("PYTENSOR_COMPILEDIR", "NUMBA_CACHE_DIR"),
+    "graphc": {"GRAPHC_CACHE_DIR": "{}"},
+    "JAX jit": {
+        "JAX_COMPILATION_CACHE_DIR": "{}",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    },
+    "torch.compile": {"TORCHINDUCTOR_CACHE_DIR": "{}", "TRITON_CACHE_DIR": "{}"},
+    "PyTensor": {"PYTENSOR_FLAGS": "base_compiledir={}", "NUMBA_CACHE_DIR": "{}"},
 }
-"""Environment variables that name the folders of compiled code."""
-
-ALWAYS_KEEP = {
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
+"""Environment variables that make a library keep compiled code in the folder ``{}``."""
 
 SLOW = ("torch.compile", "PyTensor")
-"""Those that compile for many seconds; they get three rounds."""
-
-
-def folders(peer: str, folder: str) -> dict[str, str]:
-    """Return the environment in which ``peer`` keeps compiled code in ``folder``."""
-    found = dict.fromkeys(CACHES.get(peer, ()), folder)
-    if "PYTENSOR_COMPILEDIR" in found:
-        found["PYTENSOR_FLAGS"] = f"base_compiledir={found.pop('PYTENSOR_COMPILEDIR')}"
-    return found
+"""Those that compile for many seconds."""
 
 
 def warm(peer: str, problem: Problem, folder: str, epochs: int = 0) -> dict[str, float]:
-    return measured(peer, problem, epochs, **folders(peer, folder), **ALWAYS_KEEP)
+    environment = {name: value.format(folder) for name, value in CACHES[peer].items()}
+    return measured(peer, problem, epochs, **environment)
 
 
 def cold(peer: str, problem: Problem, epochs: int = 0) -> dict[str, float]:
@@ -61,51 +54,62 @@ def deep(layers: int) -> Problem:
     return Problem((32,) * (layers + 1), 8, steps=1, loss="squared")
 
 
-Start = Callable[[], dict[str, float]]
+class Key(NamedTuple):
+    """What is measured."""
+
+    network: str
+    peer: str
+    cache: str
+    """empty, warm, or none."""
 
 
-def starts(folder: str, quick: bool) -> dict[tuple[str, str, str], Start]:
-    """Return what is measured: (peer, cache, network)."""
-    found: dict[tuple[str, str, str], Start] = {}
+def starts(folder: str, quick: bool) -> dict[Key, Callable[[], dict[str, float]]]:
+    """Return functions that start a process each; warm caches are in ``folder``."""
+    found = {}
     for peer in ("graphc", "JAX jit", "torch", "torch.compile", "PyTensor"):
         if not installed(peer) or (quick and peer in SLOW):
             continue
         if peer in ("torch", "JAX jit"):
-            found[peer, "none", NETWORK.name] = lambda p=peer: without(p, NETWORK)
+            found[Key(NETWORK.name, peer, "none")] = lambda p=peer: without(p, NETWORK)
         else:
-            found[peer, "empty", NETWORK.name] = lambda p=peer: cold(p, NETWORK)
-        if peer != "torch":
+            found[Key(NETWORK.name, peer, "empty")] = lambda p=peer: cold(p, NETWORK)
+        if peer in CACHES:
             path = f"{folder}/{peer}"
-            found[peer, "warm", NETWORK.name] = lambda p=peer, f=path: warm(p, NETWORK, f)
+            found[Key(NETWORK.name, peer, "warm")] = lambda p=peer, f=path: warm(p, NETWORK, f)
     for layers in (10, 100) if quick else (10, 100, 1000):
         name = f"{layers} layers"
-        found["graphc", "empty", name] = lambda n=layers: cold("graphc", deep(n))
+        found[Key(name, "graphc", "empty")] = lambda n=layers: cold("graphc", deep(n))
         if installed("JAX jit") and layers < 1000:
-            found["JAX jit", "none", name] = lambda n=layers: without("JAX jit", deep(n))
+            found[Key(name, "JAX jit", "none")] = lambda n=layers: without("JAX jit", deep(n))
     return found
 
 
+def rounds(key: Key) -> int:
+    if key.peer in SLOW:
+        return 1
+    return 7 if key.network == NETWORK.name else 3
+
+
 def rows(quick: bool) -> list[Row]:
-    times: dict[tuple[str, str, str], list[dict[str, float]]] = {}
+    times: dict[Key, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         measures = starts(folder, quick)
         for key, start in measures.items():
-            if key[1] != "empty":
+            if key.cache != "empty":
                 start()  # fills its cache, Python's and the disk's
         for turn in range(min(ROUNDS, 2 if quick else 7)):
             for key, start in measures.items():
-                if turn < 3 or (key[0] not in SLOW and key[2] == NETWORK.name):
+                if turn < rounds(key):
                     times.setdefault(key, []).append(start())
     medians = {
         key: {part: statistics.median(t[part] for t in found) for part in found[0]}
         for key, found in times.items()
     }
-    base = {name: t["first"] for (peer, cache, name), t in medians.items()
-            if (peer, cache) == ("JAX jit", "none")}  # fmt: skip
+    base = {k.network: t["first"] for k, t in medians.items() if k[1:] == ("JAX jit", "none")}
     return [
         {
-            "network": network, "library": peer, "cache": cache, "import": t["import"],
-            "to the first step": t["first"], "of JAX": ratio(t["first"], base.get(network)),
+            "network": key.network, "library": key.peer, "cache": key.cache, "import": t["import"],
+            "to the first step": t["first"], "of JAX": ratio(t["first"], base.get(key.network)),
         }
-        for (peer, cache, network), t in medians.items()
+        for key, t in medians.items()
     ]  # fmt: skip

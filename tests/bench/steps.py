@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from tests.bench.harness import Row, least, ratio
-from tests.bench.peers import PEERS
 from tests.bench.problem import Problem
-from tests.bench.training import limit_seconds, step_seconds
+from tests.bench.training import limit_seconds, scaled, step_seconds
 
 TITLE = "Steps of multilayer perceptrons"
 NOTE = """Microseconds a step, float32. "forward" gives the outputs of a batch, "gradients" the
@@ -24,7 +23,7 @@ NETWORKS = [
 STEPS = ("forward", "gradients", "sgd", "adam")
 
 
-def ratios(seconds: dict[str, float], limit: float) -> Row:
+def ratios(seconds: dict[str, float | None], limit: float) -> Row:
     """Return how many times faster graphc is, and how near the limit."""
     ours = least(seconds.get("graphc"), seconds.get("graphc fit"))
     jax = least(seconds.get("JAX jit"), seconds.get("JAX scan"))
@@ -41,12 +40,6 @@ def rows(quick: bool) -> list[Row]:
             limit = limit_seconds(problem)
             seconds = step_seconds(problem)
             limit = min(limit, limit_seconds(problem))
-            times = {peer: s * 1e6 for peer in PEERS if (s := seconds.get(peer, 0.0))}
-            found.append(
-                {
-                    "network": problem.name, "step": step,
-                    **{peer: times.get(peer) for peer in PEERS},
-                    "limit": limit * 1e6, **ratios(seconds, limit),
-                }
-            )  # fmt: skip
+            row = {"network": problem.name, "step": step, **scaled(seconds, 1e6)}
+            found.append(row | {"limit": limit * 1e6} | ratios(seconds, limit))
     return found

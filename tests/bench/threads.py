@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from functools import partial
 
-from tests.bench.harness import Row, interleaved
-from tests.bench.peers import installed, runner
+from tests.bench.harness import Row, interleaved, ratio
 from tests.bench.steps import NETWORKS
+from tests.bench.training import checked_runners, scaled
 
 TITLE = "One thread and all"
 NOTE = """Microseconds of an SGD step, the same network on one thread and on all processors,
@@ -35,15 +35,14 @@ def rows(quick: bool) -> list[Row]:
     found = []
     for network in NETWORKS[:: 3 if quick else 1]:
         runs = {}
-        for peer in filter(installed, CONTESTANTS):
-            run = partial(runner(peer, network).run, network.steps)
-            runs |= {(peer, n): partial(on_threads, peer, n, run) for n in counts}
-        seconds = interleaved(runs)
+        for peer, made in checked_runners(network, CONTESTANTS).items():
+            epoch = partial(made.run, network.steps)
+            runs |= {f"{peer}, {n}": partial(on_threads, peer, n, epoch) for n in counts}
+        seconds = {name: s / network.steps for name, s in interleaved(runs).items()}
         row: Row = {"network": network.name}
         for peer in CONTESTANTS:
-            one, all_ = (seconds.get((peer, n)) for n in counts)
-            row |= {f"{peer}, 1": one and one / network.steps * 1e6,
-                    f"{peer}, {counts[1]}": all_ and all_ / network.steps * 1e6,
-                    f"{peer}, faster": one and one / all_}  # fmt: skip
+            names = [f"{peer}, {n}" for n in counts]
+            row |= scaled({name: seconds.get(name) for name in names}, 1e6)
+            row[f"{peer}, faster"] = ratio(*map(seconds.get, names))
         found.append(row)
     return found

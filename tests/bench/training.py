@@ -11,7 +11,7 @@ import numpy as np
 from tests.bench.harness import agree, interleaved
 from tests.bench.machine import fma_peak
 from tests.bench.peers import PEERS, runners
-from tests.bench.problem import Array, Problem
+from tests.bench.problem import Array, Problem, Runner
 
 CHECKED_STEPS = 3
 """Steps after which the libraries must have changed the parameters equally: rounding has not yet
@@ -22,16 +22,28 @@ TOLERANCE, CHANGE_TOLERANCE = 1e-4, 1e-2
 rounding of the parameters."""
 
 
-def step_seconds(
-    problem: Problem, peers: Sequence[str] = tuple(PEERS), rounds: int | None = None
-) -> dict[str, float]:
-    """Return ``{peer: median seconds of a step}`` over epochs, after all results agree."""
+def checked_runners(problem: Problem, peers: Sequence[str]) -> dict[str, Runner]:
+    """Return those of ``peers`` that can be had, after their first steps gave the same."""
     made = runners(problem, peers)
     for each in made.values():
         each.run(min(CHECKED_STEPS, problem.steps))
     check(problem, {peer: each.results() for peer, each in made.items()})
+    return made
+
+
+def step_seconds(
+    problem: Problem, peers: Sequence[str] = tuple(PEERS), rounds: int | None = None
+) -> dict[str, float | None]:
+    """Return ``{peer: median seconds of a step}`` over epochs; None for one that is not there."""
+    made = checked_runners(problem, peers)
     epochs = {peer: partial(each.run, problem.steps) for peer, each in made.items()}
-    return {peer: s / problem.steps for peer, s in interleaved(epochs, rounds).items()}
+    seconds = interleaved(epochs, rounds)
+    return {p: seconds[p] / problem.steps if p in seconds else None for p in peers}
+
+
+def scaled(seconds: dict[str, float | None], factor: float) -> dict[str, float | None]:
+    """Return the times in another unit."""
+    return {peer: None if s is None else s * factor for peer, s in seconds.items()}
 
 
 def check(problem: Problem, results: dict[str, list[Array]]) -> None:
@@ -40,13 +52,11 @@ def check(problem: Problem, results: dict[str, list[Array]]) -> None:
         agree(results, TOLERANCE)
         return
     start = [p for w in problem.weights() for p in (w, np.zeros(w.shape[1]))]
-    agree(
-        {
-            peer: [a - b for a, b in zip(found, start, strict=True)]
-            for peer, found in results.items()
-        },
-        CHANGE_TOLERANCE,
-    )
+    changes = {
+        peer: [after - before for after, before in zip(found, start, strict=True)]
+        for peer, found in results.items()
+    }
+    agree(changes, CHANGE_TOLERANCE)
 
 
 def limit_seconds(problem: Problem) -> float:
