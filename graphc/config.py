@@ -6,6 +6,7 @@ Each option can also be set by an environment variable ``GRAPHC_<OPTION>``, read
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +14,22 @@ from typing import Any
 
 from graphc.errors import DTypeError, ShapeError
 
+_ASK_AGAIN = 0.25
+"""Seconds for which the number of processors holds: to ask costs half of a small step."""
+
+_asked: tuple[float, int] = -1.0, 1
+
 
 def _available_cpus() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows have no affinity mask
-        return os.cpu_count() or 1
+    global _asked
+    now = time.monotonic()
+    if now > _asked[0]:
+        try:
+            count = len(os.sched_getaffinity(0))
+        except AttributeError:  # macOS and Windows have no affinity mask
+            count = os.cpu_count() or 1
+        _asked = now + _ASK_AGAIN, count
+    return _asked[1]
 
 
 def _default_cache_dir() -> str:

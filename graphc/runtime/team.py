@@ -48,6 +48,8 @@ class Team:
         self._replay = _ENTRY(self._replay_address)
         self._serve = _ENTRY(entries[serve.name])
         self._lock = threading.Lock()
+        self._process = os.getpid()
+        self._last: tuple[Array | None, Array, int] = None, np.zeros(0, np.int64), 0
         self._words = np.zeros(AWAKE + 8 * (threads + 1), np.int64)
         self._wake = [threading.Semaphore(0) for _ in range(1, threads)]
         for worker in range(1, threads):
@@ -58,37 +60,51 @@ class Team:
 
         If another Python thread has the team at work, this one runs alone.
         """
-        if self.threads == 1 or not self._lock.acquire(blocking=False):
+        alone = self.threads > 1 and not self._lock.acquire(blocking=False)
+        if alone:
             record = np.array([address_of(table), len(table), 1, 0], np.int64)
             self._replay(address_of(record), 0, times)
             return
-        record = self._record(table)
+        known = self._recorded(table)  # a name of ours keeps the record while it is read
+        if self.threads == 1:
+            self._replay(known[2], 0, times)
+            return
         try:
             self._post(table, times)
-            self._replay(address_of(record), 0, times)
+            self._replay(known[2], 0, times)
         finally:
             if self._words[SEEN] != self._words[JOB]:
-                self._catch_up(record, times)
+                self._catch_up(known[2], times)
             self._lock.release()
 
-    def _catch_up(self, record: Array, times: int) -> None:
+    def _catch_up(self, record: int, times: int) -> None:
         """Do the leader's part of a job after Ctrl-C came when it had just been posted.
 
         The other threads are at it or wait for it, and a step is finished once begun.
         """
         for wake in self._wake:
             wake.release()
-        self._replay(address_of(record), 0, times)
+        self._replay(record, 0, times)
 
     def rest(self) -> None:
-        """Return when no worker is in compiled code."""
+        """Return when no worker is in compiled code; those of a parent process are not here."""
+        if self._process != os.getpid():
+            return
         with self._lock:
             while any(self._words[AWAKE + 8 * w] for w in range(1, self.threads)):
                 time.sleep(1e-4)
 
-    def _record(self, table: Array) -> Array:
-        address = address_of(self._words)
-        return np.array([address_of(table), len(table), self.threads, address], np.int64)
+    def _recorded(self, table: Array) -> tuple[Array | None, Array, int]:
+        """Return the table, the record with which :func:`replay` walks it, and its address.
+
+        Those of the last call are kept: to make them takes as long as a step of a small network.
+        """
+        known = self._last
+        if known[0] is not table:
+            words = [address_of(table), len(table), self.threads, address_of(self._words)]
+            record = np.array(words, np.int64)
+            known = self._last = table, record, address_of(record)
+        return known
 
     def _post(self, table: Array, times: int) -> None:
         words = self._words
@@ -113,12 +129,12 @@ class Team:
 
 
 @functools.cache
-def _team(process: int, threads: int) -> Team:
+def team(threads: int) -> Team:
+    """Return the team of ``threads`` threads of this process; a forked child gets its own."""
     result = Team(threads)
     atexit.register(result.rest)  # the code and the words they watch are about to go
     return result
 
 
-def team(threads: int) -> Team:
-    """Return the team of ``threads`` threads of this process; a forked child gets its own."""
-    return _team(os.getpid(), threads)
+if os.name == "posix":
+    os.register_at_fork(after_in_child=team.cache_clear)
