@@ -17,8 +17,11 @@ from graphc.ir.op import Layout, Loops
 from graphc.plan.program import Access, Buffer, Call, Copy, LoopNest, MatrixProduct, OwnLoops
 from graphc.types import AnyDim, size_of
 
-_AUTO = 3
-"""The kernel of matrix products chooses its form; see :mod:`graphc.runtime.gemm`."""
+_ROWS, _COLUMNS = 0, 4
+"""What the range of a matrix product counts; see :mod:`graphc.runtime.gemm`."""
+
+_BROAD = 128
+"""Columns from which threads may divide them: several panels for each."""
 
 
 def lower(call: Call) -> KernelCall:
@@ -91,7 +94,14 @@ def product_kernel(work: MatrixProduct) -> KernelCall:
         return _vector_kernel(dtype, m, k, (a, a_i, a_k), (b, b_k), (c, c_i))
     if work.batch == 1 and m == 1:  # y^T = B^T x^T
         return _vector_kernel(dtype, n, k, (b, b_j, b_k), (a, a_k), (c, c_j))
-    matrix = (m, n, k, _AUTO, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i, 0, c, 0, 0)
+    pointers = (a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i)
+    if _by_columns(work):
+        touches = (
+            Touch(4, False, 0, ((m, a_i), (k, a_k))),
+            Touch(8, False, b_j, ((k, b_k),)),
+            Touch(12, True, c_j, ((m, c_i),)),
+        )
+        return KernelCall(f"matmul_{dtype}", n, (m, n, k, _COLUMNS, *pointers), touches)
     if work.batch == 1:
         touches = (
             Touch(4, False, a_i, ((k, a_k),)),
@@ -104,7 +114,17 @@ def product_kernel(work: MatrixProduct) -> KernelCall:
             Touch(8, False, b_b, ((k, b_k), (n, b_j)), every=m),
             Touch(12, True, c_b, ((m, c_i), (n, c_j)), every=m),
         )
-    return KernelCall(f"matmul_{dtype}", m * work.batch, matrix, touches)
+    return KernelCall(f"matmul_{dtype}", m * work.batch, (m, n, k, _ROWS, *pointers), touches)
+
+
+def _by_columns(work: MatrixProduct) -> bool:
+    """Tell whether threads divide the columns of C, since B is dearer to read than A.
+
+    Not where rows are samples: there, what follows goes on with the rows that a thread has.
+    """
+    if work.batch != 1 or work.out.buffer.dtype.kind != "f":
+        return False
+    return isinstance(work.m, int) and isinstance(work.n, int) and max(work.m, _BROAD) < work.n
 
 
 _Pointer = tuple[Buffer, AnyDim]
@@ -119,7 +139,7 @@ def _vector_kernel(
     y: tuple[_Pointer, AnyDim],
 ) -> KernelCall:
     """Return the call of ``y = A x``; strides stand behind the pointers."""
-    arguments = (k, *a, *x, *y, 0, y[0], 0)
+    arguments = (k, *a, *x, *y)
     touches = (
         Touch(1, False, a[1], ((k, a[2]),)),
         Touch(4, False, 0, ((k, x[1]),)),

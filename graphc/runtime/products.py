@@ -1,6 +1,7 @@
 """Matrix products as kernels, by the names under which generated modules call them.
 
-Extent and range count the rows of the whole batch: row ``e * m + i`` is row ``i`` of product e.
+Extent and range count the rows of the whole batch, where row ``e * m + i`` is row ``i`` of product
+e, or columns: see :mod:`graphc.runtime.gemm`. Integers are always divided by rows.
 """
 
 from __future__ import annotations
@@ -12,20 +13,15 @@ from graphc.runtime.kernel import Kernel, argument_types
 
 _MATRIX = (
     "m: int64, n: int64, k: int64, form: int64, a: T*, a_b: int64, a_i: int64, a_k: int64, "
-    "b: T*, b_b: int64, b_k: int64, b_j: int64, c: T*, c_b: int64, c_i: int64, "
-    "add: int64, d: T*, d_b: int64, d_i: int64"
+    "b: T*, b_b: int64, b_k: int64, b_j: int64, c: T*, c_b: int64, c_i: int64"
 )
 
-_VECTOR = (
-    "k: int64, a: T*, a_i: int64, a_k: int64, x: T*, x_k: int64, y: T*, y_i: int64, "
-    "add: int64, d: T*, d_i: int64"
-)
+_VECTOR = "k: int64, a: T*, a_i: int64, a_k: int64, x: T*, x_k: int64, y: T*, y_i: int64"
 
 
 def _integer_product(
     lo: int, hi: int, m: int, n: int, k: int, form: int, a: Any, a_b: int, a_i: int, a_k: int,
     b: Any, b_b: int, b_k: int, b_j: int, c: Any, c_b: int, c_i: int,
-    add: int, d: Any, d_b: int, d_i: int,
 ) -> None:  # fmt: skip
     """C[e, i, j] = sum_k A[e, i, k] B[e, k, j], for integers."""
     for row in range(lo, hi):
@@ -40,7 +36,6 @@ def _integer_product(
 
 def _integer_vector(
     lo: int, hi: int, k: int, a: Any, a_i: int, a_k: int, x: Any, x_k: int, y: Any, y_i: int,
-    add: int, d: Any, d_i: int,
 ) -> None:  # fmt: skip
     """y[i] = sum_k A[i, k] x[k], for integers."""
     for i in range(lo, hi):

@@ -11,10 +11,10 @@ def call(m):
     batch, run = m.batch, m.run
     # matmul(None, 2, 5, 5)   models.py:36
     run(
-        matmul_float64, 5 * batch, 5, 5, 4, 3, m.x0, 40, 8, 1, m.x0, 40, 1, 8, m.matmul_0, 50,
-        5, 0, m.matmul_0, 0, 0,
+        matmul_float64, 5 * batch, 5, 5, 4, 0, m.x0, 40, 8, 1, m.x0, 40, 1, 8, m.matmul_0, 50,
+        5,
     )
     run(
-        matmul_float64, 5 * batch, 5, 5, 4, 3, m.x0[4:], 40, 8, 1, m.x0[4:], 40, 1, 8,
-        m.matmul_0[25:], 50, 5, 0, m.matmul_0[25:], 0, 0,
+        matmul_float64, 5 * batch, 5, 5, 4, 0, m.x0[4:], 40, 8, 1, m.x0[4:], 40, 1, 8,
+        m.matmul_0[25:], 50, 5,
     )

@@ -187,15 +187,15 @@ def forward(m):
     batch, run = m.batch, m.run
     # linear_0: matmul(None, 16)   models.py:11
     run(
-        matmul_float32, batch, batch, 16, 8, 3, m.x0, 0, 8, 1, m.p0, 0, 16, 1, m.matmul_0, 0,
-        16, 0, m.matmul_0, 0, 0,
+        matmul_float32, batch, batch, 16, 8, 0, m.x0, 0, 8, 1, m.p0, 0, 16, 1, m.matmul_0, 0,
+        16,
     )
     # linear_0: add, relu(None, 16)   models.py:11
     run(add_relu_103df934, batch, m.matmul_0, m.p1)
     # linear_1: matmul(None, 4)   models.py:11
     run(
-        matmul_float32, batch, batch, 4, 16, 3, m.matmul_0, 0, 16, 1, m.p2, 0, 4, 1,
-        m.matmul_1, 0, 4, 0, m.matmul_1, 0, 0,
+        matmul_float32, batch, batch, 4, 16, 0, m.matmul_0, 0, 16, 1, m.p2, 0, 4, 1,
+        m.matmul_1, 0, 4,
     )
     # linear_1: add, iota, max, subtract, exp, sum, ..., subtract(None, 4)   models.py:11, models.py:12
     run(
@@ -217,23 +217,20 @@ def backward(m):
     run(sum_b2293d87, 4, m.scratch_0, m.subtract_0, m.g0, batch, 4)
     # linear_1: matmul(None, 16)   models.py:11
     run(
-        matmul_float32, batch, batch, 16, 4, 3, m.subtract_0, 0, 4, 1, m.p2, 0, 1, 4,
-        m.matmul_2, 0, 16, 0, m.matmul_2, 0, 0,
+        matmul_float32, batch, batch, 16, 4, 0, m.subtract_0, 0, 4, 1, m.p2, 0, 1, 4,
+        m.matmul_2, 0, 16,
     )
     # linear_1: matmul(16, 4)   models.py:11
     run(
-        matmul_float32, 16, 16, 4, batch, 3, m.matmul_0, 0, 1, 16, m.subtract_0, 0, 4, 1, m.g1,
-        0, 4, 0, m.g1, 0, 0,
+        matmul_float32, 16, 16, 4, batch, 0, m.matmul_0, 0, 1, 16, m.subtract_0, 0, 4, 1, m.g1,
+        0, 4,
     )
     # relu_0: less_equal, where(None, 16)   models.py:11
     run(less_equal_where_ea4ccb9a, 16 * batch, m.matmul_0, m.matmul_2)
     # linear_0: sum(16,)   models.py:11
     run(sum_b2293d87, 16, m.scratch_1, m.matmul_2, m.g2, batch, 16)
     # linear_0: matmul(8, 16)   models.py:11
-    run(
-        matmul_float32, 8, 8, 16, batch, 3, m.x0, 0, 1, 8, m.matmul_2, 0, 16, 1, m.g3, 0, 16,
-        0, m.g3, 0, 0,
-    )
+    run(matmul_float32, 8, 8, 16, batch, 0, m.x0, 0, 1, 8, m.matmul_2, 0, 16, 1, m.g3, 0, 16)
 
 
 def update(m):

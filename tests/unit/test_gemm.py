@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import itertools
 import mmap
 import os
 import subprocess
@@ -14,8 +15,8 @@ from numba.core.registry import cpu_target
 
 from graphc.runtime import gemm
 from graphc.runtime.features import AVX2, AVX512, BASELINE, NEON, host, isa_of
-from graphc.runtime.gemm import AUTO, FLIP, PACKED, PLAIN
 from graphc.runtime.tiles import shape
+from graphc.runtime.tiles.driver import AUTO, COLUMNS, FLIP, PLAIN
 
 ISAS = {"host": host(), "avx2": AVX2, "neon": NEON}
 SIZES = [0, 1, 2, 3, 5, 7, 8, 9, 12, 13, 16, 17, 24, 31, 33, 47, 48, 50, 65]
@@ -35,7 +36,7 @@ def compiled(name, dtype, isa):
     assert ISAS[isa] == shape.TARGET
     function, pointer = getattr(gemm, name), POINTERS[dtype]
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    pointers = {"a", "b", "c", "d", "x", "y", "packed"}
+    pointers = {"a", "b", "c", "x", "y"}
     kinds = [pointer if n in pointers else types.int64 for n in names]
     flags = compiler.Flags()
     flags.nrt, flags.noalias, flags.error_model = False, True, "numpy"
@@ -90,84 +91,106 @@ def operand(rng, shape, dtype, layout):
     return view
 
 
-def multiply(run, a, b, c, add=0, d=None, form=PLAIN, span=None, packed=None):
+def multiply(run, a, b, c, form=PLAIN, span=None):
     """Call gemm for arrays (batch, rows, columns)."""
     batch, m, n = c.shape
-    d = c if d is None else d
-    lo, hi = span or (0, batch * m)
-    b_steps = steps(b) if packed is None else [0, packed[1], a.shape[2]]
-    b = b if packed is None else packed[0]
-    run(
-        lo, hi, m, n, a.shape[2], form, a, *steps(a), b, *b_steps,
-        c, *steps(c)[:2], add, d, *steps(d)[:2],
-    )  # fmt: skip
+    lo, hi = span or (0, n if form & COLUMNS else batch * m)
+    run(lo, hi, m, n, a.shape[2], form, a, *steps(a), b, *steps(b), c, *steps(c)[:2])
 
 
-def check(run, rng, dtype, shape, layouts=("rows", "rows"), add=0, form=PLAIN, pack=None):
-    """Compare one product with NumPy's, in double precision, and the room around C with before."""
+def check(run, rng, dtype, shape, layouts=("rows", "rows"), form=PLAIN):
+    """Compare part of a product with NumPy's, in double precision; nothing else may change."""
     batch, m, n, k = shape
     a = operand(rng, (batch, m, k), dtype, layouts[0])
     b = operand(rng, (batch, k, n), dtype, layouts[1])
-    d = operand(rng, (1, 1, n) if add == 3 else (batch, m, n), dtype, "rows")
     room = np.full((batch, m + 2, n + 5), 7.0, dtype)
     c = room[:, 1 : m + 1, 2 : n + 2]
     c[...] = rng.standard_normal(c.shape)
-    lo, hi = sorted(rng.integers(0, batch * m + 1, 2)) if rng.integers(2) else (0, batch * m)
-    exact = a.astype(float) @ b.astype(float) + [0, c, d, d][add]
-    mask = (np.arange(batch * m) >= lo) & (np.arange(batch * m) < hi)
-    expected, where = room.astype(float), mask.reshape(batch, m, 1)
-    expected[:, 1 : m + 1, 2 : n + 2] = np.where(where, exact, c)
-    bias = np.broadcast_to(d, (batch, m, n)) if add == 3 else d
-    packed = None
-    if form == PACKED:
-        packed = pack(b, n, k)
-    multiply(run, a, b, c, min(add, 2), bias, form, (int(lo), int(hi)), packed)
+    extent = n if form & COLUMNS else batch * m
+    lo, hi = map(int, sorted(rng.integers(0, extent + 1, 2)) if rng.integers(2) else (0, extent))
+    mask = (np.arange(extent) >= lo) & (np.arange(extent) < hi)
+    mask = mask if form & COLUMNS else mask.reshape(batch, m, 1)
+    expected = room.astype(float)
+    expected[:, 1 : m + 1, 2 : n + 2] = np.where(mask, a.astype(float) @ b.astype(float), c)
+    multiply(run, a, b, c, form, (lo, hi))
     bound = TOLERANCE[dtype] * (k + 1)
     np.testing.assert_allclose(room, expected, rtol=0, atol=bound, err_msg=f"{shape} {layouts}")
 
 
-def packer(dtype, isa):
-    width = shape.width(np.dtype(dtype).itemsize)
-
-    def pack(b, n, k):
-        panels = -(-n // width)
-        packed = np.full(panels * width * k, np.nan, dtype)
-        compiled("pack_b", dtype, isa)(0, panels, n, k, b, *steps(b)[1:], packed)
-        return packed, width
-
-    return pack
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_random_shapes_strides_and_starts(dtype, isa):
+def test_random_shapes_strides_and_parts(dtype, isa):
     rng = np.random.default_rng(0)
-    run, pack = compiled("gemm", dtype, isa), packer(dtype, isa)
-    for _ in range(400):
+    run = compiled("gemm", dtype, isa)
+    for _ in range(500):
         shape = (int(rng.integers(1, 4)), *map(int, rng.choice(SIZES, 3)))
         layouts = tuple(rng.choice(["rows", "columns", "gaps"], 2))
-        form = int(rng.choice([PLAIN, FLIP, PACKED, AUTO]))
-        if form == PACKED:
-            shape = (1, *shape[1:])
-        check(run, rng, dtype, shape, layouts, int(rng.integers(4)), form, pack)
+        form = int(rng.choice([AUTO, PLAIN, FLIP]))
+        if rng.integers(2):
+            shape, form = (1, *shape[1:]), form | COLUMNS
+        check(run, rng, dtype, shape, layouts, form)
 
 
-@pytest.mark.parametrize("form", [PLAIN, FLIP, PACKED])
-@pytest.mark.parametrize("shape", [(1, 30, 40, 2100), (1, 600, 50, 40), (1, 120, 700, 1200)])
-def test_pieces_for_the_caches(shape, form):
+@pytest.mark.parametrize("form", [PLAIN, FLIP, AUTO | COLUMNS])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 30, 40, 2100),
+        (1, 600, 50, 40),
+        (1, 120, 700, 1200),
+        (1, 61, 331, 640),
+        (2, 300, 65, 3100),
+    ],
+)
+def test_pieces_for_the_caches(shape, form, isa):
     rng = np.random.default_rng(1)
-    for layouts in (("rows", "rows"), ("columns", "columns")):
-        for add in (0, 1, 2):
-            check(compiled("gemm", "float32", "host"), rng, "float32", shape, layouts, add, form,
-                  packer("float32", "host"))  # fmt: skip
+    if form & COLUMNS:
+        shape = (1, *shape[1:])
+    run = compiled("gemm", "float32", isa)
+    for layouts in itertools.product(["rows", "columns"], repeat=2):
+        check(run, rng, "float32", shape, layouts, form)
 
 
-def test_compiled_agrees_with_plain_python(isa):
+def test_a_last_block_of_few_rows_copies_its_panels_first():
+    tall = -(-shape.rows(4) // shape.high(4)) * shape.high(4)
+    m = 26 * tall + 1
+    assert -(-m // 27) > tall - shape.high(4)  # 27 even blocks are as tall as possible but the last
+    k = shape.large(4) // 400 + 1
+    a = np.random.default_rng(7).standard_normal((1, m, k)).astype("float32")
+    b = np.random.default_rng(8).standard_normal((1, k, 400)).astype("float32")
+    c = np.empty((1, m, 400), "float32")
+    multiply(compiled("gemm", "float32", "host"), a, b, c)
+    np.testing.assert_allclose(c[0, -20:], a[0, -20:] @ b[0], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("layouts", [("rows", "rows"), ("rows", "columns"), ("columns", "rows")])
+@pytest.mark.parametrize("size", [(37, 10, 700), (70, 45, 33), (101, 640, 700), (10, 300, 520)])
+def test_bits_depend_neither_on_form_nor_on_parts(size, layouts, isa):
+    rng = np.random.default_rng(6)
+    m, n, k = size
+    run = compiled("gemm", "float32", isa)
+    a = operand(rng, (1, m, k), "float32", layouts[0])
+    b = operand(rng, (1, k, n), "float32", layouts[1])
+    expected = np.empty((1, m, n), "float32")
+    multiply(run, a, b, expected)
+    for form in (AUTO, PLAIN, FLIP):
+        for way in (0, COLUMNS):
+            for parts in (1, 2, 3, 5):
+                c = np.full_like(expected, np.nan)
+                ends = np.linspace(0, n if way else m, parts + 1).astype(int).tolist()
+                for span in itertools.pairwise(ends):
+                    multiply(run, a, b, c, form | way, span)
+                assert (c == expected).all()
+
+
+def test_plain_python():
     rng = np.random.default_rng(2)
     for _ in range(60):
         shape = (int(rng.integers(1, 3)), *map(int, rng.choice(SIZES, 3)))
         layouts = tuple(rng.choice(["rows", "columns", "gaps"], 2))
-        form = int(rng.choice([PLAIN, FLIP, AUTO]))
-        check(plain("gemm"), rng, "float64", shape, layouts, int(rng.integers(4)), form)
+        if rng.integers(2):
+            check(plain("gemm"), rng, "float64", (1, *shape[1:]), layouts, AUTO | COLUMNS)
+        else:
+            check(plain("gemm"), rng, "float64", shape, layouts, AUTO)
 
 
 def test_runs_without_jit():
@@ -175,11 +198,10 @@ def test_runs_without_jit():
         "import numpy as np\n"
         "from graphc.runtime.gemm import gemm, gemv\n"
         "a = np.arange(12.0); c = np.zeros(9)\n"
-        "for form in (0, 1):\n"
-        "    gemm(0, 3, 3, 3, 4, form, a, 0, 4, 1, a, 0, 3, 1,\n"
-        "         c, 0, 3, 0, c, 0, 3)\n"
+        "for form in (0, 4):\n"
+        "    gemm(0, 3, 3, 3, 4, form, a, 0, 4, 1, a, 0, 3, 1, c, 0, 3)\n"
         "    assert (c.reshape(3, 3) == a.reshape(3, 4) @ a.reshape(4, 3)).all()\n"
-        "gemv(0, 3, 4, a, 4, 1, a, 1, c, 1, 0, c, 1)\n"
+        "gemv(0, 3, 4, a, 4, 1, a, 1, c, 1)\n"
         "assert (c[:3] == a.reshape(3, 4) @ a[:4]).all()\n"
     )
     environment = dict(os.environ, NUMBA_DISABLE_JIT="1")
@@ -209,21 +231,20 @@ class Fence:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_nothing_is_touched_outside_the_arrays(dtype, isa):
     rng = np.random.default_rng(3)
-    fences = [Fence(70 * 70 * 8) for _ in range(4)]
+    fences = [Fence(70 * 70 * 8) for _ in range(3)]
     run = compiled("gemm", dtype, isa)
     for _ in range(150):
         m, n, k = map(int, rng.choice(SIZES[1:], 3))
         at_end = bool(rng.integers(2))
         turned = rng.integers(2, size=2)
-        shapes = [(k, m) if turned[0] else (m, k), (n, k) if turned[1] else (k, n), (m, n), (m, n)]
-        a, b, c, d = (f.array(s, dtype, at_end) for f, s in zip(fences, shapes, strict=True))
-        for x in (a, b, c, d):
+        shapes = [(k, m) if turned[0] else (m, k), (n, k) if turned[1] else (k, n), (m, n)]
+        a, b, c = (f.array(s, dtype, at_end) for f, s in zip(fences, shapes, strict=True))
+        for x in (a, b, c):
             x[...] = rng.standard_normal(x.shape)
         a, b = (x.T if t else x for x, t in zip((a, b), turned, strict=True))
-        add = int(rng.integers(3))
-        expected = a.astype(float) @ b + [0, c.copy(), d][add]
-        form = int(rng.choice([PLAIN, FLIP, AUTO]))
-        multiply(run, a[None], b[None], c[None], add, d[None], form)
+        expected = a.astype(float) @ b
+        form = int(rng.choice([PLAIN, FLIP, AUTO])) | int(rng.choice([0, COLUMNS]))
+        multiply(run, a[None], b[None], c[None], form)
         np.testing.assert_allclose(c, expected, rtol=0, atol=TOLERANCE[dtype] * (k + 1))
 
 
@@ -248,13 +269,14 @@ def test_matrix_times_vector(source, dtype):
     run = compiled("gemv", dtype, "host") if source == "compiled" else plain("gemv")
     for m, k in [(1, 1), (5, 0), (0, 3), (7, 9), (33, 64), (100, 17), (3, 300), (2500, 6)]:
         for layout in ("rows", "columns", "gaps"):
-            for add in (0, 1, 2):
+            for gap in (1, 3):
                 a = operand(rng, (m, k), dtype, layout)
                 x = operand(rng, (k, 1), dtype, rng.choice(["rows", "columns"]))[:, 0]
-                y, d = np.zeros((2, m), dtype)
-                y[...], d[...] = rng.standard_normal((2, m))
-                expected = a.astype(float) @ x + [0, y.copy(), d][add]
-                run(0, m, k, a, *steps(a), x, *steps(x), y, 1, add, d, 1)
+                y = rng.standard_normal((m, gap)).astype(dtype)
+                before, lo, hi = y.copy(), *sorted(map(int, rng.integers(0, m + 1, 2)))
+                run(lo, hi, k, a, *steps(a), x, *steps(x), y[:, 0], gap)
+                expected = before.astype(float)
+                expected[lo:hi, 0] = (a.astype(float) @ x)[lo:hi]
                 np.testing.assert_allclose(y, expected, rtol=0, atol=TOLERANCE[dtype] * (k + 1))
 
 
@@ -267,8 +289,13 @@ def test_instruction_sets():
 
 
 def test_tiles_fill_the_registers(monkeypatch):
-    for isa, heights in [(AVX512, (12, 8)), (AVX2, (6, 4)), (NEON, (12, 8)), (BASELINE, (6, 4))]:
+    for isa, heights in [
+        (AVX512, (12, 10, 8)),
+        (AVX2, (6, 5, 4)),
+        (NEON, (12, 10, 8)),
+        (BASELINE, (6, 5, 4)),
+    ]:
         monkeypatch.setattr(shape, "TARGET", isa)
-        assert (shape.high(4), shape.low(4)) == heights
+        assert (shape.high(4), shape.middle(4), shape.low(4)) == heights
         assert shape.rows(4) % shape.square(4) == 0
         assert shape.rows(4) * shape.depth(4) * 4 <= 4 << 20

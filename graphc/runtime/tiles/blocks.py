@@ -1,178 +1,203 @@
 """Blocks of C = A B in LLVM: columns of tiles that stay in registers while K passes by.
 
 A row of a tile is :data:`shape.VECTORS` vectors. For each k, one row of B is loaded and one element
-of A broadcast for every row of the tile, and each pair meets in a fused multiply-add.
+of A broadcast for every row of the tile, and each pair meets in a fused multiply-add. What comes
+next from far memory is fetched, and copied into a panel, a little every few steps of K: such loads
+cost nothing beside the arithmetic, and at once they would stop it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-from numba.core import cgutils
-
 from graphc.runtime.tiles import shape
-from graphc.runtime.tiles.vectors import (
-    INT,
-    LINE,
-    Vectors,
-    const,
-    element,
-    least,
-    opaque,
-)
+from graphc.runtime.tiles.code import INT, Address, Code, Int, ceildiv, const, least, most
+from graphc.runtime.tiles.vectors import Vectors
+
+KINDS = "iiipiipiipipipii"
+"""Of (rows, width, k, a, a_i, a_k, b, b_k, add, c, c_i, source, source_k, panel, first, count)."""
 
 GROUP = 4
 """Rows of A addressed from one pointer: x86 adds a register times 1, 2, 4 or 8 to it."""
 
+PIECE = 32
+"""Steps of K between two looks at what comes next."""
+
+FETCHED = 3
+"""Rows of C fetched at each of them."""
+
 LONG = 64
 """Length of K from which a tile of C has time to arrive while it is computed."""
 
-AHEAD = 32
-"""Rows of a panel, which are consecutive in memory, fetched before they are needed."""
-
-
-def signature(v: Vectors) -> list[Any]:
-    """Return the types of (rows, width, k, a, a_i, a_k, b, b_k, add, d, d_i, c, c_i)."""
-    p = v.real.as_pointer()
-    return [INT, INT, INT, p, INT, INT, p, INT, INT, p, INT, p, INT]
+SPREAD = 3
+"""A panel is copied beside 2^SPREAD tiles, or fewer if there are no more."""
 
 
 def emit_block(v: Vectors, function: Any) -> None:
-    """Fill ``block``: C (rows, width) = [D +] A (rows, k) B (k, width)."""
-    rows, width, k, a, a_i, a_k, b, b_k, add, d, d_i, c, c_i = function.args
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    module, masks = function.module, shape.TARGET.masks
-    two = const(v.lanes + 1 if masks else shape.width(v.itemsize))
-    with builder.if_else(builder.icmp_signed(">=", width, two)) as (yes, no):
+    """Fill ``block``: C (rows, width) = [C +] A (rows, k) B (k, width).
+
+    Meanwhile, where ``count`` is not 0 and there are high tiles, as many rows of ``source`` as B
+    has are copied into ``panel``; ``first`` is 0.
+    """
+    code = Code(function)
+    masks = shape.TARGET.masks
+    rows, width, k, a, a_i, a_k, b, b_k, add, c, c_i, *ahead = code.arguments
+    two = v.lanes + 1 if masks else shape.width(v.itemsize)
+    with code.either(width >= two) as (yes, no):
         with yes:
-            builder.call(_band(v, module, shape.VECTORS, masks), function.args)
+            code.call(_band(v, function, shape.VECTORS, masks), *code.arguments)
         with no:
             if masks:
-                builder.call(_band(v, module, 1, True), function.args)
+                code.call(_band(v, function, 1, True), *code.arguments)
             else:
                 # A masked vector costs a branch for every lane: only the columns left over pay.
-                whole = builder.icmp_signed(">=", width, const(v.lanes))
-                with builder.if_then(whole):
-                    builder.call(_band(v, module, 1, False), function.args)
-                at = builder.select(whole, const(v.lanes), const(0))
-                rest = builder.sub(width, at)
-                b, d, c = (builder.gep(p, [at]) for p in (b, d, c))
-                with builder.if_then(builder.icmp_signed(">", rest, const(0))):
-                    args = (rows, rest, k, a, a_i, a_k, b, b_k, add, d, d_i, c, c_i)
-                    builder.call(_band(v, module, 1, True), args)
-    builder.ret_void()
+                whole = width >= v.lanes
+                with code.when(whole):
+                    code.call(_band(v, function, 1, False), *code.arguments)
+                at = whole.choose(v.lanes, 0)
+                with code.when(width > at):
+                    args = (rows, width - at, k, a, a_i, a_k, b + at, b_k, add, c + at, c_i, *ahead)
+                    code.call(_band(v, function, 1, True), *args)
+    code.end()
 
 
-def _band(v: Vectors, module: Any, vectors: int, masked: bool) -> Any:
+def _band(v: Vectors, owner: Any, vectors: int, masked: bool) -> Any:
     """Return the function of a column of tiles."""
-    function = v.function(module, f"band_{vectors}{'m' * masked}", signature(v))
-    if not function.is_declaration:
-        return function
-    rows, width, k, a, a_i, a_k, b, b_k, add, d, d_i, c, c_i = function.args
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    high, low, unit = (f(v.itemsize) for f in (shape.high, shape.low, shape.unit))
-    # As many high tiles as leave none, one or two low ones; only a low tile may lack rows.
-    units = builder.sdiv(builder.add(rows, const(unit - 1)), const(unit))
-    lows = builder.srem(builder.mul(units, const(2)), const(3))
-    end = builder.mul(builder.sub(units, builder.mul(lows, const(2))), const(unit))
-    less = builder.sub(end, const(high))
-    end = builder.select(builder.icmp_signed(">", end, rows), less, end)
-    done = cgutils.alloca_once_value(builder, const(0))
-    for height, stop in ((high, end), (low, rows)):
-        head, body, after = (builder.append_basic_block() for _ in range(3))
-        builder.branch(head)
-        builder.position_at_end(head)
-        i = builder.load(done)
-        builder.cbranch(builder.icmp_signed("<", i, stop), body, after)
-        builder.position_at_end(body)
-        pa, pd, pc = (
-            builder.gep(p, [builder.mul(i, stride)]) for p, stride in ((a, a_i), (d, d_i), (c, c_i))
-        )
-        args = (builder.sub(rows, i), width, k, pa, a_i, a_k, b, b_k, add, pd, d_i, pc, c_i)
-        builder.call(_tile(v, module, height, vectors, masked, height == low), args)
-        builder.store(builder.add(i, const(height)), done)
-        builder.branch(head)
-        builder.position_at_end(after)
-    builder.ret_void()
-    return function
+    name = f"band_{vectors}{'m' * masked}"
+    return v.part(owner.module, name, KINDS, lambda v, f: _emit_band(v, f, vectors, masked))
 
 
-def _tile(v: Vectors, module: Any, height: int, vectors: int, masked: bool, clamped: bool) -> Any:
-    """Return the function of one tile.
+def _emit_band(v: Vectors, function: Any, vectors: int, masked: bool) -> None:
+    """Fill the function of a column of tiles.
 
-    ``masked``: the last vector has only what is left of ``width``. ``clamped``: only ``rows`` rows
-    exist; the others repeat the last, with equal results, since D is read before C is written.
+    Two vectors wide, it has as many high tiles as leave none, one or two low ones, or one of
+    middle height. Only a low tile may lack rows.
     """
-    function = v.function(module, f"tile_{height}x{vectors}{'m' * masked}", signature(v))
-    if not function.is_declaration:
-        return function
-    rows, width, k, a, a_i, a_k, b, b_k, add, d, d_i, c, c_i = function.args
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    code = Code(function)
+    rows, width, k, a, a_i, a_k, b, b_k, add, c, c_i, source, source_k, panel, _, count = (
+        code.arguments
+    )
+    high, middle, low, unit = (
+        f(v.itemsize) for f in (shape.high, shape.middle, shape.low, shape.unit)
+    )
+
+    def tile(height: int, i: Int, first: Int | int, copied: Int | int) -> None:
+        code.call(
+            _tile(v, function, height, vectors, masked),
+            rows - i, width, k, a + i * a_i, a_i, a_k, b, b_k, add, c + i * c_i, c_i,
+            source, source_k, panel, first, copied,
+        )  # fmt: skip
+
+    start = code.number(0)
+    if vectors == shape.VECTORS:
+        units = ceildiv(rows, unit)
+        start = (units - units * 2 % 3 * 2) * unit
+        start = most((start > rows).choose(start - high, start), 0)
+        exact = (rows % high).equals(middle)
+        start = exact.choose(rows - middle, start)
+        beside = least(v.log2(code, start // high | 1), SPREAD)
+        copies = count.differs(0).choose(code.number(PIECE) >> beside, 0)
+        spread = code.number(high) << beside
+        with code.loop(0, start, high) as i:
+            first = i // high * ceildiv(k, PIECE) * copies
+            tile(high, i, first, (i < spread).choose(copies, 0))
+        with code.when(exact):
+            tile(middle, start, 0, 0)
+        start = exact.choose(rows, start)
+    with code.loop(start, rows, low) as i:
+        tile(low, i, 0, 0)
+    code.end()
+
+
+def _tile(v: Vectors, owner: Any, height: int, vectors: int, masked: bool) -> Any:
+    """Return the function of one tile."""
+    name = f"tile_{height}x{vectors}{'m' * masked}"
+    return v.part(owner.module, name, KINDS, lambda v, f: _emit_tile(v, f, height, vectors, masked))
+
+
+def _emit_tile(v: Vectors, function: Any, height: int, vectors: int, masked: bool) -> None:
+    """Fill the function of a tile.
+
+    ``masked``: the last vector has only what is left of ``width``. Of a low tile, only ``rows``
+    rows exist; the others repeat the last, with equal results, since C is read before it is
+    written. Beside it, in every piece of K, ``count`` rows from ``first`` on are copied.
+    """
+    code = Code(function)
+    builder = code.builder
+    rows, width, k, a, a_i, a_k, b, b_k, add, c, c_i, source, source_k, panel, first, count = (
+        code.arguments
+    )
+    columns = range(0, vectors * v.lanes, v.lanes)
     grid = [(i, j) for i in range(height) for j in range(vectors)]
-    last = v.mask(builder, builder.sub(width, const((vectors - 1) * v.lanes))) if masked else None
-    masks = [last if j == vectors - 1 else None for j in range(vectors)]
-    index = [const(i) for i in range(height)]
-    if clamped:
-        final = builder.sub(rows, const(1))
-        index = [least(builder, i, final) for i in index]
-
-    def places(p: Any, stride: Any) -> list[Any]:
-        """Return the addresses of the vectors of the tile at ``p``."""
-        lines = [builder.gep(p, [builder.mul(i, stride)]) for i in index]
-        return [builder.gep(lines[i], [const(j * v.lanes)]) if j else lines[i] for i, j in grid]
-
-    out = places(c, c_i)
-    with builder.if_then(builder.icmp_signed(">=", k, const(LONG))):
-        for p in out:
-            v.prefetch(builder, p, write=True)
-    panel = builder.icmp_signed("==", b_k, const(shape.width(v.itemsize)))
-    ahead = builder.select(panel, const(AHEAD * shape.width(v.itemsize)), const(0))
-    heads = [
-        opaque(builder, builder.gep(a, [builder.mul(index[i], a_i)]))
-        for i in range(0, height, GROUP)
-    ]
+    last = v.mask(builder, (width - columns[-1]).ir) if masked else None
+    masks = [None] * (vectors - 1) + [last]
+    index = [code.number(i) for i in range(height)]
+    if height == shape.low(v.itemsize):
+        index = [least(i, rows - 1) for i in index]
+    heads = [(a + index[i] * a_i).opaque() for i in range(0, height, GROUP)]
 
     before = builder.block
-    head, body, after = (builder.append_basic_block() for _ in range(3))
+    piece, enter, head, body, after = (code.block() for _ in range(5))
+    builder.branch(piece)
+    builder.position_at_end(piece)
+    start, copied, fetched = (builder.phi(INT) for _ in range(3))
+    totals = [builder.phi(v.type) for _ in grid]
+    builder.cbranch(builder.icmp_signed("<", start, k.ir), enter, after)
+    builder.position_at_end(enter)
+    _copy_ahead(v, code, Int(builder, copied), count, k, source, source_k, panel)
+    out = least(Int(builder, fetched) + FETCHED, least(rows, height))
+    with code.when(k >= LONG), code.loop(Int(builder, fetched), out) as y:
+        for x in (*columns, vectors * v.lanes - 1):
+            v.prefetch(builder, (c + (y * c_i + x)).ir)
+    stop = least(Int(builder, start) + PIECE, k)
+    ends = [stop.ir, (Int(builder, copied) + count).ir, out.ir]
+    entered = builder.block
     builder.branch(head)
+
     builder.position_at_end(head)
     t = builder.phi(INT)
     sums = [builder.phi(v.type) for _ in grid]
-    builder.cbranch(builder.icmp_signed("<", t, k), body, after)
+    builder.cbranch(builder.icmp_signed("<", t, stop.ir), body, piece)
     builder.position_at_end(body)
-    line = builder.gep(b, [builder.mul(t, b_k)])
-    if not clamped:
-        far = builder.gep(line, [ahead])
-        for byte in range(0, vectors * shape.TARGET.vector_bytes, LINE):
-            v.prefetch(builder, builder.gep(far, [const(byte // v.itemsize)]), write=False)
-    right = [
-        v.load(builder, builder.gep(line, [const(j * v.lanes)]), masks[j]) for j in range(vectors)
-    ]
-    along, left = builder.mul(t, a_k), []
+    step = Int(builder, t)
+    line, along, left = b + step * b_k, step * a_k, []
+    right = [v.load(builder, (line + x).ir, m) for x, m in zip(columns, masks, strict=True)]
     for i in range(height):
-        row = builder.sub(index[i], index[i - i % GROUP])
-        p = element(builder, heads[i // GROUP], row, a_i, along)
-        left.append(v.spread(builder, builder.load(p)))
+        row = index[i] - index[i - i % GROUP]
+        p = heads[i // GROUP] + (row * a_i + along)
+        left.append(v.spread(builder, builder.load(p.ir)))
     nexts = [v.fma(builder, left[i], right[j], s) for (i, j), s in zip(grid, sums, strict=True)]
-    starts, follow = [const(0)] + [v.zero] * len(grid), [builder.add(t, const(1)), *nexts]
-    for phi, start, following in zip([t, *sums], starts, follow, strict=True):
-        phi.add_incoming(start, before)
-        phi.add_incoming(following, body)
+    v.join([t, *sums], [start, *totals], entered, [(step + 1).ir, *nexts], body)
     builder.branch(head)
+    zeros = [const(0), first.ir, const(0)] + [v.zero] * len(grid)
+    v.join([start, copied, fetched, *totals], zeros, before, [*ends, *sums], head)
 
     builder.position_at_end(after)
-    with builder.if_then(builder.icmp_signed("!=", add, const(0))):
-        totals = [
+    places = [(c + (index[i] * c_i + columns[j])).ir for i, j in grid]
+    with code.when(add.differs(0)):
+        seeded = [
             builder.fadd(total, v.load(builder, p, masks[j]))
-            for total, p, (_, j) in zip(sums, places(d, d_i), grid, strict=True)
+            for total, p, (_, j) in zip(totals, places, grid, strict=True)
         ]
         added = builder.block
-    ends = [builder.phi(v.type) for _ in grid]
-    for end, computed, total in zip(ends, sums, totals, strict=True):
-        end.add_incoming(computed, after)
-        end.add_incoming(total, added)
-    for end, p, (_, j) in zip(ends, out, grid, strict=True):
-        v.store(builder, end, p, masks[j])
-    builder.ret_void()
-    return function
+    results = [builder.phi(v.type) for _ in grid]
+    v.join(results, totals, after, seeded, added)
+    for result, p, (_, j) in zip(results, places, grid, strict=True):
+        v.store(builder, result, p, masks[j])
+    code.end()
+
+
+def _copy_ahead(
+    v: Vectors, code: Code, first: Int, count: Int, k: Int,
+    source: Address, source_k: Int, panel: Address,
+) -> None:  # fmt: skip
+    """Copy ``count`` rows of the next panel, and fetch as many after them."""
+    breadth = shape.width(v.itemsize)
+    with code.loop(0, count) as r:
+        row = least(first + r, k - 1)
+        here, there = source + row * source_k, source + (row + count) * source_k
+        for x in (*range(0, breadth, v.lanes), breadth - 1):
+            v.prefetch(code.builder, (there + x).ir)
+        for x in range(0, breadth, v.lanes):
+            line = v.load(code.builder, (here + x).ir)
+            v.store(code.builder, line, (panel + (row * breadth + x)).ir)

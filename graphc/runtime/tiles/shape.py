@@ -48,6 +48,11 @@ def low(itemsize: int) -> int:
     return 2 * unit(itemsize)
 
 
+def middle(itemsize: int) -> int:
+    """Rows of the tile between: ten, as many as there are digits, where the high one has twelve."""
+    return 5 * unit(itemsize) // 2
+
+
 def square(itemsize: int) -> int:
     """Rows that are whole tiles as well as whole vectors: so many are transposed at a time."""
     return lcm(high(itemsize), lanes(itemsize))
@@ -65,5 +70,5 @@ def rows(itemsize: int) -> int:
 
 
 def large(itemsize: int) -> int:
-    """Elements from which an operand overflows the second cache: its panels are then copied."""
-    return cache_bytes(2, 512 << 10) * 3 // (2 * itemsize)
+    """Elements from which an operand nearly fills the second cache: its panels are then copied."""
+    return cache_bytes(2, 512 << 10) * 3 // (4 * itemsize)

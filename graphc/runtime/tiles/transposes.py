@@ -1,93 +1,66 @@
-"""Transposition and packing in LLVM: squares of a vector by a vector, in registers."""
+"""Transposition and copies in LLVM: squares of a vector by a vector, in registers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-from numba.core import cgutils
-
 from graphc.runtime.tiles import shape
-from graphc.runtime.tiles.vectors import INT, Vectors, const, element, least, opaque
+from graphc.runtime.tiles.code import Address, Code, Int, least
+from graphc.runtime.tiles.vectors import Vectors
 
 
 def emit_transpose(v: Vectors, function: Any) -> None:
-    """Fill ``transpose``: C[i, j] = [D[i, j] +] A[j, i], square by square."""
-    rows, width, a, a_j, add, d, d_i, c, c_i = function.args
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    seeded = builder.icmp_signed("!=", add, const(0))
-    side = const(v.lanes)
-    with (
-        cgutils.for_range_slice(builder, const(0), rows, side, INT) as (i, _),
-        cgutils.for_range_slice(builder, const(0), width, side, INT) as (j, _),
-    ):
-        height = least(builder, side, builder.sub(rows, i))
-        breadth = least(builder, side, builder.sub(width, j))
-        pa, pd, pc = (
-            element(builder, p, x, stride, y)
-            for p, x, stride, y in ((a, j, a_j, i), (d, i, d_i, j), (c, i, c_i, j))
-        )
-        args = (height, breadth, pa, a_j, seeded, pd, d_i, pc, c_i)
+    """Fill ``transpose``, of (rows, width, a, a_j, c, c_i): C[i, j] = A[j, i].
+
+    Rows of A and C are contiguous.
+    """
+    code = Code(function)
+    rows, width, a, a_j, c, c_i = code.arguments
+    side = v.lanes
+    with code.loop(0, rows, side) as i, code.loop(0, width, side) as j:
+        height, breadth = least(rows - i, side), least(width - j, side)
+        args = (height, breadth, a + (j * a_j + i), a_j, c + (i * c_i + j), c_i)
         if shape.TARGET.masks:
-            _square(v, builder, *args)
+            _square(v, code, *args)
         else:
-            whole = builder.icmp_signed("==", builder.add(height, breadth), builder.add(side, side))
-            with builder.if_else(whole) as (yes, no):
+            with code.either((height + breadth).equals(2 * side)) as (yes, no):
                 with yes:
-                    _square(v, builder, *args)
+                    _square(v, code, *args)
                 with no:
-                    _corner(builder, *args)
-    builder.ret_void()
+                    _corner(code, *args)
+    code.end()
 
 
 def _square(
-    v: Vectors, builder: Any, height: Any, breadth: Any, a: Any, a_j: Any,
-    seeded: Any, d: Any, d_i: Any, c: Any, c_i: Any,
-) -> None:  # fmt: skip
+    v: Vectors, code: Code, height: Int, breadth: Int, a: Address, a_j: Int, c: Address, c_i: Int
+) -> None:
     """Transpose a square in registers; with masks, what there is of it."""
-    masks = shape.TARGET.masks
-    inner, outer = (v.mask(builder, e) if masks else None for e in (height, breadth))
+    masks, builder = shape.TARGET.masks, code.builder
+    inner, outer = (v.mask(builder, e.ir) if masks else None for e in (height, breadth))
     lines = []
     for x in range(v.lanes):
-        lines.append(v.load(builder, a, inner))
+        lines.append(v.load(builder, a.ir, inner))
         # Beyond the edge the last line is read again, and stored nowhere.
-        exists = builder.icmp_signed("<", const(x + 1), breadth)
-        a = opaque(builder, builder.gep(a, [builder.select(exists, a_j, const(0))]))
-    lines = _transposed(v, builder, lines)
-    done = builder.append_basic_block()
-    with builder.if_else(seeded) as branches:
-        for branch, adds in zip(branches, (True, False), strict=True):
-            with branch:
-                p, q = c, d
-                for y, line in enumerate(lines):
-                    if adds:
-                        line = builder.fadd(line, v.load(builder, q, outer))
-                        q = opaque(builder, builder.gep(q, [d_i]))
-                    v.store(builder, line, p, outer)
-                    p = opaque(builder, builder.gep(p, [c_i]))
-                    if masks and y < v.lanes - 1:
-                        more = builder.append_basic_block()
-                        exists = builder.icmp_signed("<", const(y + 1), height)
-                        builder.cbranch(exists, more, done)
-                        builder.position_at_end(more)
+        a = (a + (breadth > x + 1).choose(a_j, 0)).opaque()
+    done = code.block()
+    for y, line in enumerate(_transposed(v, builder, lines)):
+        v.store(builder, line, c.ir, outer)
+        c = (c + c_i).opaque()
+        if masks and y < v.lanes - 1:
+            more = code.block()
+            builder.cbranch((height > y + 1).ir, more, done)
+            builder.position_at_end(more)
     builder.branch(done)
     builder.position_at_end(done)
 
 
 def _corner(
-    builder: Any, height: Any, breadth: Any, a: Any, a_j: Any,
-    seeded: Any, d: Any, d_i: Any, c: Any, c_i: Any,
-) -> None:  # fmt: skip
+    code: Code, height: Int, breadth: Int, a: Address, a_j: Int, c: Address, c_i: Int
+) -> None:
     """Transpose less than a square, element by element."""
-    with cgutils.for_range(builder, height) as y, cgutils.for_range(builder, breadth) as x:
-        value = builder.load(element(builder, a, x.index, a_j, y.index))
-        place = element(builder, c, y.index, c_i, x.index)
-        with builder.if_else(seeded) as (yes, no):
-            with yes:
-                old = builder.load(element(builder, d, y.index, d_i, x.index))
-                builder.store(builder.fadd(value, old), place)
-            with no:
-                builder.store(value, place)
+    with code.loop(0, height) as y, code.loop(0, breadth) as x:
+        value = code.builder.load((a + (x * a_j + y)).ir)
+        code.builder.store(value, (c + (y * c_i + x)).ir)
 
 
 def _transposed(v: Vectors, builder: Any, lines: list[Any]) -> list[Any]:
@@ -127,20 +100,16 @@ def _unzip(v: Vectors, builder: Any, lines: list[Any], unit: int, span: int) -> 
     return lines
 
 
-def emit_pack(v: Vectors, function: Any) -> None:
-    """Fill ``pack``: copy columns of B, which have any strides, into a panel."""
-    k, width, b, b_k, b_j, panel = function.args
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    breadth = const(shape.width(v.itemsize))
-    whole = builder.and_(
-        builder.icmp_signed("==", width, breadth), builder.icmp_signed("==", b_j, const(1))
-    )
-    with builder.if_else(whole) as (yes, no):
-        with yes, cgutils.for_range(builder, k) as t:
-            for j in (const(i * v.lanes) for i in range(shape.VECTORS)):
-                line = v.load(builder, element(builder, b, t.index, b_k, j))
-                v.store(builder, line, element(builder, panel, t.index, breadth, j))
-        with no, cgutils.for_range(builder, k) as t, cgutils.for_range(builder, width) as j:
-            value = builder.load(element(builder, b, t.index, b_k, builder.mul(j.index, b_j)))
-            builder.store(value, element(builder, panel, t.index, breadth, j.index))
-    builder.ret_void()
+def emit_copy(v: Vectors, function: Any) -> None:
+    """Fill ``copy``, of (rows, width, a, a_i, a_j, c, c_i): C = A; rows of C are contiguous."""
+    code = Code(function)
+    rows, width, a, a_i, a_j, c, c_i = code.arguments
+    builder = code.builder
+    whole = a_j.equals(1).choose(width // v.lanes * v.lanes, 0)
+    with code.loop(0, rows) as i:
+        here, there = a + i * a_i, c + i * c_i
+        with code.loop(0, whole, v.lanes) as j:
+            v.store(builder, v.load(builder, (here + j).ir), (there + j).ir)
+        with code.loop(whole, width) as j:
+            builder.store(builder.load((here + j * a_j).ir), (there + j).ir)
+    code.end()

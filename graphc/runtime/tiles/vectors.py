@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,33 +10,10 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from graphc.runtime.tiles import shape
+from graphc.runtime.tiles.code import INT, Code, Int
 
-INT = ir.IntType(64)
 LANE = ir.IntType(32)
 VOID = ir.VoidType()
-LINE = 64
-"""Bytes of a cache line."""
-
-
-def const(value: int) -> Any:
-    return ir.Constant(INT, value)
-
-
-def least(builder: Any, x: Any, y: Any) -> Any:
-    return builder.select(builder.icmp_signed("<", x, y), x, y)
-
-
-def most(builder: Any, x: Any, y: Any) -> Any:
-    return builder.select(builder.icmp_signed(">", x, y), x, y)
-
-
-def ceildiv(builder: Any, x: Any, y: Any) -> Any:
-    return builder.udiv(builder.add(x, builder.sub(y, const(1))), y)
-
-
-def element(builder: Any, p: Any, i: Any, stride: Any, j: Any) -> Any:
-    """Return the address of ``p[i * stride + j]``."""
-    return builder.gep(p, [builder.add(builder.mul(i, stride), j)])
 
 
 @dataclass(frozen=True)
@@ -66,15 +43,20 @@ class Vectors:
     def zero(self) -> Any:
         return ir.Constant(self.type, [0.0] * self.lanes)
 
-    def function(self, module: Any, name: str, kinds: Sequence[Any]) -> Any:
-        """Return the function ``name`` of ``module``, declared where it is not there yet."""
+    def part(self, module: Any, name: str, kinds: str, emit: Callable[[Vectors, Any], None]) -> Any:
+        """Return the function ``name`` of ``module``, which ``emit`` fills if it is not there yet.
+
+        Its arguments are integers ``i`` and pointers ``p``.
+        """
         name = f"{name}_{self.name}"
         if name in module.globals:
             return module.globals[name]
-        function = ir.Function(module, ir.FunctionType(VOID, kinds), name)
+        types = [INT if kind == "i" else self.real.as_pointer() for kind in kinds]
+        function = ir.Function(module, ir.FunctionType(VOID, types), name)
         function.linkage = "internal"
         for attribute in ("nounwind", "noinline", "optsize"):  # unrolled by hand as far as it pays
             function.attributes.add(attribute)
+        emit(self, function)
         return function
 
     def call(self, builder: Any, name: str, result: Any, *args: Any) -> Any:
@@ -118,15 +100,20 @@ class Vectors:
         order = ir.Constant(ir.VectorType(LANE, self.lanes), list(range(self.lanes)))
         return builder.icmp_signed("<", order, self.spread(builder, builder.trunc(count, LANE)))
 
-    def prefetch(self, builder: Any, p: Any, write: bool) -> None:
+    def prefetch(self, builder: Any, p: Any) -> None:
         """Bring the line at ``p`` into the first cache. Any address will do."""
         p = builder.bitcast(p, ir.IntType(8).as_pointer())
-        self.call(builder, "llvm.prefetch.p0", VOID, p, LANE(int(write)), LANE(3), LANE(1))
+        self.call(builder, "llvm.prefetch.p0", VOID, p, LANE(0), LANE(3), LANE(1))
 
+    def log2(self, code: Code, n: Int) -> Int:
+        """Return the logarithm of n > 0, rounded down."""
+        known = ir.Constant(ir.IntType(1), 1)
+        return 63 - Int(code.builder, self.call(code.builder, "llvm.ctlz.i64", INT, n.ir, known))
 
-def opaque(builder: Any, value: Any) -> Any:
-    """Return ``value`` in a register, as if nothing were known of how it was computed.
-
-    LLVM would replace dozens of pointers by chains of additions, or keep them all in memory.
-    """
-    return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], False)
+    def join(
+        self, phis: list[Any], firsts: list[Any], first: Any, rest: list[Any], last: Any
+    ) -> None:
+        """Say what each of ``phis`` is after the block ``first``, and after ``last``."""
+        for phi, one, other in zip(phis, firsts, rest, strict=True):
+            phi.add_incoming(one, first)
+            phi.add_incoming(other, last)

@@ -1,0 +1,181 @@
+"""Integers, addresses and loops that write LLVM IR, so that drivers read as they would in Python.
+
+The same drivers as Python functions would take Numba several times as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+INT = ir.IntType(64)
+
+
+def const(value: int) -> Any:
+    return ir.Constant(INT, value)
+
+
+class Int:
+    """A 64-bit integer, or a condition; quotients are of numbers that are not negative."""
+
+    __slots__ = ("builder", "ir")
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        self.builder = builder
+        self.ir = const(value) if isinstance(value, int) else value
+
+    def _lift(self, other: Int | int) -> Int:
+        return other if isinstance(other, Int) else Int(self.builder, other)
+
+    def _binary(self, name: str, other: Int | int) -> Int:
+        return Int(self.builder, getattr(self.builder, name)(self.ir, self._lift(other).ir))
+
+    def _compare(self, how: str, other: Int | int) -> Int:
+        return Int(self.builder, self.builder.icmp_signed(how, self.ir, self._lift(other).ir))
+
+    def __add__(self, other: Int | int) -> Int:
+        return self._binary("add", other)
+
+    def __sub__(self, other: Int | int) -> Int:
+        return self._binary("sub", other)
+
+    def __rsub__(self, other: int) -> Int:
+        return self._lift(other) - self
+
+    def __mul__(self, other: Int | int) -> Int:
+        return self._binary("mul", other)
+
+    def __floordiv__(self, other: Int | int) -> Int:
+        return self._binary("udiv", other)
+
+    def __mod__(self, other: Int | int) -> Int:
+        return self._binary("urem", other)
+
+    def __and__(self, other: Int | int) -> Int:
+        return self._binary("and_", other)
+
+    def __or__(self, other: Int | int) -> Int:
+        return self._binary("or_", other)
+
+    def __lshift__(self, other: Int | int) -> Int:
+        return self._binary("shl", other)
+
+    def __rshift__(self, other: Int | int) -> Int:
+        return self._binary("lshr", other)
+
+    def __lt__(self, other: Int | int) -> Int:
+        return self._compare("<", other)
+
+    def __le__(self, other: Int | int) -> Int:
+        return self._compare("<=", other)
+
+    def __gt__(self, other: Int | int) -> Int:
+        return self._compare(">", other)
+
+    def __ge__(self, other: Int | int) -> Int:
+        return self._compare(">=", other)
+
+    def equals(self, other: Int | int) -> Int:
+        return self._compare("==", other)
+
+    def differs(self, other: Int | int) -> Int:
+        return self._compare("!=", other)
+
+    def choose(self, yes: Int | Address | int, no: Int | Address | int) -> Any:
+        """Return ``yes`` where this condition holds, else ``no``."""
+        yes, no = (self._lift(x) if isinstance(x, int) else x for x in (yes, no))
+        return type(yes)(self.builder, self.builder.select(self.ir, yes.ir, no.ir))
+
+
+class Address:
+    """The address of an element; ``p + n`` is that of the one n further."""
+
+    __slots__ = ("builder", "ir")
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        self.builder = builder
+        self.ir = value
+
+    def __add__(self, n: Int | int) -> Address:
+        steps = const(n) if isinstance(n, int) else n.ir
+        return Address(self.builder, self.builder.gep(self.ir, [steps]))
+
+    def opaque(self) -> Address:
+        """Return this address in a register, as if nothing were known of how it was computed.
+
+        LLVM would replace dozens of them by chains of additions, or keep them all in memory.
+        """
+        kind = ir.FunctionType(self.ir.type, [self.ir.type])
+        return Address(self.builder, self.builder.asm(kind, "", "=r,0", [self.ir], False))
+
+
+def least(x: Int, y: Int | int) -> Int:
+    result: Int = (x < y).choose(x, y)
+    return result
+
+
+def most(x: Int, y: Int | int) -> Int:
+    result: Int = (x > y).choose(x, y)
+    return result
+
+
+def ceildiv(x: Int, y: Int | int) -> Int:
+    """Return x / y rounded up, for x >= 0 and y > 0."""
+    return (x + (y - 1)) // y
+
+
+class Code:
+    """The body of a function while it is written."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+
+    @property
+    def arguments(self) -> list[Any]:
+        return [
+            (Int if isinstance(a.type, ir.IntType) else Address)(self.builder, a)
+            for a in self.function.args
+        ]
+
+    def number(self, value: int) -> Int:
+        return Int(self.builder, value)
+
+    @contextmanager
+    def loop(self, start: Int | int, stop: Int | int, step: Int | int = 1) -> Iterator[Int]:
+        """Repeat what is written within for start, start + step, ... < stop."""
+        bounds = [x.ir if isinstance(x, Int) else const(x) for x in (start, stop, step)]
+        first, last, by = bounds
+        with cgutils.for_range_slice(self.builder, first, last, by, INT) as (index, _):
+            yield Int(self.builder, index)
+
+    def when(self, condition: Int) -> AbstractContextManager[Any]:
+        context: AbstractContextManager[Any] = self.builder.if_then(condition.ir)
+        return context
+
+    def either(self, condition: Int) -> AbstractContextManager[tuple[Any, Any]]:
+        """Return the contexts of both cases."""
+        context: AbstractContextManager[tuple[Any, Any]] = self.builder.if_else(condition.ir)
+        return context
+
+    def block(self) -> Any:
+        """Return a new basic block."""
+        return self.builder.append_basic_block()
+
+    def call(self, function: Any, *args: Int | Address | int) -> None:
+        values = [const(a) if isinstance(a, int) else a.ir for a in args]
+        self.builder.call(function, values)
+
+    def room(self, kind: Any, count: int) -> Address:
+        """Return ``count`` elements on the stack."""
+        with self.builder.goto_entry_block():
+            room = self.builder.alloca(ir.ArrayType(kind, count))
+        room.align = 64
+        return Address(self.builder, self.builder.bitcast(room, kind.as_pointer()))
+
+    def end(self) -> None:
+        self.builder.ret_void()

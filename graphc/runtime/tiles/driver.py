@@ -1,0 +1,134 @@
+"""The driver of matrix products in LLVM: pieces of C for the caches, and panels of B.
+
+Loops as Goto and van de Geijn's: a block of A and a piece of K that stay in the second cache, and
+panels of B that pass by. Operands are read where they lie as long as that is fast. Where B is
+large, the next panel is copied while the present one is multiplied; where A is too, its block is
+copied, for its rows may lie at strides that the cache maps to few of its places.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphc.runtime.tiles import blocks, shape
+from graphc.runtime.tiles.blocks import emit_block
+from graphc.runtime.tiles.code import Code, Int, ceildiv, least, most
+from graphc.runtime.tiles.transposes import emit_copy, emit_transpose
+from graphc.runtime.tiles.vectors import Vectors
+
+KINDS = "iiiiiipiiipiiipii"
+"""Of (lo, hi, m, n, k, form, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i)."""
+
+AUTO, PLAIN, FLIP, COLUMNS = 0, 1, 2, 4
+"""Forms: the cheaper of the next two, C as it is, its transpose; with 4, lo..hi are columns."""
+
+MANY = 48
+"""Rows that read a panel from which it pays to copy it, if B does not fit the cache."""
+
+BROAD = 256
+"""Columns for which it pays to copy a block of A."""
+
+
+def emit_product(v: Vectors, function: Any) -> None:
+    """Fill ``product``: in each matrix of the batch, the part of C that lo..hi say."""
+    code = Code(function)
+    lo, hi, m, n, k, form, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i = code.arguments
+    sweep = v.part(function.module, "sweep", "iiiiipiipiipii", emit_sweep)
+    by_column, size = (form & COLUMNS).differs(0), most(m, 1)
+    first, last = (by_column.choose(x, y) for x, y in ((0, lo // size), (1, ceildiv(hi, size))))
+    with code.when(lo < hi), code.loop(first, last) as e:
+        top = by_column.choose(0, most(lo - e * m, 0))
+        end = by_column.choose(m, least(hi - e * m, m))
+        left, right = by_column.choose(lo, 0), by_column.choose(hi, n)
+        a_e, b_e = a + e * a_b, b + e * b_b
+        cheaper = _flip_is_cheaper(v, end - top, right - left, k, a_i, b_j)
+        chosen = form & (PLAIN | FLIP)
+        flip = chosen.equals(FLIP) | (chosen.equals(AUTO) & cheaper)
+        # Rows y of R are broadcast; columns x of S enter as vectors.
+        plain = (top, end, left, right, k, a_e, a_i, a_k, b_e, b_k, b_j)
+        turned = (left, right, top, end, k, b_e, b_j, b_k, a_e, a_k, a_i)
+        chosen = [flip.choose(x, y) for x, y in zip(turned, plain, strict=True)]
+        code.call(sweep, *chosen, c + e * c_b, c_i, flip.choose(1, 0))
+    code.end()
+
+
+def _flip_is_cheaper(v: Vectors, rows: Int, columns: Int, k: Int, a_i: Int, b_j: Int) -> Int:
+    """Compare the cost of C and of its transpose, in tenths of cycles.
+
+    A multiply-add of a vector takes 5, or 7 where it is not one of a pair; an element that must be
+    turned, 3 or 6.
+    """
+    half, turn = max(1, shape.unit(v.itemsize) // 2), 3 * v.itemsize // 4
+
+    def cost(high: Int, broad: Int, turned: Int) -> Int:
+        vectors = ceildiv(broad, v.lanes)
+        return k * ceildiv(high, half) * half * (vectors * 5 + vectors % 2 * 2) + turned * turn
+
+    plain = cost(rows, columns, b_j.differs(1).choose(columns * k, 0))
+    return cost(columns, rows, rows * columns + a_i.differs(1).choose(rows * k, 0)) < plain
+
+
+def emit_sweep(v: Vectors, function: Any) -> None:
+    """Fill ``sweep``: rows y0..y1 of R by columns x0..x1 of S, into C or its transpose."""
+    code = Code(function)
+    y0, y1, x0, x1, k, r, r_y, r_k, s, s_k, s_x, c, c_i, flipped = code.arguments
+    module, size = function.module, v.itemsize
+    block = v.part(module, "block", blocks.KINDS, emit_block)
+    transpose = v.part(module, "transpose", "iipipi", emit_transpose)
+    copy = v.part(module, "copy", "iipiipi", emit_copy)
+    DEPTH, ROWS, WIDTH, SQUARE = (
+        f(size) for f in (shape.depth, shape.rows, shape.width, shape.square)
+    )
+    # Copies of rows get a line more each, or they could meet in few places of the cache.
+    HELD, ACROSS = DEPTH + v.lanes, ROWS + v.lanes
+    even, odd = code.room(v.real, DEPTH * WIDTH), code.room(v.real, DEPTH * WIDTH)
+    turned = code.room(v.real, SQUARE * WIDTH)
+    held = code.room(v.real, max(ROWS * HELD, DEPTH * ACROSS))
+    flip, contiguous = flipped.differs(0), s_x.equals(1)
+    span, turn = y1 - y0, s_k.equals(1) & s_x.differs(1)
+    large = (span >= MANY) & ((x1 - x0) * k >= shape.large(size))
+    copied = large | s_x.differs(1)
+    hold = large & flipped.equals(0) & (x1 - x0 >= BROAD)
+    along, across = hold & r_k.equals(1), hold & r_y.equals(1) & r_k.differs(1)
+    tall = ceildiv(ceildiv(span, most(ceildiv(span, ROWS), 1)), shape.high(size)) * shape.high(size)
+    depth = most(ceildiv(k, most(ceildiv(k, DEPTH), 1)), 1)
+    with code.loop(y0, y1, least(tall, ROWS)) as y, code.loop(0, most(k, 1), depth) as t:
+        rows, steps = least(y1 - y, least(tall, ROWS)), least(k - t, depth)
+        added, q = (t > 0).choose(1, 0), r + (y * r_y + t * r_k)
+        with code.when(along):
+            code.call(copy, rows, steps, q, r_y, 1, held, HELD)
+        with code.when(across):
+            code.call(copy, steps, rows, q, r_k, 1, held, ACROSS)
+        q = (along | across).choose(held, q)
+        q_y, q_k = along.choose(HELD, r_y), across.choose(ACROSS, r_k)
+        with code.loop(x0, x1, WIDTH) as x:
+            width, p = least(x1 - x, WIDTH), s + (t * s_k + x * s_x)
+            # While one panel is multiplied, the next is copied: but the first, and a narrow last.
+            ahead = large & contiguous & flipped.equals(0) & (rows >= 2 * shape.high(size))
+            ready = ahead & (x > x0) & width.equals(WIDTH)
+            ahead = ahead & (x + 2 * WIDTH <= x1)
+            swapped = ((x - x0) // WIDTH % 2).differs(0)
+            panel, other = swapped.choose(odd, even), swapped.choose(even, odd)
+            late = copied & ready.equals(0)
+            with code.when(late & turn):
+                code.call(transpose, steps, width, p, s_x, panel, WIDTH)
+            with code.when(late & turn.equals(0)):
+                code.call(copy, steps, width, p, s_k, s_x, panel, WIDTH)
+            after = p + WIDTH
+            p, p_k = copied.choose(panel, p), copied.choose(WIDTH, s_k)
+            with code.either(flip) as (yes, no):
+                with no:
+                    code.call(
+                        block, rows, width, steps, q, q_y, q_k, p, p_k, added,
+                        c + (y * c_i + x), c_i, after, s_k, other, 0, ahead.choose(1, 0),
+                    )  # fmt: skip
+                with yes, code.loop(0, rows, SQUARE) as h:
+                    height, out = least(rows - h, SQUARE), c + (x * c_i + y + h)
+                    with code.when(t > 0):
+                        code.call(transpose, height, width, out, c_i, turned, WIDTH)
+                    code.call(
+                        block, height, width, steps, q + h * q_y, q_y, q_k, p, p_k, added,
+                        turned, WIDTH, p, 0, turned, 0, 0,
+                    )  # fmt: skip
+                    code.call(transpose, width, height, turned, WIDTH, out, c_i)
+    code.end()
