@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from tests.bench.harness import Row
-from tests.bench.peers import PEERS
 from tests.bench.problem import Problem
 from tests.bench.steps import ratios
-from tests.bench.training import limit_seconds, step_seconds
+from tests.bench.training import limit_seconds, scaled, step_seconds
 
 TITLE = "SimpleChains' network"
 NOTE = """4-32-16-4 with tanh, 10,000 rows, all in every step, squared loss and Adam (Elrod, Korsbo
@@ -21,5 +20,4 @@ def rows(quick: bool) -> list[Row]:
     problem = NETWORK.having(steps=5) if quick else NETWORK
     seconds = step_seconds(problem)
     limit = limit_seconds(problem)
-    times = {p: seconds[p] * 1e3 if p in seconds else None for p in PEERS}
-    return [{**times, "limit": limit * 1e3, **ratios(seconds, limit)}]
+    return [{**scaled(seconds, 1e3), "limit": limit * 1e3, **ratios(seconds, limit)}]
