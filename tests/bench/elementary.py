@@ -1,65 +1,58 @@
-"""Elementary functions in cache: nanoseconds an element, graphc against NumPy and torch.
+"""Elementary functions in cache: nanoseconds an element, on one thread.
 
-``python -m tests.bench.elementary [name ...]`` prints a markdown table. One thread. graphc's
-loops run inside compiled code, as in a step; the calls of NumPy and torch write into an existing
-array where they can. Times are the least of many, interleaved, of one run.
+graphc's loops run inside compiled code, as in a step; NumPy and torch are called, and write into
+an existing array where they can. ``python -m tests.bench elementary``.
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes
-import math
 import time
+from collections.abc import Callable
 
 import numpy as np
-import torch
 from numba import cfunc, types
 
 from graphc.runtime import vmath
+from tests.bench.harness import Row, agree, interleaved, least, ratio
+from tests.bench.peers import installed
+
+TITLE = "Elementary functions"
+NOTE = """Nanoseconds an element of 8192 in cache, one thread, after the results agree to 1e-5 (a
+test compares each with a wider type). "faster" is than the faster of NumPy and torch; "compile" is
+the loop's, in milliseconds."""
+THREADS = (1,)
 
 ELEMENTS = 8192
+REPEATS = 20
+TOLERANCE = 1e-5
 FASTMATH = {"contract", "reassoc", "arcp", "nsz"}
-F = torch.nn.functional
 
-# name: (NumPy's function or None, torch's)
-PEERS = {
-    "exp": (np.exp, torch.exp),
-    "expm1": (np.expm1, torch.expm1),
-    "exp2": (np.exp2, torch.exp2),
-    "log": (np.log, torch.log),
-    "log1p": (np.log1p, torch.log1p),
-    "log2": (np.log2, torch.log2),
-    "log10": (np.log10, torch.log10),
-    "sin": (np.sin, torch.sin),
-    "cos": (np.cos, torch.cos),
-    "tan": (np.tan, torch.tan),
-    "asin": (np.arcsin, torch.asin),
-    "acos": (np.arccos, torch.acos),
-    "atan": (np.arctan, torch.atan),
-    "atan2": (np.arctan2, torch.atan2),
-    "sinh": (np.sinh, torch.sinh),
-    "cosh": (np.cosh, torch.cosh),
-    "tanh": (np.tanh, torch.tanh),
-    "asinh": (np.arcsinh, torch.asinh),
-    "acosh": (np.arccosh, torch.acosh),
-    "atanh": (np.arctanh, torch.atanh),
-    "sqrt": (np.sqrt, torch.sqrt),
-    "rsqrt": (None, torch.rsqrt),
-    "pow": (np.power, torch.pow),
-    "hypot": (np.hypot, torch.hypot),
-    "logaddexp": (np.logaddexp, torch.logaddexp),
-    "erf": (None, torch.erf),
-    "erfc": (None, torch.erfc),
-    "sigmoid": (None, torch.sigmoid),
-    "log_sigmoid": (None, lambda x, out: F.logsigmoid(x)),
-    "softplus": (None, lambda x, out: F.softplus(x)),
-    "silu": (None, lambda x, out: F.silu(x)),
-    "mish": (None, lambda x, out: F.mish(x)),
-    "gelu": (None, lambda x, out: F.gelu(x)),
-    "gelu_tanh": (None, lambda x, out: F.gelu(x, approximate="tanh")),
-}
+NAMES = (
+    "exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "asin", "acos",
+    "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "sqrt", "rsqrt", "pow",
+    "hypot", "logaddexp", "erf", "erfc", "sigmoid", "log_sigmoid", "softplus", "silu", "mish",
+    "gelu", "gelu_tanh",
+)  # fmt: skip
 BINARY = ("atan2", "pow", "hypot", "logaddexp")
+
+
+def torch_function(name: str) -> Callable:
+    """Return torch's function; those of networks write into new memory."""
+    import torch
+
+    F = torch.nn.functional
+    layers = {
+        "log_sigmoid": F.logsigmoid,
+        "softplus": F.softplus,
+        "silu": F.silu,
+        "mish": F.mish,
+        "gelu": F.gelu,
+        "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    }
+    if name in layers:
+        return lambda x, out: layers[name](x)
+    return getattr(torch, name)
 
 
 def compiled(name, dtype):
@@ -88,57 +81,45 @@ def operands(name, dtype):
     return [rng.uniform(low, high, ELEMENTS).astype(dtype) for _ in range(count)]
 
 
-def measure(calls, rounds=25, inner=20):
-    """Return the least seconds of each call, the rounds interleaved."""
-    best = [math.inf] * len(calls)
-    for _ in range(rounds):
-        for i, call in enumerate(calls):
-            start = time.perf_counter()
-            call(inner)
-            best[i] = min(best[i], (time.perf_counter() - start) / inner)
-    return best
-
-
-def repeated(function, args, out):
-    def call(inner):
-        for _ in range(inner):
-            function(*args, out=out)
+def repeated(function: Callable, args: list, out: object) -> Callable[[], object]:
+    def call() -> object:
+        for _ in range(REPEATS):
+            result = function(*args, out=out)
+        return result
 
     return call
 
 
-def row(name, dtype):
-    numpy_function, torch_function = PEERS[name]
+def row(name: str, dtype: str) -> Row:
     args = operands(name, dtype)
     out = np.empty_like(args[0])
     loop, seconds = compiled(name, dtype)
     pointers = [a.ctypes.data for a in (*args, out)]
-    calls = [lambda inner: loop(inner, *pointers)]
-    tensors = [torch.from_numpy(a) for a in args]
-    calls.append(repeated(torch_function, tensors, torch.empty_like(tensors[0])))
+    runs = {"graphc": lambda: loop(REPEATS, *pointers)}
+    runs["graphc"]()
+    results = {"graphc": [out]}
+    numpy_function = getattr(np, name, None)
     if numpy_function is not None:
-        calls.append(repeated(numpy_function, args, np.empty_like(out)))
-    ours, theirs, *numpys = (t / ELEMENTS * 1e9 for t in measure(calls))
-    numpy_text = f"{numpys[0]:.3f}" if numpys else "-"
-    ratio = min(theirs, *numpys) / ours if numpys else theirs / ours
-    return (
-        f"| {name} | {dtype} | {ours:.3f} | {numpy_text} | {theirs:.3f} | {ratio:.1f}x "
-        f"| {seconds * 1e3:.0f} |"
-    )
+        runs["NumPy"] = repeated(numpy_function, args, np.empty_like(out))
+        results["NumPy"] = [runs["NumPy"]()]
+    if installed("torch"):
+        import torch
+
+        tensors = [torch.from_numpy(a) for a in args]
+        runs["torch"] = repeated(torch_function(name), tensors, torch.empty_like(tensors[0]))
+        results["torch"] = [runs["torch"]().numpy()]
+    agree(results, TOLERANCE)
+    times = {peer: s / REPEATS / ELEMENTS * 1e9 for peer, s in interleaved(runs).items()}
+    found = {peer: times.get(peer) for peer in ("graphc", "NumPy", "torch")}
+    faster = ratio(least(found["NumPy"], found["torch"]), found["graphc"])
+    return {"function": name, "dtype": dtype, **found, "faster": faster, "compile": seconds * 1e3}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(PEERS))
-    names = parser.parse_args().names or list(PEERS)
-    torch.set_num_threads(1)
+def rows(quick: bool) -> list[Row]:
+    if installed("torch"):
+        import torch
+
+        torch.set_num_threads(1)
     compiled("sqrt", "float32")  # the first compilation pays for the compiler
-    print("| function | dtype | graphc ns | NumPy ns | torch ns | faster | compile ms |")
-    print("|---|---|---|---|---|---|---|")
-    for name in names:
-        for dtype in ("float32", "float64"):
-            print(row(name, dtype), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    names = NAMES[::8] if quick else NAMES
+    return [row(name, dtype) for name in names for dtype in ("float32", "float64")]
