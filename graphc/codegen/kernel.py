@@ -165,10 +165,10 @@ class KernelWriter:
         self.depth -= 1
 
     @contextmanager
-    def parallel(self, name: str, extent: AnyDim) -> Iterator[None]:
+    def parallel(self, name: str, extent: AnyDim, bounds: str = "lo, hi") -> Iterator[None]:
         """Open the outermost loop, over the part ``lo <= name < hi`` of ``extent``."""
         self.extent, self._parallel = extent, name
-        with self.loop(name, "lo, hi"):
+        with self.loop(name, bounds):
             yield
 
     def lit(self, value: Any, dtype: np.dtype[Any]) -> str:

@@ -30,6 +30,12 @@ _NAMED = 3  # operations named in a kernel's name
 BLOCK = 2048
 """Elements added up in the type of the result."""
 
+STREAM_BYTES = 32 << 20
+"""Size of a result from which on it is written past the caches: as much as they hold in all."""
+
+STREAM_BLOCK = 1024
+"""Elements that wait for that in the first cache: :data:`graphc.runtime.stream.BLOCK`."""
+
 _SHORT = range(9, 100)
 """Lengths of cheap loops that LLVM writes out whole, whereupon it finds no vectors in them."""
 
@@ -75,7 +81,9 @@ class _RowPrinter(NestPrinter):
         """Return the kernel."""
         self.writer.reassociate = self.group.folds
         division = self.nest.division
-        if division is None:
+        if self._streamed():
+            self._stream(self._streamed())
+        elif division is None:
             self._rows()
         elif division.finishing:
             self._finish()
@@ -101,6 +109,42 @@ class _RowPrinter(NestPrinter):
                 self._block(rest)
             else:
                 self._passes(rest)
+
+    def _streamed(self) -> list[Tensor]:
+        """Return the results that are too large for the caches, of a single loop."""
+        read = {access.buffer for access in self.nest.loads.values()}
+        return [
+            node
+            for node, access in self.nest.stores.items()
+            if len(self.axes) == 1 and not self.group.folds and access.buffer not in read
+            and node.dtype.kind != "b" and access.layout.strides[-1] == 1
+            and isinstance(node.type.nbytes, int) and node.type.nbytes >= STREAM_BYTES
+        ]  # fmt: skip
+
+    def _stream(self, streamed: list[Tensor]) -> None:
+        """Write the loop in blocks, from which large results go past the caches to memory."""
+        (axis,), writer = self.axes, self.writer
+        self._block([n for n in self.group.nodes if not self.level(n)])
+        inside = [n for n in self.group.nodes if self.level(n)]
+        pointers = {n: self.element(self.nest.stores[n], written=True) for n in streamed}
+        for node in streamed:
+            pointer = pointers[node].partition("[")[0]
+            writer.line(f"block_{self.names[node]} = stream.block({pointer})")
+        with writer.loop("b", f"lo, hi, {STREAM_BLOCK}"):
+            writer.line(f"stop = min(b + {STREAM_BLOCK}, hi)")
+            with writer.parallel(axis.index, axis.dim, "b, stop"):
+                for node in inside:
+                    self.compute(node)
+                for node in inside:
+                    if node in pointers:
+                        block = f"block_{self.names[node]}[{axis.index} - b]"
+                        writer.store(block, self.names[node], node.dtype)
+                    elif node in self.nest.stores:
+                        self.save(node)
+            for node, element in pointers.items():
+                pointer = element.partition("[")[0]
+                writer.line(f"stream.write({pointer}, b, block_{self.names[node]}, stop - b)")
+        writer.line("stream.fence()")
 
     def _block(self, nodes: list[Tensor]) -> None:
         """Compute ``nodes``, then store: a new value may replace one that others read here."""

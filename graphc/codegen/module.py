@@ -113,6 +113,8 @@ def _header(
         lines += [f"from numpy import {', '.join(used)}", ""]
     if " random." in text:
         lines.append("from graphc.runtime import random")
+    if "stream." in text:
+        lines.append("from graphc.runtime import stream")
     if "vmath." in text:
         lines.append("from graphc.runtime import vmath")
     if kernels:

@@ -9,4 +9,5 @@ from graphc.lazy import lazy_module
 gemm = lazy_module("graphc.runtime.gemm")
 intrinsics = lazy_module("graphc.runtime.intrinsics")
 native = lazy_module("graphc.runtime.native")
+stream = lazy_module("graphc.runtime.stream")
 vmath = lazy_module("graphc.runtime.vmath")
