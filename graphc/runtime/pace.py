@@ -1,9 +1,10 @@
 """How many threads a captured table runs on: whatever is faster at present.
 
 Dividing kernels pays on an idle machine. On a busy one a thread may be off its processor when
-the others wait for it at a barrier, and a step takes many times as long. So both ways are timed
-now and then on a few steps, and the faster one is taken until the next trial. The results do
-not depend on it.
+the others wait for it at a barrier, and a step takes many times as long. So the way that is not
+taken is tried now and then for a few steps, against the average of the way that is. One
+trial may be unlucky, so what lost is tried again soon, and ever later if it keeps losing. The
+results do not depend on any of it.
 """
 
 from __future__ import annotations
@@ -16,51 +17,95 @@ from graphc.runtime.team import team
 TRIAL_SECONDS = 2e-3
 """Length of a trial; a single step may be longer."""
 
+SOON_SECONDS = 0.01
+"""From the first trial that several threads lost to the next."""
+
 PERIOD_SECONDS = 0.25
-"""From one trial to the next."""
+"""From one trial to the next of what keeps losing, or of one thread while several are better."""
+
+PENALTY_SECONDS = 2.0
+"""The longest that several threads are not tried after they turned out worse than their trial."""
 
 ADVANTAGE = 0.95
 """Share of the time of one thread that several must need at most to be taken."""
 
 
 class Pace:
-    """Times of a step alone and shared, and the choice that follows from them."""
+    """The average time of a step as it is run, trials of the other way, and the choice."""
 
     def __init__(self, divisible_seconds: float, threads: int) -> None:
-        self._divisible = divisible_seconds
+        self._divide = threads > 1 and divisible_seconds > 0
         self._threads = threads
-        self._seconds = {False: 0.0, True: 0.0}
-        self._trials: list[bool] = []
-        self._next_trial = 0.0
         self._shared = False
+        self._seconds, self._steps = 0.0, 0  # of the way taken, since it was last compared
+        self._alone = 0.0  # seconds of a step on one thread, when last known
+        self._trial_seconds, self._trial_steps = 0.0, -1  # -1: none is on
+        self._next_trial = 0.0
+        self._wait = SOON_SECONDS
+        self._penalty = PERIOD_SECONDS
 
     def replay(self, table: Array, times: int) -> None:
         """Run ``table`` ``times`` times, on as many threads as are worth it."""
-        threads = self._threads
-        if threads == 1 or not self._divisible:
+        if not self._divide:
             team(1).run(table, times)
             return
         while times:
             start = time.perf_counter()
-            if not self._trials and start >= self._next_trial:
-                self._trials = [False, True, False, True]
-            if not self._trials:
-                team(threads if self._shared else 1).run(table, times)
-                return
-            mode = self._trials.pop()
-            steps = min(times, self._steps_of_trial())
-            team(threads if mode else 1).run(table, steps)
-            self._note(mode, (time.perf_counter() - start) / steps)
+            trial = self._trial_steps >= 0 or self._begins_trial(start)
+            steps = min(times, self._few_steps()) if trial or not self._next_trial else times
+            team(self._threads if self._shared != trial else 1).run(table, steps)
+            end = time.perf_counter()
             times -= steps
+            if trial:
+                self._note_trial(end - start, steps, end)
+            else:
+                self._note(end - start, steps, end)
 
-    def _steps_of_trial(self) -> int:
-        alone = self._seconds[False] or 2.0 * self._divisible
-        return max(1, int(TRIAL_SECONDS / alone))
+    def _begins_trial(self, now: float) -> bool:
+        if now < self._next_trial or self._seconds < TRIAL_SECONDS:
+            return False
+        self._trial_seconds, self._trial_steps = 0.0, 0
+        return True
 
-    def _note(self, mode: bool, seconds: float) -> None:
-        """Take a measurement; after the last of a trial, choose."""
-        first = len(self._trials) >= 2
-        self._seconds[mode] = seconds if first else min(seconds, self._seconds[mode])
-        if not self._trials:
-            self._shared = self._seconds[True] < ADVANTAGE * self._seconds[False]
-            self._next_trial = time.perf_counter() + PERIOD_SECONDS
+    def _few_steps(self) -> int:
+        """Return how many steps to take next in a trial, or before the first.
+
+        The first step of a trial, which wakes the threads, is taken by itself.
+        """
+        if not self._trial_steps or not self._steps:
+            return 1
+        return max(1, int(TRIAL_SECONDS * self._steps / self._seconds))
+
+    def _note(self, seconds: float, steps: int, now: float) -> None:
+        self._seconds += seconds
+        self._steps += steps
+        enough = self._shared and self._seconds > 2 * TRIAL_SECONDS
+        if enough and self._seconds > self._alone * self._steps:
+            self._next_trial = now  # not what the trial promised
+
+    def _note_trial(self, seconds: float, steps: int, now: float) -> None:
+        self._trial_steps += steps
+        if self._trial_steps > 1:  # the first is not counted
+            self._trial_seconds += seconds
+        if self._trial_seconds >= ADVANTAGE * TRIAL_SECONDS:
+            self._choose(now)
+
+    def _choose(self, now: float) -> None:
+        """Compare the trial with the average since the last; take the better way from now on."""
+        taken = self._seconds / self._steps
+        tried = self._trial_seconds / (self._trial_steps - 1)
+        shared, alone = (taken, tried) if self._shared else (tried, taken)
+        better = shared < ADVANTAGE * alone
+        if better:
+            if self._shared:
+                self._penalty = PERIOD_SECONDS
+            self._wait = SOON_SECONDS
+            self._next_trial = now + PERIOD_SECONDS
+        elif self._shared:  # worse than their trial
+            self._next_trial = now + self._penalty
+            self._penalty = min(2 * self._penalty, PENALTY_SECONDS)
+        else:
+            self._next_trial = now + self._wait
+            self._wait = min(2 * self._wait, PERIOD_SECONDS)
+        self._shared, self._alone = better, alone
+        self._seconds, self._steps, self._trial_steps = 0.0, 0, -1
