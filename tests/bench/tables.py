@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import textwrap
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -62,8 +63,12 @@ def sentence(record: Record) -> str:
             f"Python {found['python']}, {versions}.")  # fmt: skip
 
 
+def paragraph(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), 115, break_on_hyphens=False) + "\n"
+
+
 def section(table: Record) -> str:
-    note = f"{table['note']}\n\n" if table["note"] else ""
+    note = f"{paragraph(table['note'])}\n" if table["note"] else ""
     return f"## {table['title']}\n\n{note}{markdown(table['rows'])}"
 
 
@@ -76,8 +81,12 @@ def summary(record: Record) -> str:
              "limit": "FMA limit"}  # fmt: skip
     rows = [row for row in tables.get("steps", {"rows": []})["rows"] if row["step"] == "sgd"]
     text = "Medians of interleaved rounds, float32, the same data, initial parameters and update; "
-    text += f"results are compared before anything is timed. {sentence(record)}\n\n"
-    text += markdown([{head: row[key] for key, head in heads.items()} for row in rows])
+    text += f"results are compared before anything is timed. {sentence(record)}"
+    text = (
+        paragraph(text)
+        + "\n"
+        + markdown([{head: row[key] for key, head in heads.items()} for row in rows])
+    )
     return text + start_line(tables.get("startup", {"rows": []})["rows"])
 
 
@@ -86,11 +95,11 @@ def start_line(rows: Sequence[Row]) -> str:
                if "layers" not in r["network"]}  # fmt: skip
     if ("graphc", "warm") not in seconds:
         return ""
-    text = "\nA fresh process, from `import` to the end of the first step of 784-512-512-10: "
+    text = "A fresh process, from `import` to the end of the first step of 784-512-512-10: "
     text += f"{cell(seconds['graphc', 'empty'])} s with an empty cache, "
     text += f"{cell(seconds['graphc', 'warm'])} s with a warm one"
     jax = seconds.get(("JAX jit", "none"))
-    return text + (f"; JAX {cell(jax)} s.\n" if jax else ".\n")
+    return "\n" + paragraph(text + (f"; JAX {cell(jax)} s." if jax else "."))
 
 
 def filled(page: str, record: Record) -> str:
