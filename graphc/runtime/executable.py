@@ -16,6 +16,7 @@ import numpy as np
 
 from graphc.codegen.kernel import KernelCall
 from graphc.codegen.module import Module
+from graphc.collector import paused
 from graphc.config import options
 from graphc.errors import ShapeError
 from graphc.files import write_whole
@@ -32,6 +33,7 @@ from graphc.runtime.frame import CaptureFrame, PlainFrame, Pointer, Prediction
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.loader import LOADER
 from graphc.runtime.pace import Pace
+from graphc.runtime.replay import replay, serve
 from graphc.runtime.report import Report
 from graphc.types import BATCH, dim_at, shape_at
 
@@ -90,6 +92,9 @@ class Executable:
         self._main = "train_step" if step else "call"
         self.source = module.text
         self._calls = module.calls
+        self._batched = [
+            i for i, t in enumerate(graph.inputs) if t.type.shape and t.type.shape[0] == BATCH
+        ]
         self._report_at = report
         self._lock = threading.RLock()
         self._batch = 1
@@ -109,7 +114,8 @@ class Executable:
         self.loads: list[tuple[str, str, float]] = []
         self._entries: dict[str, int] = {}
         if not self._plain:
-            self._entries, statistics = LOADER.load(self._kernels.values())
+            needed = (*self._kernels.values(), replay, serve)  # compiled together, where they are
+            self._entries, statistics = LOADER.load(needed)
             self.cache_hits, self.cache_misses = statistics.hits, statistics.misses
             self.loads = statistics.notes
         self.compile_seconds = time.perf_counter() - start
@@ -156,7 +162,7 @@ class Executable:
         with self._lock:
             bound = self._feed(feeds)
             self._execute(bound, "train_step")
-            return np.array([self._value(bound, s) for s in self.scalars], np.float64)
+            return np.array([self._output(bound, s) for s in self.scalars], np.float64)
 
     def gradients(self) -> dict[Tensor, Array]:
         """Return views of the gradients as the last backward pass left them."""
@@ -214,7 +220,7 @@ class Executable:
             bound = self._feed(feeds)
             for function in functions:
                 self._execute(bound, function)
-            return {name: self._value(bound, name) for name in self.program.outputs}
+            return {name: self._output(bound, name).copy() for name in self.program.outputs}
 
     def _execute(self, bound: Bound, function: str) -> None:
         if self._plain:
@@ -229,8 +235,9 @@ class Executable:
         known = bound.tables.get((function, threads))
         if known is None or known.addresses != addresses:
             pointers = _pointers({**bound.memory, **memory})
-            frame = self._captured(function, bound.batch, pointers)
-            schedule = frame.schedule(threads)
+            with paused():
+                frame = self._captured(function, bound.batch, pointers)
+                schedule = frame.schedule(threads)
             pace = known.pace if known else Pace(schedule.divisible_nanoseconds * 1e-9, threads)
             known = bound.tables[function, threads] = Table(schedule.table, pace, addresses)
         known.pace.replay(known.table, times)
@@ -258,12 +265,12 @@ class Executable:
         phases = [PHASES.index(function)] if function in PHASES else range(len(PHASES))
         return [pair for phase in phases for pair in pairs if pair[0].phase == phase]
 
-    def _value(self, bound: Bound, name: str) -> Array:
-        """Return a copy of an output."""
+    def _output(self, bound: Bound, name: str) -> Array:
+        """Return an output where it lies."""
         if name not in bound.outputs:
             access = self.program.outputs[name]
             bound.outputs[name] = _view(bound.memory[access.buffer.name], access, bound.batch)
-        return bound.outputs[name].copy()
+        return bound.outputs[name]
 
     # -- memory ------------------------------------------------------------------------------------
 
@@ -276,16 +283,16 @@ class Executable:
         return bound
 
     def _batch_of(self, feeds: Sequence[Array]) -> int:
-        batch: int | None = None
-        for tensor, value in zip(self.graph.inputs, feeds, strict=True):
-            if tensor.type.shape and tensor.type.shape[0] == BATCH:
-                if batch is not None and value.shape[0] != batch:
-                    raise ShapeError(
-                        f"the inputs disagree on the batch: {tensor.name} has "
-                        f"{value.shape[0]} rows, another has {batch}"
-                    )
-                batch = value.shape[0]
-        return 1 if batch is None else batch
+        if not self._batched:
+            return 1
+        batch = len(feeds[self._batched[0]])
+        for place in self._batched:
+            if len(feeds[place]) != batch:
+                raise ShapeError(
+                    f"the inputs disagree on the batch: {self.graph.inputs[place].name} has "
+                    f"{len(feeds[place])} rows, another has {batch}"
+                )
+        return batch
 
     def _bind(self, batch: int) -> Bound:
         """Return memory and tables for ``batch`` rows."""
@@ -295,7 +302,8 @@ class Executable:
             return self._bound[batch]
         self._checks.batch(batch)
         buffers = [b for b in self.program.buffers if b.kind in ("arena", "input")]
-        plan = self._memory_plan(batch)
+        with paused():
+            plan = self._memory_plan(batch)
         if plan.nbytes > self._arena.nbytes:
             self._arena = aligned_empty(plan.nbytes)
             self._bound.clear()
