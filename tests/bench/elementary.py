@@ -14,13 +14,13 @@ import numpy as np
 from numba import cfunc, types
 
 from graphc.runtime import vmath
-from tests.bench.harness import Row, agree, interleaved, least, ratio
+from tests.bench.harness import Row, agree, fastest, least, ratio
 from tests.bench.peers import installed
 
 TITLE = "Elementary functions"
 NOTE = """Nanoseconds an element of 8192 in cache, one thread, after the results agree to 1e-5 (a
-test compares each with a wider type). "faster" is than the faster of NumPy and torch; "compile" is
-the loop's, in milliseconds."""
+test compares each with a wider type); the least of 25 interleaved rounds. "faster" is than the
+faster of NumPy and torch; "compile" is the loop's, in milliseconds."""
 THREADS = (1,)
 
 ELEMENTS = 8192
@@ -109,7 +109,7 @@ def row(name: str, dtype: str) -> Row:
         runs["torch"] = repeated(torch_function(name), tensors, torch.empty_like(tensors[0]))
         results["torch"] = [runs["torch"]().numpy()]
     agree(results, TOLERANCE)
-    times = {peer: s / REPEATS / ELEMENTS * 1e9 for peer, s in interleaved(runs).items()}
+    times = {peer: s / REPEATS / ELEMENTS * 1e9 for peer, s in fastest(runs, 25).items()}
     found = {peer: times.get(peer) for peer in ("graphc", "NumPy", "torch")}
     faster = ratio(least(found["NumPy"], found["torch"]), found["graphc"])
     return {"function": name, "dtype": dtype, **found, "faster": faster, "compile": seconds * 1e3}

@@ -12,8 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from graphc.runtime.products import matmul_float32, matmul_float64
 from graphc.runtime.schedule import BARRIER, FACTOR, RECORD_HEAD, SHARED
 from graphc.runtime.team import team
 from graphc.runtime.tiles import COLUMNS
-from tests.bench.harness import Row, agree
+from tests.bench.harness import Row, agree, fastest
 from tests.bench.machine import fma_peak
 from tests.bench.tables import markdown
 
@@ -81,17 +80,6 @@ def own(
     return lambda times: team(threads).run(table, times)
 
 
-def least(runs: Mapping[str, Callable[[], None]], times: int) -> dict[str, float]:
-    """Return the least seconds of each call; they take turns."""
-    seconds = dict.fromkeys(runs, float("inf"))
-    for _ in range(times):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name] = min(seconds[name], time.perf_counter() - start)
-    return seconds
-
-
 def measured(dtype: str, case: Case, threads: int) -> Row:
     """Return a line of the table, after the results were compared."""
     import torch
@@ -119,7 +107,7 @@ def measured(dtype: str, case: Case, threads: int) -> Row:
         run()
     agree({"numpy": [d], "graphc": [c], "torch": [e]}, TOLERANCE[dtype])
     before = fma_peak(dtype, threads)
-    seconds = least(runs, max(5, min(40, int(4e9 / (2 * m * n * k)))))
+    seconds = fastest(runs, max(5, min(40, int(4e9 / (2 * m * n * k)))))
     limit = max(before, fma_peak(dtype, threads))
     rate = {x: 2 * m * n * k * repeats / s / 1e9 for x, s in seconds.items()}
     share = f"{rate['graphc'] / limit:.0%}"

@@ -82,12 +82,9 @@ def summary(record: Record) -> str:
     rows = [row for row in tables.get("steps", {"rows": []})["rows"] if row["step"] == "sgd"]
     text = "Medians of interleaved rounds, float32, the same data, initial parameters and update; "
     text += f"results are compared before anything is timed. {sentence(record)}"
-    text = (
-        paragraph(text)
-        + "\n"
-        + markdown([{head: row[key] for key, head in heads.items()} for row in rows])
-    )
-    return text + start_line(tables.get("startup", {"rows": []})["rows"])
+    table = markdown([{head: row[key] for key, head in heads.items()} for row in rows])
+    start = start_line(tables.get("startup", {"rows": []})["rows"])
+    return f"{paragraph(text)}\n{table}{start}"
 
 
 def start_line(rows: Sequence[Row]) -> str:
