@@ -263,3 +263,28 @@ def test_numbas_options_are_part_of_the_key(warm):
     found = warm(NUMBA_CPU_FEATURES="", NUMBA_CPU_NAME="generic")
     assert found[0] == 0
     right(warm, misses=0)
+
+
+# -- why a kernel was compiled ---------------------------------------------------------------------
+
+REASONS = WORK + "print('|'.join(sorted({source for _, source, _ in report.loads})))\n"
+
+
+def reasons(run_python, **variables):
+    return set(run_python(REASONS, **variables).splitlines()[1].split("|"))
+
+
+def test_reports_say_where_kernels_came_from(warm, run_python):
+    assert reasons(run_python) == {"disk"}
+    damage(entries(warm.cache)[0], "truncated")
+    damage(entries(warm.cache)[1], "deleted")
+    assert reasons(run_python) == {"disk", "compiled: damaged, or of another user", "compiled: new"}
+    assert reasons(run_python, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="") == {
+        "compiled: stored for another version or machine"
+    }
+
+
+def test_reports_say_that_there_is_no_folder(run_python, tmp_path):
+    (tmp_path / "file").write_text("a file")
+    found = reasons(run_python, GRAPHC_CACHE_DIR=str(tmp_path / "file" / "cache"))
+    assert found == {"compiled: no private folder"}
