@@ -55,7 +55,7 @@ def lower(kernel: Kernel, entry: str) -> str:
     passes = _Passes(TYPES, TARGET, library, arguments, types.void, _flags(kernel), {})
     callee = passes.compile_extra(kernel.function)
     for function in library.module.functions:
-        if function.blocks:
+        if function.blocks and function.linkage != "weak_odr":  # see vmath.variants
             function.linkage = "internal"
     _add_entry(library.module, entry, callee)
     return str(library.module)

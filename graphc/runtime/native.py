@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 from llvmlite import binding
 
@@ -45,12 +46,45 @@ def _total(spent: float, code: bytes, seconds: float) -> tuple[bytes, float]:
 def _finish(text: str) -> tuple[bytes, float]:
     """Return the object code of a module in LLVM's language, and the seconds that it took."""
     start = time.perf_counter()
+    code: bytes = CODEGEN._tm.emit_object(optimised(text))
+    return code, time.perf_counter() - start
+
+
+def optimised(text: str) -> binding.ModuleRef:
+    """Return a module in LLVM's language after LLVM's passes."""
     module = binding.parse_assembly(text, context=binding.create_context())
     module.verify()
-    manager, builder = CODEGEN._module_pass_manager()
+    versions = [f for f in module.functions if f.linkage == binding.Linkage.weak_odr]
+    manager, builder = _passes_for_versions() if versions else CODEGEN._module_pass_manager()
     manager.run(module, builder)
-    code: bytes = CODEGEN._tm.emit_object(module)
-    return code, time.perf_counter() - start
+    if versions:
+        _inline(versions, module, builder)
+    return module
+
+
+def _passes_for_versions() -> tuple[binding.ModulePassManager, binding.PassBuilder]:
+    """Return LLVM's passes for loops with calls, which look cheaper than what they stand for.
+
+    So LLVM would take four vectors at a time, and leave up to 63 elements to the remainder, or
+    write short loops out as single calls.
+    """
+    options = binding.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization, options.slp_vectorization = True, False
+    options.loop_interleaving = options.loop_unrolling = False
+    builder = binding.create_pass_builder(CODEGEN._tm, options)
+    return builder.getModulePassManager(), builder
+
+
+def _inline(versions: list[binding.ValueRef], module: binding.ModuleRef, builder: Any) -> None:
+    """Put the versions of functions for vectors, which loops call by now, in place of the calls."""
+    for function in versions:
+        function.linkage = binding.Linkage.internal
+        function.add_function_attribute("alwaysinline")
+    manager = binding.create_new_module_pass_manager()
+    manager.add_always_inliner_pass()
+    manager.add_instruction_combine_pass()
+    manager.add_global_dead_code_eliminate_pass()
+    manager.run(module, builder)
 
 
 @contextmanager

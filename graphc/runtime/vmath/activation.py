@@ -38,7 +38,7 @@ def _sigmoid(x: Any) -> Any:
     return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
 
 
-@lowered(_sigmoid)
+@lowered(_sigmoid, wide=(32, 64))
 def sigmoid(x: Real) -> Real:
     """``s = 1 / (1 + e^-|x|)``; for ``x < 0``, ``e - e (e s)``, which damps the error of ``s``."""
     e = exp_value(-abs(x))
@@ -46,9 +46,17 @@ def sigmoid(x: Real) -> Real:
     return select(x < 0.0, fma(-e, e * s, e), s)
 
 
-@lowered(lambda x: np.maximum(x, -1000) * _sigmoid(x))
+@lowered(lambda x: np.maximum(x, -1000) * _sigmoid(x), wide=(32, 64))
 def silu(x: Real) -> Real:
-    """``x sigmoid(x) = max(x, 0) - |x| e^-|x| / (1 + e^-|x|)``; 0 at minus infinity."""
+    """``x sigmoid(x) = max(x, 0) - |x| e^-|x| / (1 + e^-|x|)``; 0 at minus infinity.
+
+    Wide, ``x e^x / (1 + e^x)``.
+    """
+    if x.wide:
+        low, high = (-120.0, 40.0) if x.single else (-800.0, 80.0)
+        y = select(x < low, low, x)
+        p, k = exp_parts(select(y > high, high, y))
+        return select(x > high, x, scale(y * p / (scale(p, k) + 1.0), k))
     a = held(abs(x))
     p, k = exp_parts(-a)
     return rectified(x) - scale(a * p / (scale(p, k) + 1.0), k)
@@ -81,7 +89,7 @@ def _mish(x: Any) -> Any:
     return np.maximum(x, -1000) * np.tanh(_softplus(x))
 
 
-@lowered(_mish)
+@lowered(_mish, wide=(32, 64))
 def mish(x: Real) -> Real:
     """``x tanh(softplus(x)) = x n / (n + 2)`` with ``n = e^x (e^x + 2)``; 0 at minus infinity."""
     x = select(x < -1000.0, -1000.0, x)
@@ -103,7 +111,7 @@ def _gelu_tanh(x: Any) -> Any:
     return x * _sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
 
 
-@lowered(_gelu_tanh)
+@lowered(_gelu_tanh, wide=(32, 64))
 def gelu_tanh(x: Real) -> Real:
     """``x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3))``, the tanh form of gelu.
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from graphc.runtime.vmath import tables
 from graphc.runtime.vmath.activation import rectified
+from graphc.runtime.vmath.avx512 import piecewise
 from graphc.runtime.vmath.exponential import scale, times_exp
 from graphc.runtime.vmath.lower import lowered
 from graphc.runtime.vmath.trace import Real, fma, polynomial, select
@@ -76,23 +78,25 @@ def _vectorized(scalar: Any) -> Any:
     return lambda x: np.asarray(x).dtype.type(scalar(float(x)))
 
 
-@lowered(_vectorized(math.erf))
+@lowered(_vectorized(math.erf), wide=(32, 64))
 def erf(x: Real) -> Real:
     """``2 / sqrt(pi)`` times the integral of ``e^(-t^2)`` from 0 to ``x``."""
     a = abs(x)
+    if x.wide and x.single:
+        return piecewise(select(a > 4.0, 4.0, a), 0.5, tables.erf()).copysign(x)
     z = a * a
     small = fma(a, polynomial(z, _ERF[x.width]), a)
     return select(a < 1.0, small, 1.0 - scale(*_erfc_parts(a))).copysign(x)
 
 
-@lowered(_vectorized(math.erfc))
+@lowered(_vectorized(math.erfc), wide=(32, 64))
 def erfc(x: Real) -> Real:
     """``1 - erf(x)``, without cancellation for large ``x``."""
     tail = scale(*_erfc_parts(abs(x)))
     return select(x < 0.0, 2.0 - tail, tail)
 
 
-@lowered(_vectorized(lambda x: max(x, -1e3) * 0.5 * math.erfc(-x * _ROOT_HALF)))
+@lowered(_vectorized(lambda x: max(x, -1e3) * 0.5 * math.erfc(-x * _ROOT_HALF)), wide=(32, 64))
 def gelu(x: Real) -> Real:
     """``x Phi(x) = max(x, 0) - |x| Phi(-|x|)``, ``Phi`` the normal distribution function.
 
@@ -103,5 +107,6 @@ def gelu(x: Real) -> Real:
     a = select(a > limit, limit, a)
     half = a * 0.5
     square = a * half
-    p, k = times_exp(a * _tail(a, _NORMAL), -square, -fma(a, half, -square))
+    tail = piecewise(a, 1.0, tables.normal()) if x.wide and x.single else _tail(a, _NORMAL)
+    p, k = times_exp(a * tail, -square, -fma(a, half, -square))
     return rectified(x) - scale(p, k)

@@ -9,13 +9,17 @@ AVX2 lacks for 64 bits.
 
 from __future__ import annotations
 
+import math
+
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 
 from graphc.runtime.features import features
+from graphc.runtime.vmath import tables
+from graphc.runtime.vmath.avx512 import lookup, scaled
 from graphc.runtime.vmath.lower import lowered
-from graphc.runtime.vmath.trace import Real, clamp, fma, polynomial, select
+from graphc.runtime.vmath.trace import Int, Real, clamp, fma, polynomial, select
 
 LOG2E = 1.4426950408889634
 
@@ -25,6 +29,16 @@ _EXP = {  # (exp(r) - 1 - r) / r^2
     64: (0.5000000000000011, 0.1666666666666641, 0.0416666666665297, 0.00833333333349497,
          0.0013888888943764284, 0.00019841269505724518, 2.480149294731919e-05,
          2.7557586892662973e-06, 2.7630306502794283e-07, 2.4999979686382338e-08),
+}  # fmt: skip
+_EXP_WIDE = {  # the same for |r| <= ln(2)/32
+    32: (0.5000165104866028, 0.16667065024375916),
+    64: (0.5000000000000006, 0.166666666643267, 0.04166666665943122, 0.00833347470469877,
+         0.0013889133021561075),
+}  # fmt: skip
+_EXPM1_WIDE = {  # and for the relative error of exp(r) - 1
+    32: (0.5, 0.16666996479034424, 0.04166760668158531),
+    64: (0.5000000000000003, 0.16666666666666677, 0.04166666666169754, 0.008333333332381801,
+         0.001388909659107099, 0.00019841559464653914),
 }  # fmt: skip
 _EXPM1 = {  # the same, fitted to the relative error of exp(r) - 1
     32: (0.5, 0.1666666716337204, 0.04166632518172264, 0.008333219215273857,
@@ -42,6 +56,11 @@ _EXP2 = {  # (2^r - 1) / r, |r| <= 1/2
          1.3215487004151563e-06, 1.0178047495848184e-07, 7.054814573988201e-09,
          4.4572446143187203e-10, 2.5855569366908814e-11),
 }  # fmt: skip
+
+_EXP2_WIDE = {
+    width: tuple(c * math.log(2) ** i for i, c in enumerate((1.0, *rest), 1))
+    for width, rest in _EXP_WIDE.items()
+}
 
 LN2 = {  # ln 2 and what its rounding leaves; fused, their products with k need no short parts
     32: (0.6931471824645996, -1.904654323148236e-09),
@@ -83,10 +102,38 @@ def power_of_two(k: Real) -> Real:
 
 def scale(x: Real, k: Real) -> Real:
     """``x 2^k``, rounded once where the result is subnormal, for ``x`` of about 1."""
+    if x.wide:
+        return scaled(x, k)
     if HAS_SCALE:
         return ldexp(x, k)
     half = nearest(k * 0.5)
     return x * power_of_two(half) * power_of_two(k - half)
+
+
+def _sixteenths(x: Real, factor: float) -> tuple[Int, Real]:
+    """Return ``16 k`` modulo 16 and ``k``: ``factor x`` to the nearest sixteenth."""
+    large = shifter(x) / 16
+    shifted = fma(x, factor, large)
+    return shifted.bits(), shifted - large
+
+
+def _power_parts(index: Int, q: Real) -> Real:
+    """``2^(j/16) (1 + q)`` for ``j = index mod 16``."""
+    high, low = (lookup(part, index) for part in tables.powers_of_two(q.width))
+    return high + fma(high, q, low)
+
+
+def _exp_rest(r: Real, coefficients: tuple[float, ...]) -> Real:
+    """``e^r - 1`` for ``|r| <= ln(2)/32``."""
+    return fma(r * r, polynomial(r, coefficients), r)
+
+
+def _reduce_wide(x: Real, x_low: Real | None = None) -> tuple[Int, Real, Real]:
+    """Like :func:`reduce_exp`, with ``k`` a multiple of 1/16; its last bits come first."""
+    index, k = _sixteenths(x, LOG2E)
+    high, low = LN2[x.width]
+    r = fma(k, -high, x)
+    return index, k, fma(k, -low, r) if x_low is None else r + fma(k, -low, x_low)
 
 
 def reduce_exp(x: Real, x_low: Real | None = None) -> tuple[Real, Real]:
@@ -98,13 +145,22 @@ def reduce_exp(x: Real, x_low: Real | None = None) -> tuple[Real, Real]:
 
 
 def exp_parts(x: Real, low: Real | None = None) -> tuple[Real, Real]:
-    """Return ``p, k`` with ``e^(x + low) = p 2^k``, for ``x`` in the range of :func:`bounded`."""
+    """Return ``p, k`` with ``e^(x + low) = p 2^k``, for ``x`` in the range of :func:`bounded`.
+
+    Wide, ``k`` is a multiple of 1/16 of which the integer below is meant, as by :func:`scale`.
+    """
+    if x.wide:
+        index, k, r = _reduce_wide(x, low)
+        return _power_parts(index, _exp_rest(r, _EXP_WIDE[x.width])), k
     k, r = reduce_exp(x, low)
     return polynomial(r, (1.0, 1.0, *_EXP[x.width])), k
 
 
 def times_exp(factor: Real, x: Real, low: Real) -> tuple[Real, Real]:
     """Return ``p, k`` with ``factor e^(x + low) = p 2^k``, rounded less often than a product."""
+    if x.wide:
+        p, k = exp_parts(x, low)
+        return factor * p, k
     k, r = reduce_exp(x, low)
     return fma(factor, polynomial(r, (1.0, *_EXP[x.width])) * r, factor), k
 
@@ -119,13 +175,13 @@ def exp_value(x: Real) -> Real:
     return scale(*exp_parts(bounded(x)))
 
 
-@lowered(np.exp)
+@lowered(np.exp, wide=(64,))
 def exp(x: Real) -> Real:
     """``e^x``."""
     return exp_value(x)
 
 
-@lowered(np.exp2)
+@lowered(np.exp2, wide=(64,))
 def exp2(x: Real) -> Real:
     """``2^x``; the reduction is exact."""
     return exp2_value(clamp(x, *((-151.0, 129.0) if x.single else (-1076.0, 1025.0))))
@@ -133,6 +189,10 @@ def exp2(x: Real) -> Real:
 
 def exp2_value(x: Real, low: Real | None = None) -> Real:
     """``2^(x + low)`` for a small ``low`` and an ``x`` that does not overflow an integer."""
+    if x.wide:
+        index, k = _sixteenths(x, 1.0)
+        r = x - k if low is None else x - k + low
+        return scale(_power_parts(index, r * polynomial(r, _EXP2_WIDE[x.width])), k)
     k = nearest(x)
     r = x - k if low is None else x - k + low
     return scale(polynomial(r, (1.0, *_EXP2[x.width])), k)
@@ -140,13 +200,19 @@ def exp2_value(x: Real, low: Real | None = None) -> Real:
 
 def expm1_quarter(x: Real) -> Real:
     """``(e^x - 1) / 4``, which does not overflow where a hyperbolic function does not."""
-    k, r = reduce_exp(clamp(x, *((-20.0, 89.5) if x.single else (-40.0, 710.5))))
+    x = clamp(x, *((-20.0, 89.5) if x.single else (-40.0, 710.5)))
+    if x.wide:
+        index, k, r = _reduce_wide(x)
+        parts = tables.powers_of_two(x.width)
+        high, low = (scaled(lookup(part, index), k - 2.0) for part in parts)
+        return high - 0.25 + fma(high, _exp_rest(r, _EXPM1_WIDE[x.width]), low)
+    k, r = reduce_exp(x)
     p = fma(r * r, polynomial(r, _EXPM1[x.width]), r)
     quarter = power_of_two(k - 2.0)
     return fma(quarter, p, quarter - 0.25)
 
 
-@lowered(np.expm1)
+@lowered(np.expm1, wide=(32, 64))
 def expm1(x: Real) -> Real:
     """``e^x - 1 = 2^k (e^r - 1) + (2^k - 1)``; ``x`` itself where that is as good."""
     tiny = abs(x) < (2.0**-25 if x.single else 2.0**-54)

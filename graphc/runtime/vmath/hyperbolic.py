@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from graphc.runtime.vmath import tables
+from graphc.runtime.vmath.avx512 import piecewise
 from graphc.runtime.vmath.exponential import (
     exp_parts,
     expm1_quarter,
-    power_of_two,
     scale,
 )
 from graphc.runtime.vmath.logarithm import INFINITY, LN2_WHOLE, NAN, log1p_value
@@ -33,7 +34,7 @@ def _tiny(x: Real) -> float:
     return 2.0**-13 if x.single else 2.0**-27
 
 
-@lowered(np.sinh)
+@lowered(np.sinh, wide=(64,))
 def sinh(x: Real) -> Real:
     """``(E + E / (E + 1)) / 2`` with ``E = e^|x| - 1``."""
     a = abs(x)
@@ -42,7 +43,7 @@ def sinh(x: Real) -> Real:
     return select(a < _tiny(x), x, result.copysign(x))
 
 
-@lowered(np.cosh)
+@lowered(np.cosh, wide=(32, 64))
 def cosh(x: Real) -> Real:
     """``h + 1 / (4 h)`` with ``h = e^|x| / 2``."""
     a = abs(x)
@@ -51,15 +52,20 @@ def cosh(x: Real) -> Real:
     return half + 0.25 / half
 
 
-@lowered(np.tanh)
+@lowered(np.tanh, wide=(32, 64))
 def tanh(x: Real) -> Real:
-    """``1 - 2 / (e^(2|x|) + 1)``, below 0.625 a polynomial; exactly 1 from 9.1 (20) on."""
+    """``1 - 2 / (e^(2|x|) + 1)``, below 0.625 a polynomial; exactly 1 from 9.1 (20) on.
+
+    Wide, piecewise polynomials in float32.
+    """
     a = abs(x)
+    limit = 9.1 if x.single else 20.0
+    if x.wide and x.single:
+        return piecewise(select(a > 9.4, 9.4, a), 0.75, tables.tanh()).copysign(x)
     z = a * a
     small = fma(a * z, polynomial(z, _TANH[x.width]), a)
-    limit = 9.1 if x.single else 20.0
     p, k = exp_parts(select(a > limit, limit, a) * 2.0)
-    large = 1.0 - 2.0 / fma(p, power_of_two(k), 1.0)
+    large = 1.0 - 2.0 / (scale(p, k) + 1.0)
     return select(a < 0.625, small, large).copysign(x)
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from graphc.runtime.vmath import tables
+from graphc.runtime.vmath.avx512 import exponent, lookup, mantissa, scaled
 from graphc.runtime.vmath.exponential import LN2
 from graphc.runtime.vmath.lower import lowered
-from graphc.runtime.vmath.trace import Real, fma, polynomial, select
+from graphc.runtime.vmath.trace import Int, Real, fma, polynomial, select
 
 INFINITY = float("inf")
 NAN = float("nan")
@@ -25,6 +27,12 @@ _LOG_ATANH = (  # float64: (2 atanh(s) - 2 s) / s^3 in powers of s^2
     0.6666666666666736, 0.399999999994052, 0.28571428744701804, 0.2222219831611964,
     0.18183578641349366, 0.15313661164633557, 0.1480006636357716,
 )  # fmt: skip
+_LOG_WIDE = {  # (log(1+r) - r) / r^2 for -1/30 < r < 1/16 (float32: -1/60 < r < 1/32)
+    32: (-0.5000011920928955, 0.333366334438324, -0.24398064613342285),
+    64: (-0.5000000000000002, 0.3333333333334754, -0.24999999999860775, 0.19999999927812542,
+         -0.16666666160508875, 0.1428581983810067, -0.12501869396200338, 0.11071428151286158,
+         -0.08745026296983453),
+}  # fmt: skip
 _ROOT_HALF = {32: 0x3F3504F3, 64: 0x3FE6A09E667F3BCD}  # bits of sqrt(1/2)
 _LOG10_2 = {  # log10(2) and what its rounding leaves
     32: (0.3010300099849701, -1.432098883924482e-08),
@@ -71,6 +79,32 @@ def _joined(k: Real, f: Real) -> Real:
     return fma(k, high * unit, f + fma(k, low * unit, log_of_one_plus(f)))
 
 
+def _split_wide(x: Real) -> tuple[Real, Real, Int]:
+    """Return ``k, m, j`` with ``x = 2^k m``, ``m`` in ``[3/4, 3/2)`` and its interval ``j``.
+
+    NaN for negative ``x``; at 0 and infinity, ``k`` is what the logarithm is.
+    """
+    k, m = exponent(x), mantissa(x)
+    k = select(m < 1.0, k + 1.0, k)
+    return k, m, m.bits().shift_down(18 if x.single else 48)
+
+
+def _log_wide(x: Real, base: int) -> Real:
+    """The logarithm to a base (0 for e): ``k log 2 + log c + log(m / c)`` with ``c`` near ``m``."""
+    k, m, j = _split_wide(x)
+    return _sum_wide(k, fma(m, lookup(tables.inverses(x.width), j), -1.0), j, base)
+
+
+def _sum_wide(k: Real, r: Real, j: Int, base: int) -> Real:
+    table = tables.logarithms(k.width, base)
+    high = k + lookup(table.high, j) if base == 2 else fma(k, table.two, lookup(table.high, j))
+    low = lookup(table.low, j)
+    low = low if base == 2 else fma(k, table.two_low, low)
+    rest = [c * table.slope for c in _LOG_WIDE[k.width]]
+    low = fma(r * r, polynomial(r, rest), low)
+    return high + (r + low if base == 0 else fma(r, table.slope, low))
+
+
 def at_the_ends(x: Real, result: Real) -> Real:
     """A logarithm's ``result``, put right at 0, infinity, below 0 and at NaN."""
     result = select(x < INFINITY, result, x)
@@ -78,31 +112,35 @@ def at_the_ends(x: Real, result: Real) -> Real:
     return select(x.equals(0.0), -INFINITY, result)
 
 
-@lowered(np.log)
+@lowered(np.log, wide=(32, 64))
 def log(x: Real) -> Real:
     """The natural logarithm."""
+    if x.wide:
+        return _log_wide(x, 0)
     k, f = split_any(x)
     return at_the_ends(x, _joined(k, f))
 
 
-def _other_base(x: Real, unit: float, high: float, low: float) -> Real:
+def _other_base(x: Real, base: int, unit: float, high: float, low: float) -> Real:
     """``k log_b 2 + log(1 + f) log_b e``, with ``log_b 2`` in two parts."""
+    if x.wide:
+        return _log_wide(x, base)
     k, f = split_any(x)
     rest = (f + log_of_one_plus(f)) * unit
     scale = 2.0 ** -_DIGITS[x.width]
     return at_the_ends(x, fma(k, high * scale, fma(k, low * scale, rest) if low else rest))
 
 
-@lowered(np.log2)
+@lowered(np.log2, wide=(32, 64))
 def log2(x: Real) -> Real:
     """``log_2 x``, exact at powers of two."""
-    return _other_base(x, 1.4426950408889634, 1.0, 0.0)
+    return _other_base(x, 2, 1.4426950408889634, 1.0, 0.0)
 
 
-@lowered(np.log10)
+@lowered(np.log10, wide=(32, 64))
 def log10(x: Real) -> Real:
     """``log_10 x``."""
-    return _other_base(x, 0.4342944819032518, *_LOG10_2[x.width])
+    return _other_base(x, 10, 0.4342944819032518, *_LOG10_2[x.width])
 
 
 def log1p_value(x: Real) -> Real:
@@ -120,9 +158,21 @@ def log1p_value(x: Real) -> Real:
     return _joined(k, f)
 
 
-@lowered(np.log1p)
+def _log1p_wide(x: Real) -> Real:
+    """The logarithm of ``1 + x`` rounded, whose rest is added to the reduced argument."""
+    total = x + 1.0
+    k, m, j = _split_wide(total)
+    inverse = lookup(tables.inverses(x.width), j)
+    rest = (x - (total - 1.0)) * scaled(inverse, -k)
+    r = fma(m, inverse, -1.0) + select(abs(k) < INFINITY, rest, 0.0)
+    return _sum_wide(k, r, j, 0).copysign(x)
+
+
+@lowered(np.log1p, wide=(32, 64))
 def log1p(x: Real) -> Real:
     """``log(1 + x)``; ``x`` itself where that is as good."""
+    if x.wide:
+        return _log1p_wide(x)
     tiny = abs(x) < (2.0**-25 if x.single else 2.0**-54)
     result = select(tiny | x.equals(INFINITY), x, log1p_value(x))
     result = select(x >= -1.0, result, NAN)

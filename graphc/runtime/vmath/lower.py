@@ -12,7 +12,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import lower_builtin
 
 from graphc.runtime.vmath.trace import Bool, Int, Real, Value
-from graphc.runtime.vmath.variants import call_guarded
+from graphc.runtime.vmath.variants import call_guarded, call_wide, has_wide
 
 Plain = Callable[..., Any]
 Formula = Callable[..., Value]
@@ -57,17 +57,26 @@ def _quiet(plain: Plain, formula: Formula) -> Plain:
     return function
 
 
-def lowered(plain: Plain, integers: bool = False) -> Callable[[Formula], Plain]:
+def lowered(
+    plain: Plain, integers: bool = False, wide: tuple[int, ...] = ()
+) -> Callable[[Formula], Plain]:
     """Compile calls as the decorated formula; compute them in plain Python by ``plain``.
 
     Operands have one type, float32 or float64 (with ``integers``: any integer or bool too),
-    and the formula is traced for that type into the body of the calling kernel.
+    and the formula is traced for that type into the body of the calling kernel. On numbers of
+    ``wide`` bits it is traced for whole registers where the processor has AVX-512.
     """
     admitted = (types.Float, types.Integer, types.Boolean) if integers else (types.Float,)
 
     def wrap(formula: Formula) -> Plain:
         function = _quiet(plain, formula)
-        _register(function, admitted, formula, lambda builder, values: formula(*values).ir)
+
+        def emit(builder: Any, values: list[Any]) -> Any:
+            if isinstance(values[0], Real) and values[0].width in wide and has_wide():
+                return call_wide(builder, formula.__name__, formula, values)
+            return formula(*values).ir
+
+        _register(function, admitted, formula, emit)
         return function
 
     return wrap

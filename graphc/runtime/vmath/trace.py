@@ -140,6 +140,10 @@ class Int(Value):
     def equals(self, other: Int | int) -> Bool:
         return self._compare("==", other)
 
+    def shift_down(self, places: int) -> Int:
+        """Shift right, filling with 0."""
+        return self._binary(self.builder.lshr, places)
+
     def number(self) -> Real:
         """Return the real of this value and width, rounded."""
         kind = self.shaped(ir.FloatType() if self.width == 32 else ir.DoubleType())
@@ -159,6 +163,11 @@ class Real(Value):
     @property
     def single(self) -> bool:
         return isinstance(self.element, ir.FloatType)
+
+    @property
+    def wide(self) -> bool:
+        """Whether the vector fills a register of AVX-512, so that its instructions are there."""
+        return isinstance(self.ir.type, ir.VectorType) and self.width * self.ir.type.count == 512
 
     def lift(self, other: Real | Number) -> Real:
         """Return a number as a constant of this type."""

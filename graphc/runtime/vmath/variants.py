@@ -1,38 +1,133 @@
-"""Functions with a rare slow path, which the loop vectoriser still widens.
+"""Functions that a loop calls and the vectoriser widens all the same.
 
-A loop with a conditional call does not vectorise. So the function stays a call, marked with the
-names of its versions for whole registers (LLVM's ``vector-function-abi-variant``), and the
-vectoriser calls those. Each version computes all lanes by the formula and branches only if some
-lane is outside its range; those lanes then go through libm one by one.
+A formula with a rare slow path, or with instructions that have no scalar form, cannot be part of
+a loop that LLVM vectorises. So it stays a call, marked with the names of its versions for
+vectors (LLVM's ``vector-function-abi-variant``), which the vectoriser calls instead; they are
+inlined afterwards (see :mod:`graphc.runtime.native`). A version is told from other functions by
+its linkage, which also keeps it until then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from llvmlite import ir
 
-from graphc.runtime.features import features
+from graphc.runtime.features import AVX512, features, host
 from graphc.runtime.vmath.trace import Bool, Real, select
 
-Formula = Callable[[Real], Real]
+Formula = Callable[..., Any]
 Within = Callable[[Real], Bool]
+Body = Callable[[Any, list[Real]], Real]
 
 PURE = ("nounwind", "readnone", "willreturn")
+VERSION = "weak_odr"
+"""The linkage of versions."""
+
+_INDEX = ir.IntType(32)
 
 
-def _register_bits() -> tuple[int, ...]:
-    """The vector widths the vectoriser may choose on this host."""
-    if features().get("avx512f"):
-        return 512, 256
-    return (256,) if features().get("avx2") else (128,)
+def has_wide() -> bool:
+    """Whether formulas for whole AVX-512 registers can run here."""
+    return host() is AVX512 and all(features().get(f, False) for f in ("avx512dq", "avx512vl"))
+
+
+def call_guarded(builder: Any, name: str, formula: Formula, within: Within, x: Real) -> Any:
+    """Call ``formula(x) if within(x) else libm's name(x)``; define it where it is not yet.
+
+    A version for vectors computes all lanes by the formula and branches only if some lane is
+    outside its range; those lanes then go through libm one by one.
+    """
+    module = builder.module
+    slow = _libm(module, name, x.ir.type)
+    bits = (512, 256) if features().get("avx512f") else (256,) if features().get("avx2") else (128,)
+
+    def scalar(builder: Any, args: list[Real]) -> Real:
+        with builder.if_then(builder.not_(within(args[0]).ir), likely=False):
+            builder.ret(builder.call(slow, [args[0].ir]))
+        result: Real = formula(args[0])
+        return result
+
+    def vector(builder: Any, args: list[Real]) -> Real:
+        return _with_rare_lanes(builder, formula, within, slow, args[0])
+
+    counts = sorted({b // size for b in bits for size in (x.width, 64)})
+    return _call(builder, name, [x], scalar, dict.fromkeys(counts, vector))
+
+
+def call_wide(builder: Any, name: str, formula: Formula, args: list[Real]) -> Any:
+    """Call ``formula(*args)``, which is for whole registers; define it where it is not yet.
+
+    Fewer lanes, and one, are computed as part of a register: the same bits in every loop.
+    """
+    most = 512 // args[0].width
+
+    def whole(builder: Any, args: list[Real]) -> Real:
+        result: Real = formula(*args)
+        return result
+
+    def part(builder: Any, args: list[Real]) -> Real:
+        lanes = getattr(args[0].ir.type, "count", 1)
+        full = [Real(builder, _resized(builder, a.ir, most)) for a in args]
+        widest = builder.module.get_global(f"{_symbol(name, args[0].width)}.v{most}")
+        return Real(builder, _resized(builder, builder.call(widest, [a.ir for a in full]), lanes))
+
+    versions = {most: whole}
+    versions |= {most >> i: part for i in range(1, most.bit_length() - 1)}
+    return _call(builder, name, args, part, versions)
+
+
+def _symbol(name: str, width: int) -> str:
+    return f"graphc.{name}.f{width}"
+
+
+def _call(
+    builder: Any, name: str, args: list[Real], scalar: Body, versions: Mapping[int, Body]
+) -> Any:
+    """Call the function of this name; at first, write its body and those of its versions."""
+    module, kind, symbol = builder.module, args[0].ir.type, _symbol(name, args[0].width)
+    function = module.globals.get(symbol)
+    if function is None:
+        known = [
+            _define(module, f"{symbol}.v{lanes}", ir.VectorType(kind, lanes), len(args), body)
+            for lanes, body in versions.items()
+        ]
+        function = _define(module, symbol, kind, len(args), scalar)
+        function.linkage = "internal"
+        masks = [f"_ZGV_LLVM_N{lanes}{'v' * len(args)}_{symbol}" for lanes in versions]
+        pairs = ",".join(f"{m}({v.name})" for m, v in zip(masks, known, strict=True))
+        _mark(function, "noinline", f'"vector-function-abi-variant"="{pairs}"')
+    return builder.call(function, [a.ir for a in args])
+
+
+def _define(module: Any, name: str, kind: Any, arity: int, body: Body) -> Any:
+    """Write a function of values of one type."""
+    function = ir.Function(module, ir.FunctionType(kind, [kind] * arity), name)
+    function.linkage = VERSION
+    _mark(function, *PURE)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    result = body(builder, [Real(builder, a) for a in function.args])
+    builder.ret(result.ir)
+    return function
 
 
 def _mark(function: Any, *attributes: str) -> None:
     """Add attributes, some of which llvmlite has no name for."""
     for attribute in attributes:
         set.add(function.attributes, attribute)
+
+
+def _resized(builder: Any, value: Any, lanes: int) -> Any:
+    """Return the first of the lanes of ``value``, or all repeated; one lane is a number."""
+    if not isinstance(value.type, ir.VectorType):
+        one = ir.Constant(ir.VectorType(value.type, 1), ir.Undefined)
+        value = builder.insert_element(one, value, ir.Constant(_INDEX, 0))
+    if lanes == 1:
+        return builder.extract_element(value, ir.Constant(_INDEX, 0))
+    chosen = [i % value.type.count for i in range(lanes)]
+    mask = ir.Constant(ir.VectorType(_INDEX, lanes), chosen)
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask)
 
 
 def _libm(module: Any, name: str, kind: Any) -> Any:
@@ -45,67 +140,53 @@ def _libm(module: Any, name: str, kind: Any) -> Any:
     return function
 
 
-def _scalar(function: Any, formula: Formula, within: Within, slow: Any) -> None:
-    """Write ``formula(x) if within(x) else slow(x)``."""
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    x = Real(builder, function.args[0])
-    with builder.if_then(builder.not_(within(x).ir), likely=False):
-        builder.ret(builder.call(slow, [x.ir]))
-    builder.ret(formula(x).ir)
-
-
-def _vector(function: Any, formula: Formula, within: Within, slow: Any) -> None:
-    """Write the formula for all lanes, then ``slow`` for each lane that is not ``within``."""
-    builder = ir.IRBuilder(function.append_basic_block("entry"))
-    x = Real(builder, function.args[0])
-    lanes, index = x.ir.type.count, ir.IntType(32)
-    fast = formula(x)
-    good = within(x).ir
+def _with_rare_lanes(builder: Any, formula: Formula, within: Within, slow: Any, x: Real) -> Real:
+    """The formula for all lanes; where some are not ``within``, those by ``slow``."""
+    entry, lanes = builder.block, x.ir.type.count
+    fast, good = formula(x), within(x).ir
     mask = builder.bitcast(good, ir.IntType(lanes))
-    rare, done = function.append_basic_block("rare"), function.append_basic_block("done")
-    entry = builder.block
+    rare, done = builder.append_basic_block("rare"), builder.append_basic_block("done")
     builder.cbranch(builder.icmp_unsigned("==", mask, ir.Constant(mask.type, -1)), done, rare)
+    builder.position_at_end(rare)
+    repaired = builder.call(_repair(builder.module, slow, lanes), [x.ir, fast.ir, mask])
+    builder.branch(done)
     builder.position_at_end(done)
     result = builder.phi(x.ir.type)
     result.add_incoming(fast.ir, entry)
-    builder.ret(result)
-
-    builder.position_at_end(rare)
-    lane, acc = builder.phi(index), builder.phi(x.ir.type)
-    lane.add_incoming(ir.Constant(index, 0), entry)
-    acc.add_incoming(fast.ir, entry)
-    number = Real(builder, builder.extract_element(x.ir, lane))
-    keep = Bool(builder, builder.extract_element(good, lane))
-    # an ordinary argument in the place of those already done: libm is slow for huge ones
-    exact = Real(builder, builder.call(slow, [select(keep, 0.0, number).ir]))
-    before = Real(builder, builder.extract_element(acc, lane))
-    after = builder.insert_element(acc, select(keep, before, exact).ir, lane)
-    following = builder.add(lane, ir.Constant(index, 1))
-    lane.add_incoming(following, rare)
-    acc.add_incoming(after, rare)
-    result.add_incoming(after, rare)
-    builder.cbranch(builder.icmp_unsigned("<", following, ir.Constant(index, lanes)), rare, done)
+    result.add_incoming(repaired, rare)
+    return Real(builder, result)
 
 
-def call_guarded(builder: Any, name: str, formula: Formula, within: Within, x: Real) -> Any:
-    """Call ``formula(x) if within(x) else libm's name(x)``; define it where it is not yet."""
-    module, kind = builder.module, x.ir.type
-    full = f"graphc.{name}.f{x.width}"
-    function = module.globals.get(full)
-    if function is not None:
-        return builder.call(function, [x.ir])
-    slow = _libm(module, name, kind)
-    function = ir.Function(module, ir.FunctionType(kind, [kind]), full)
+def _repair(module: Any, slow: Any, lanes: int) -> Any:
+    """Return a function of ``x``, results and the mask of those to keep; others are computed."""
+    name, kind = f"graphc.{slow.name}.rare.v{lanes}", slow.function_type.return_type
+    known = module.globals.get(name)
+    if known is not None:
+        return known
+    wide, bits = ir.VectorType(kind, lanes), ir.IntType(lanes)
+    function = ir.Function(module, ir.FunctionType(wide, [wide, wide, bits]), name)
     function.linkage = "internal"
-    _scalar(function, formula, within, slow)
-    counts = {bits // size for bits in _register_bits() for size in (x.width, 64)}
-    variants = []
-    for lanes in sorted(counts):
-        wide = ir.VectorType(kind, lanes)
-        version = ir.Function(module, ir.FunctionType(wide, [wide]), f"{full}.v{lanes}")
-        version.linkage = "weak_odr"  # kept although nothing calls it before vectorisation
-        _mark(version, *PURE)
-        _vector(version, formula, within, slow)
-        variants.append(f"_ZGV_LLVM_N{lanes}v_{full}({version.name})")
-    _mark(function, *PURE, "noinline", f'"vector-function-abi-variant"="{",".join(variants)}"')
-    return builder.call(function, [x.ir])
+    _mark(function, *PURE, "noinline", "cold")
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    x, results, mask = function.args
+    entry, loop = builder.block, builder.append_basic_block("lane")
+    keep = builder.bitcast(mask, ir.VectorType(ir.IntType(1), lanes))
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    lane, done = builder.phi(_INDEX), builder.phi(wide)
+    lane.add_incoming(ir.Constant(_INDEX, 0), entry)
+    done.add_incoming(results, entry)
+    number = Real(builder, builder.extract_element(x, lane))
+    kept = Bool(builder, builder.extract_element(keep, lane))
+    # an ordinary argument in the place of those already done: libm is slow for huge ones
+    exact = Real(builder, builder.call(slow, [select(kept, 0.0, number).ir]))
+    before = Real(builder, builder.extract_element(done, lane))
+    after = builder.insert_element(done, select(kept, before, exact).ir, lane)
+    following = builder.add(lane, ir.Constant(_INDEX, 1))
+    lane.add_incoming(following, loop)
+    done.add_incoming(after, loop)
+    end = builder.append_basic_block("end")
+    builder.cbranch(builder.icmp_unsigned("<", following, ir.Constant(_INDEX, lanes)), loop, end)
+    builder.position_at_end(end)
+    builder.ret(after)
+    return function

@@ -1,0 +1,121 @@
+"""Tables that a vector register holds, computed when they are first used.
+
+Exponentials and logarithms come from decimal arithmetic of 50 digits, coefficients of piecewise
+polynomials from interpolation at Chebyshev's nodes in float64, for float32.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from decimal import Decimal, localcontext
+from typing import NamedTuple
+
+import numpy as np
+
+DIGITS = 50
+
+
+def two_parts(values: Sequence[Decimal], width: int) -> tuple[list[float], list[float]]:
+    """Return the numbers nearest to ``values``, and what their rounding left."""
+    kind = np.float32 if width == 32 else np.float64
+    high = [float(kind(v)) for v in values]
+    return high, [float(kind(v - Decimal(h))) for v, h in zip(values, high, strict=True)]
+
+
+@functools.cache
+def powers_of_two(width: int) -> tuple[list[float], list[float]]:
+    """Return ``2^(j/16)`` for ``j`` from 0 to 15, in two parts."""
+    with localcontext(prec=DIGITS):
+        return two_parts([Decimal(2) ** (Decimal(j) / 16) for j in range(16)], width)
+
+
+class Logarithms(NamedTuple):
+    """Logarithms to a base of ``c``, 2 and e; high parts times any exponent are exact."""
+
+    high: list[float]
+    low: list[float]
+    two: float
+    two_low: float
+    slope: float
+
+
+@functools.cache
+def inverses(width: int) -> list[float]:
+    """Return ``1/c`` in 256ths for the intervals of ``[3/4, 3/2)`` that start with the same bits.
+
+    ``c`` is about the middle of an interval, 1 on both sides of 1, and beyond these the nearer
+    end, so that nothing cancels when the logarithm of ``c`` is added.
+    """
+    count = 32 if width == 32 else 16
+    below = [(1 + (j + 0.5) / count) / (1 if j < count // 2 else 2) for j in range(count)]
+    whole = [round(256 / c) for c in below]
+    whole[0] = whole[-1] = 256
+    whole[1], whole[-2] = (248, 260) if width == 32 else (241, 264)
+    return [w / 256 for w in whole]
+
+
+@functools.cache
+def logarithms(width: int, base: int) -> Logarithms:
+    """Return the table for a base, 0 meaning e."""
+    places = 2**15 if width == 32 else 2**42
+    with localcontext(prec=DIGITS):
+        unit = 1 / Decimal(base).ln() if base else Decimal(1)
+        values = [-Decimal(inverse).ln() * unit for inverse in inverses(width)]
+        high = [Decimal(math.floor(v * places)) / places for v in (*values, Decimal(2).ln() * unit)]
+        low = [v - h for v, h in zip(values, high, strict=False)]
+        two_low = Decimal(2).ln() * unit - high[-1]
+        (slope,), _ = two_parts([unit], width)
+        lows, _ = two_parts([*low, two_low], width)
+        return Logarithms(
+            [float(h) for h in high[:-1]], lows[:-1], float(high[-1]), lows[-1], slope
+        )
+
+
+def pieces(function: Callable[[float], float], bias: float, top: float) -> list[list[float]]:
+    """Return node and five coefficients of ``function`` for each of up to 32 parts of ``[0, top]``.
+
+    A part is where ``a + bias`` has the same exponent and first three digits; its number is the
+    last two bits of the exponent and these digits. In the first, ``function`` is zero at 0 or
+    not, and the error of the polynomial is relative to it.
+    """
+    columns = np.zeros((6, 32))
+    octave = 2.0 ** math.floor(math.log2(bias))
+    while octave < top + bias:
+        for digits in range(8):
+            low = max(octave * (1 + digits / 8) - bias, 0.0)
+            high = octave * (9 + digits) / 8 - bias
+            number = (int(math.log2(octave)) + 127 & 3) << 3 | digits
+            if low < min(high, top):
+                columns[:, number] = _piece(function, low, min(high, top))
+        octave *= 2
+    return columns.tolist()
+
+
+def _piece(function: Callable[[float], float], low: float, high: float) -> list[float]:
+    odd = low == 0 and function(0.0) == 0
+    node = 0.0 if odd else float(np.float32((low + high) / 2))
+    count = 4 if odd else 5
+    angles = np.cos(np.pi * (np.arange(count) + 0.5) / count)
+    d = (low + high) / 2 - node + (high - low) / 2 * angles
+    values = np.array([function(node + v) for v in d])
+    values = values / d if odd else values
+    found = np.linalg.solve(np.vander(d, increasing=True), values)
+    return [node, *([0.0] if odd else []), *found]
+
+
+@functools.cache
+def tanh() -> list[list[float]]:
+    return pieces(math.tanh, 0.75, 9.5)
+
+
+@functools.cache
+def erf() -> list[list[float]]:
+    return pieces(math.erf, 0.5, 4.1)
+
+
+@functools.cache
+def normal() -> list[list[float]]:
+    """``e^(a^2/2)`` times the normal distribution function at ``-a``."""
+    return pieces(lambda a: 0.5 * math.erfc(a * math.sqrt(0.5)) * math.exp(a * a / 2), 1.0, 14.7)
