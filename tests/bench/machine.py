@@ -106,7 +106,7 @@ def fma_peak(dtype: str = "float32", threads: int = 1) -> float:
 
 def copy_bandwidth(threads: int = 1) -> float:
     """Return billions of bytes a second, read and written, of a copy far larger than caches."""
-    source, target = (bytearray(COPY_BYTES) for _ in range(2))
+    source, target = (bytearray(b"1") * COPY_BYTES for _ in range(2))  # zeros may be no memory
     addresses = [ctypes.addressof((ctypes.c_char * COPY_BYTES).from_buffer(b))
                  for b in (target, source)]  # fmt: skip
     part = COPY_BYTES // threads
