@@ -14,10 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.runtime import tiles
-from graphc.runtime.tiles import shift
-
-CHUNK = 2048
-"""Elements of a vector that stay in the first cache."""
 
 
 def gemm(
@@ -35,35 +31,7 @@ def gemm(
 
 
 def gemv(
-    lo: int, hi: int, k: int, a: Any, a_i: int, a_k: int, x: Any, x_k: int,
-    y: Any, y_i: int,
-) -> None:  # fmt: skip
+    lo: int, hi: int, k: int, a: Any, a_i: int, a_k: int, x: Any, x_k: int, y: Any, y_i: int
+) -> None:
     """y[i] = sum_k A[i, k] x[k] for lo <= i < hi."""
-    for i in range(lo, hi):
-        y[i * y_i] = 0
-    if a_i != 1 or y_i != 1:
-        for i in range(lo, hi):
-            total = y[i * y_i]
-            row = shift(a, i * a_i)
-            if a_k == 1 and x_k == 1:
-                for t in range(k):
-                    total += row[t] * x[t]
-            else:
-                for t in range(k):
-                    total += row[t * a_k] * x[t * x_k]
-            y[i * y_i] = total
-        return
-    for first in range(lo, hi, CHUNK):
-        last = min(hi, first + CHUNK)
-        # Four columns of A at a time: y is read and written a quarter as often.
-        whole = k - k % 4
-        for t in range(0, whole, 4):
-            p, q, r, s = x[t * x_k], x[(t + 1) * x_k], x[(t + 2) * x_k], x[(t + 3) * x_k]
-            u = shift(a, t * a_k)
-            v, w, z = shift(u, a_k), shift(u, 2 * a_k), shift(u, 3 * a_k)
-            for i in range(first, last):
-                y[i] += u[i] * p + v[i] * q + w[i] * r + z[i] * s
-        for t in range(whole, k):
-            p, u = x[t * x_k], shift(a, t * a_k)
-            for i in range(first, last):
-                y[i] += u[i] * p
+    tiles.apply(lo, hi, k, a, a_i, a_k, x, x_k, y, y_i)

@@ -56,7 +56,7 @@ def _matvec(dtype: str) -> Kernel:
     types = argument_types(_VECTOR.replace("T*", f"{dtype}*"))
     name = f"matvec_{dtype}"
     if dtype.startswith("float"):
-        return Kernel(name, types, lambda: gemm.gemv, None, reassociate=True)
+        return Kernel(name, types, lambda: gemm.gemv, None)
     return Kernel(name, types, lambda: _integer_vector, _integer_vector.__code__)
 
 

@@ -23,7 +23,7 @@ from numba.core import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin
 
-from graphc.runtime.tiles import driver
+from graphc.runtime.tiles import driver, matvec
 from graphc.runtime.tiles.driver import COLUMNS
 from graphc.runtime.tiles.vectors import Vectors
 
@@ -56,24 +56,6 @@ def _compiled(emit: Callable[[Vectors, Any], None], kinds: str) -> Callable[[Pla
     return wrap
 
 
-def shift(p: Any, n: int) -> Any:
-    """Return the pointer ``n`` elements after ``p``."""
-    return p[n:]
-
-
-class _Shift(AbstractTemplate):
-    key = shift
-
-    def generic(self, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
-        return signature(args[0], args[0], types.int64)
-
-
-infer_global(shift, types.Function(_Shift))
-lower_builtin(shift, types.VarArg(types.Any))(
-    lambda context, builder, sig, args: builder.gep(args[0], [args[1]])
-)
-
-
 def _matrix(p: Any, shape: tuple[int, int], strides: tuple[int, int]) -> Any:
     """Return the matrix at ``p`` as a view."""
     return np.lib.stride_tricks.as_strided(p, shape, tuple(s * p.itemsize for s in strides))
@@ -95,3 +77,12 @@ def product(
         if columns:
             right, out = right[:, lo:hi], out[:, lo:hi]
         out[...] = left @ right
+
+
+@_compiled(matvec.emit_apply, matvec.KINDS)
+def apply(
+    lo: int, hi: int, k: int, a: Any, a_i: int, a_k: int, x: Any, x_k: int, y: Any, y_i: int
+) -> None:
+    """y[i] = sum_k A[i, k] x[k] for lo <= i < hi."""
+    rows = _matrix(a[lo * a_i :], (hi - lo, k), (a_i, a_k))
+    _matrix(y[lo * y_i :], (hi - lo, 1), (y_i, 1))[...] = rows @ _matrix(x, (k, 1), (x_k, 1))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.runtime.tiles import shape
-from graphc.runtime.tiles.code import INT, Address, Code, Int, ceildiv, const, least, most
+from graphc.runtime.tiles.code import Address, Code, Int, ceildiv, const, least, most
 from graphc.runtime.tiles.vectors import Vectors
 
 KINDS = "iiipiipiipipipii"
@@ -136,43 +136,28 @@ def _emit_tile(v: Vectors, function: Any, height: int, vectors: int, masked: boo
         index = [least(i, rows - 1) for i in index]
     heads = [(a + index[i] * a_i).opaque() for i in range(0, height, GROUP)]
 
-    before = builder.block
-    piece, enter, head, body, after = (code.block() for _ in range(5))
-    builder.branch(piece)
-    builder.position_at_end(piece)
-    start, copied, fetched = (builder.phi(INT) for _ in range(3))
-    totals = [builder.phi(v.type) for _ in grid]
-    builder.cbranch(builder.icmp_signed("<", start, k.ir), enter, after)
-    builder.position_at_end(enter)
-    _copy_ahead(v, code, Int(builder, copied), count, k, source, source_k, panel)
-    out = least(Int(builder, fetched) + FETCHED, least(rows, height))
-    with code.when(k >= LONG), code.loop(Int(builder, fetched), out) as y:
-        for x in (*columns, vectors * v.lanes - 1):
-            v.prefetch(builder, (c + (y * c_i + x)).ir)
-    stop = least(Int(builder, start) + PIECE, k)
-    ends = [stop.ir, (Int(builder, copied) + count).ir, out.ir]
-    entered = builder.block
-    builder.branch(head)
+    def add_step(t: Int, sums: list[Any]) -> list[Any]:
+        line, along, left = b + t * b_k, t * a_k, []
+        right = [v.load(builder, (line + x).ir, m) for x, m in zip(columns, masks, strict=True)]
+        for i in range(height):
+            row = index[i] - index[i - i % GROUP]
+            p = heads[i // GROUP] + (row * a_i + along)
+            left.append(v.spread(builder, builder.load(p.ir)))
+        return [v.fma(builder, left[i], right[j], s) for (i, j), s in zip(grid, sums, strict=True)]
 
-    builder.position_at_end(head)
-    t = builder.phi(INT)
-    sums = [builder.phi(v.type) for _ in grid]
-    builder.cbranch(builder.icmp_signed("<", t, stop.ir), body, piece)
-    builder.position_at_end(body)
-    step = Int(builder, t)
-    line, along, left = b + step * b_k, step * a_k, []
-    right = [v.load(builder, (line + x).ir, m) for x, m in zip(columns, masks, strict=True)]
-    for i in range(height):
-        row = index[i] - index[i - i % GROUP]
-        p = heads[i // GROUP] + (row * a_i + along)
-        left.append(v.spread(builder, builder.load(p.ir)))
-    nexts = [v.fma(builder, left[i], right[j], s) for (i, j), s in zip(grid, sums, strict=True)]
-    v.join([t, *sums], [start, *totals], entered, [(step + 1).ir, *nexts], body)
-    builder.branch(head)
-    zeros = [const(0), first.ir, const(0)] + [v.zero] * len(grid)
-    v.join([start, copied, fetched, *totals], zeros, before, [*ends, *sums], head)
+    def add_piece(start: Int, values: list[Any]) -> list[Any]:
+        copied, fetched = (Int(builder, x) for x in values[:2])
+        _copy_ahead(v, code, copied, count, k, source, source_k, panel)
+        out = least(fetched + FETCHED, least(rows, height))
+        with code.when(k >= LONG), code.loop(fetched, out) as y:
+            for x in (*columns, vectors * v.lanes - 1):
+                v.prefetch(builder, (c + (y * c_i + x)).ir)
+        stop = least(start + PIECE, k)
+        return [(copied + count).ir, out.ir, *code.fold(start, stop, 1, values[2:], add_step)]
 
-    builder.position_at_end(after)
+    zeros = [first.ir, const(0)] + [v.zero] * len(grid)
+    totals = code.fold(0, k, PIECE, zeros, add_piece)[2:]
+    after = builder.block
     places = [(c + (index[i] * c_i + columns[j])).ir for i, j in grid]
     with code.when(add.differs(0)):
         seeded = [
@@ -181,8 +166,9 @@ def _emit_tile(v: Vectors, function: Any, height: int, vectors: int, masked: boo
         ]
         added = builder.block
     results = [builder.phi(v.type) for _ in grid]
-    v.join(results, totals, after, seeded, added)
-    for result, p, (_, j) in zip(results, places, grid, strict=True):
+    for result, total, more, p, (_, j) in zip(results, totals, seeded, places, grid, strict=True):
+        result.add_incoming(total, after)
+        result.add_incoming(more, added)
         v.store(builder, result, p, masks[j])
     code.end()
 

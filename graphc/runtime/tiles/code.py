@@ -5,7 +5,7 @@ The same drivers as Python functions would take Numba several times as long.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -152,6 +152,35 @@ class Code:
         first, last, by = bounds
         with cgutils.for_range_slice(self.builder, first, last, by, INT) as (index, _):
             yield Int(self.builder, index)
+
+    def fold(
+        self,
+        start: Int | int,
+        stop: Int | int,
+        step: int,
+        values: list[Any],
+        body: Callable[[Int, list[Any]], list[Any]],
+    ) -> list[Any]:
+        """Return ``values`` after ``values = body(t, values)`` for each t, as in :meth:`loop`."""
+        builder, (start, stop) = (
+            self.builder,
+            (Int(self.builder, x) if isinstance(x, int) else x for x in (start, stop)),
+        )
+        before = builder.block
+        head, inside, after = (builder.append_basic_block() for _ in range(3))
+        builder.branch(head)
+        builder.position_at_end(head)
+        phis = [builder.phi(INT), *(builder.phi(x.type) for x in values)]
+        t = Int(builder, phis[0])
+        builder.cbranch((t < stop).ir, inside, after)
+        builder.position_at_end(inside)
+        nexts = [(t + step).ir, *body(t, phis[1:])]
+        for phi, first, following in zip(phis, [start.ir, *values], nexts, strict=True):
+            phi.add_incoming(first, before)
+            phi.add_incoming(following, builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+        return phis[1:]
 
     def when(self, condition: Int) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = self.builder.if_then(condition.ir)

@@ -110,10 +110,9 @@ class Vectors:
         known = ir.Constant(ir.IntType(1), 1)
         return 63 - Int(code.builder, self.call(code.builder, "llvm.ctlz.i64", INT, n.ir, known))
 
-    def join(
-        self, phis: list[Any], firsts: list[Any], first: Any, rest: list[Any], last: Any
-    ) -> None:
-        """Say what each of ``phis`` is after the block ``first``, and after ``last``."""
-        for phi, one, other in zip(phis, firsts, rest, strict=True):
-            phi.add_incoming(one, first)
-            phi.add_incoming(other, last)
+    def sum(self, builder: Any, vector: Any) -> Any:
+        """Return the sum of a vector's elements, of halves of halves."""
+        name = f"llvm.vector.reduce.fadd.{self.name}"
+        kind = ir.FunctionType(self.real, [self.real, self.type])
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(function, [self.real(-0.0), vector], fastmath=("reassoc",))
