@@ -6,7 +6,6 @@ Greedy by size (Pisarchyk and Lee, *Efficient Memory Management for Deep Neural 
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -61,23 +60,28 @@ def _calls(buffers: Sequence[Buffer]) -> Lifetimes:
 def _placed(buffers: Sequence[Buffer], batch: int, clocks: Sequence[Lifetimes]) -> ArenaPlan:
     """Let buffers share a place if one is done, on all the clocks, before the other is born."""
     sizes = [aligned(b.nbytes(batch)) for b in buffers]
-    lives = np.array([[clock[b] for clock in clocks] for b in buffers], np.int64)
-    lives = lives.reshape(len(buffers), len(clocks), 2)
+    lives = [
+        np.array([clock[b] for b in buffers], np.int64).reshape(len(buffers), 2).T
+        for clock in clocks
+    ]
     order = sorted(range(len(buffers)), key=lambda i: (-sizes[i], i))
     starts = np.zeros(len(buffers), np.int64)
     ends = np.zeros(len(buffers), np.int64)
-    by_offset: list[int] = []  # those placed, from the start of the arena
-    for i in order:
-        placed = np.array(by_offset, np.int64)
-        born, dies = lives[i, :, 0], lives[i, :, 1]
-        before = (lives[placed, :, 1] < born).all(1)
-        after = (lives[placed, :, 0] > dies).all(1)
+    by_offset = np.zeros(len(buffers), np.int64)  # those placed, from the start of the arena
+    for count, i in enumerate(order):
+        placed = by_offset[:count]
+        before = after = np.bool_(True)
+        for births, deaths in lives:
+            before = before & (deaths[placed] < births[i])
+            after = after & (births[placed] > deaths[i])
         others = placed[~(before | after)]
         # The gap before each of them starts where all that lie below it have ended.
         below = np.maximum.accumulate(np.concatenate([[0], ends[others]]))
         fits = (below[:-1] + sizes[i] <= starts[others]).nonzero()[0]
         starts[i] = below[fits[0] if len(fits) else -1]
         ends[i] = starts[i] + sizes[i]
-        insort(by_offset, i, key=lambda k: int(starts[k]))
+        at = starts[placed].searchsorted(starts[i], "right")
+        by_offset[at + 1 : count + 1] = by_offset[at:count].copy()
+        by_offset[at] = i
     offsets = {b: int(start) for b, start in zip(buffers, starts, strict=True)}
     return ArenaPlan(offsets, int(ends.max(initial=0)))
