@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from numba import cfunc, types
+from llvmlite import binding
 
-from graphc.runtime import vmath
+from graphc.runtime import loader, native, vmath
+from graphc.runtime.kernel import kernel
 from tests.bench.harness import Row, agree, fastest, least, ratio
 from tests.bench.peers import installed
 
@@ -26,7 +27,8 @@ THREADS = (1,)
 ELEMENTS = 8192
 REPEATS = 20
 TOLERANCE = 1e-5
-FASTMATH = {"contract", "reassoc", "arcp", "nsz"}
+ENGINES: list[binding.ExecutionEngine] = []
+"""What keeps the compiled loops."""
 
 NAMES = (
     "exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "asin", "acos",
@@ -56,21 +58,31 @@ def torch_function(name: str) -> Callable:
 
 
 def compiled(name, dtype):
-    """Return ``repeat(times, *pointers)``, which runs the loop so often, and its compile time."""
+    """Return ``repeat(times, *pointers)``, which runs the loop so often, and its compile time.
+
+    The loop is compiled as any kernel is, past the cache.
+    """
     names = ("x", "y")[: 1 + (name in BINARY)]
-    text = f"def repeat(times, {', '.join(names)}, out):\n"
-    text += f"    for _ in range(times):\n        for j in range({ELEMENTS}):\n"
+    text = f"def repeat(lo, hi, {', '.join(names)}, out):\n"
+    text += f"    for _ in range(lo, hi):\n        for j in range({ELEMENTS}):\n"
     text += f"            out[j] = vmath.{name}({', '.join(f'{n}[j]' for n in names)})\n"
-    assert callable(getattr(vmath, name))  # the module loads before Numba asks for its types
     scope = {"vmath": vmath}
     exec(text, scope)
-    pointer = types.CPointer(types.float32 if dtype == "float32" else types.float64)
-    signature = types.void(types.int64, *[pointer] * (len(names) + 1))
-    start = time.perf_counter()
-    function = cfunc(signature, error_model="numpy", fastmath=FASTMATH)(scope["repeat"])
-    seconds = time.perf_counter() - start
-    kinds = [ctypes.c_int64, *[ctypes.c_void_p] * (len(names) + 1)]
-    return ctypes.CFUNCTYPE(None, *kinds)(function.address), seconds
+    made = kernel(", ".join(f"{n}: {dtype}*" for n in (*names, "out")))(scope["repeat"])
+    symbol = f"repeat_{name}_{dtype}_{time.time_ns()}"
+    code, seconds = native.compile_kernels({symbol: made})[symbol]
+    ENGINES.append(loader._new_engine())
+    ENGINES[-1].add_object_file(binding.ObjectFileRef.from_data(code))
+    ENGINES[-1].finalize_object()
+    word = ctypes.c_int64
+    entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, word, word)(
+        ENGINES[-1].get_function_address(symbol)
+    )
+
+    def repeat(times, *pointers):
+        entry((word * len(pointers))(*pointers), 0, times)
+
+    return repeat, seconds
 
 
 def operands(name, dtype):

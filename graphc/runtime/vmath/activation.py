@@ -97,7 +97,7 @@ def mish(x: Real) -> Real:
     p, k = exp_parts(clamp(x, low, 40.0))
     e = scale(p, k)
     m = e + 2.0
-    return scale(x * (p * m / fma(e, m, 2.0)), k)
+    return scale(x * (fma(p, e, p * 2.0) / fma(e, m, 2.0)), k)
 
 
 _GELU_TANH = {  # 2 sqrt(2/pi) and 0.044715 times that, each with what its rounding leaves

@@ -83,7 +83,10 @@ def erf(x: Real) -> Real:
     """``2 / sqrt(pi)`` times the integral of ``e^(-t^2)`` from 0 to ``x``."""
     a = abs(x)
     if x.wide and x.single:
-        return piecewise(select(a > 4.0, 4.0, a), 0.5, tables.erf()).copysign(x)
+        z = a * a
+        small = fma(a, polynomial(z, _ERF[32][:4]), a)
+        large = piecewise(select(a > 4.0, 4.0, a), 0.5, tables.erf())
+        return select(a < 0.125, small, large).copysign(x)
     z = a * a
     small = fma(a, polynomial(z, _ERF[x.width]), a)
     return select(a < 1.0, small, 1.0 - scale(*_erfc_parts(a))).copysign(x)

@@ -159,8 +159,11 @@ def exp_parts(x: Real, low: Real | None = None) -> tuple[Real, Real]:
 def times_exp(factor: Real, x: Real, low: Real) -> tuple[Real, Real]:
     """Return ``p, k`` with ``factor e^(x + low) = p 2^k``, rounded less often than a product."""
     if x.wide:
-        p, k = exp_parts(x, low)
-        return factor * p, k
+        index, k, r = _reduce_wide(x, low)
+        high, rest = (lookup(part, index) for part in tables.powers_of_two(x.width))
+        product = factor * high
+        rest = fma(factor, rest, fma(factor, high, -product))
+        return product + fma(product, _exp_rest(r, _EXP_WIDE[x.width]), rest), k
     k, r = reduce_exp(x, low)
     return fma(factor, polynomial(r, (1.0, *_EXP[x.width])) * r, factor), k
 
