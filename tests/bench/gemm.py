@@ -19,7 +19,7 @@ import numpy as np
 from graphc.runtime.features import AVX512, host
 from graphc.runtime.loader import LOADER
 from graphc.runtime.products import matmul_float32, matmul_float64
-from graphc.runtime.schedule import BARRIER, FACTOR, RECORD_HEAD, SHARED
+from graphc.runtime.schedule import Record, by_levels
 from graphc.runtime.team import team
 from graphc.runtime.tiles import COLUMNS
 from tests.bench.harness import Row, agree, fastest
@@ -39,6 +39,9 @@ KERNELS = {"float32": matmul_float32, "float64": matmul_float64}
 TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
 WORK = 2e7
 """Operations in one measurement at least."""
+
+EXPECTED = 100.0
+"""Operations a nanosecond, by which it is decided whether threads share a product."""
 
 Case = tuple[str, int, int, int, bool, bool]
 """(name, m, n, k, A transposed, B transposed)"""
@@ -74,9 +77,8 @@ def own(
     (m, k), n = left.shape, right.shape[1]
     form, extent = (COLUMNS, n) if n > m else (0, m)
     words = [m, n, k, form, *strided(left), *strided(right), *strided(out)[:3]]
-    sharing = SHARED | BARRIER | 1 << FACTOR
-    head = [RECORD_HEAD + len(words), addresses[kernel.name], extent, sharing]
-    table = np.array([*head, *words], np.int64)
+    record = Record(addresses[kernel.name], extent, words, (), 2 * m * n * k / EXPECTED, 0)
+    table = by_levels([record], threads).table
     return lambda times: team(threads).run(table, times)
 
 

@@ -13,6 +13,7 @@ import pytest
 from numba.core import compiler, types
 from numba.core.registry import cpu_target
 
+import graphc as gx
 from graphc.runtime import gemm
 from graphc.runtime.features import AVX2, AVX512, BASELINE, NEON, host, isa_of
 from graphc.runtime.tiles import shape
@@ -278,6 +279,13 @@ def test_matrix_times_vector(source, dtype):
                 expected = before.astype(float)
                 expected[lo:hi, 0] = (a.astype(float) @ x)[lo:hi]
                 np.testing.assert_allclose(y, expected, rtol=0, atol=TOLERANCE[dtype] * (k + 1))
+
+
+def test_threads_divide_columns_of_what_is_not_made_of_samples():
+    x, w = gx.input("x", (None, 96)), gx.parameter(np.zeros((96, 160), "float32"))
+    source = gx.function(x, gx.grad(gx.sum(gx.tanh(x @ w)), w)).source
+    assert "matmul_float32, batch, batch, 160, 96, 0, " in source
+    assert "matmul_float32, 160, 96, 160, batch, 4, " in source
 
 
 def test_instruction_sets():
