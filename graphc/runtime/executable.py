@@ -332,7 +332,8 @@ class Executable:
         frame = self._captured(self._main, batch, {**_pointers(self._persistent), **apart})
         calls = [call for call, _ in self._pairs(self._main)]
         needed: dict[Buffer, list[int]] = {b: [] for b in buffers}
-        for number, level in frame.levels(options().thread_count()):
+        # A call may be many records, one for each parameter, and touch as many buffers.
+        for number, level in set(frame.levels(options().thread_count())):
             for buffer in (*calls[number].reads, *calls[number].writes):
                 if buffer in needed:
                     needed[buffer].append(level)
