@@ -22,7 +22,7 @@ from graphc.types import dim_at
 View = TypeVar("View")
 """What a module's text sees of a buffer."""
 
-WORTH_SCHEDULING = 10_000.0
+WORTH_SCHEDULING = 4_000.0
 """Predicted nanoseconds of a step below which it runs on one thread, call by call."""
 
 
