@@ -7,10 +7,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
@@ -19,29 +15,33 @@ from graphc.codegen.module import Module
 from graphc.collector import paused
 from graphc.config import options
 from graphc.errors import ShapeError
-from graphc.files import write_whole
 from graphc.ir.graph import Graph
 from graphc.ir.op import Array
-from graphc.ir.source import Constant, Parameter, address_of, aligned_empty
+from graphc.ir.source import address_of, aligned_empty
 from graphc.ir.tensor import PHASES, Tensor
 from graphc.plan.cost import nanoseconds
 from graphc.plan.memory import ArenaPlan, Lifetimes, plan_arena
-from graphc.plan.program import Access, Buffer, Call, Program
+from graphc.plan.program import Buffer, Call, Program
 from graphc.runtime.checks import CallChecks
 from graphc.runtime.epoch import accounting, gathering
 from graphc.runtime.frame import CaptureFrame, PlainFrame, Pointer, Prediction
-from graphc.runtime.kernel import Kernel
 from graphc.runtime.loader import LOADER
 from graphc.runtime.pace import Pace
+from graphc.runtime.places import direct_outputs, place_persistent, pointers, view_of
 from graphc.runtime.replay import replay, serve
 from graphc.runtime.report import Report
-from graphc.types import BATCH, dim_at, shape_at
+from graphc.runtime.schedule import Schedule
+from graphc.runtime.source import execute, kernels_of, write_source
+from graphc.types import BATCH, shape_at
 
 MAX_BATCHES = 32
 """Batch sizes whose captured tables are kept."""
 
 FAR = 40
 """Bits of the distance at which buffers lie whose place is not yet known."""
+
+LARGE = 256 << 10
+"""Bytes of an input or output from which pointing at it costs less than copying it."""
 
 CONTROL_SECONDS = 0.1
 """Aim for the time between two returns of an epoch to Python; the promise is 0.2 s."""
@@ -62,13 +62,24 @@ class Bound:
         self.sums = np.zeros(max(1, scalars))
 
 
-@dataclass
 class Table:
-    """A captured function, and the addresses it was captured with."""
+    """A captured function: its words, and where in them are pointers that move."""
 
-    table: Array
-    pace: Pace
-    addresses: tuple[int, ...] = ()
+    def __init__(self, schedule: Schedule, pace: Pace, memory: Mapping[str, Array]) -> None:
+        self.words = schedule.table
+        self.pace = pace
+        self._addresses = {name: address_of(array) for name, array in memory.items()}
+        self._places: dict[str, Array] = {
+            name: np.array([word for word, owner in schedule.moving if owner == name], np.int64)
+            for name in memory
+        }
+
+    def point_into(self, memory: Mapping[str, Array]) -> None:
+        """Let the pointers that move point into the arrays of ``memory``."""
+        for name, array in memory.items():
+            address = address_of(array)
+            self.words[self._places[name]] += address - self._addresses[name]
+            self._addresses[name] = address
 
 
 class Executable:
@@ -100,14 +111,20 @@ class Executable:
         self._batch = 1
         self._bound: OrderedDict[int, Bound] = OrderedDict()
         self._arena = aligned_empty(0)
-        self._persistent, self._flat = _place_persistent(program, module)
+        self._persistent, self._flat = place_persistent(program, module)
         self._plain = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
         start = time.perf_counter()
-        self.source_path = _write_source(module)
-        self._module = _import(self.source_path, module)
-        self._kernels = _kernels(self._module)
+        self.source_path = write_source(module)
+        self._module = execute(self.source_path, module)
+        self._kernels = kernels_of(self._module)
         self._load(start)
         self._checks = CallChecks(graph)
+        self._written = [
+            self._persistent[b.name]
+            for b in dict.fromkeys(b for call in program.calls for b in call.writes)
+            if b.name in self._persistent
+        ]
+        self._direct = direct_outputs(program)
 
     def _load(self, start: float) -> None:
         self.cache_hits = self.cache_misses = 0
@@ -208,42 +225,76 @@ class Executable:
         for buffer, array in zip(self.program.inputs, arrays, strict=True):
             memory[f"data_{buffer.name}"] = array.reshape(-1).view(np.uint8)
             memory[f"bytes_{buffer.name}"] = bound.memory[buffer.name].reshape(-1).view(np.uint8)
-        if self._plain:
-            frame = PlainFrame({**bound.memory, **memory, **self._flat}, batch, steps)
-            self._module.train_epoch(frame)
-        else:
-            self._replay(bound, "train_epoch", steps, memory)
+        self._execute(bound, "train_epoch", memory, steps)
         return bound.sums[: len(self.scalars)]
 
     def _run(self, functions: Sequence[str], feeds: Sequence[Array]) -> dict[str, Array]:
         with self._lock:
+            if functions == ("call",):
+                return self._call(feeds)
             bound = self._feed(feeds)
             for function in functions:
                 self._execute(bound, function)
             return {name: self._output(bound, name).copy() for name in self.program.outputs}
 
-    def _execute(self, bound: Bound, function: str) -> None:
+    def _call(self, feeds: Sequence[Array]) -> dict[str, Array]:
+        """Run everything; large inputs are read, and large outputs written, where they lie."""
+        bound = self._bind(self._batch_of(feeds))
+        self._checks.call(feeds, bound.batch)
+        memory = {}
+        for buffer, value in zip(self.program.inputs, feeds, strict=True):
+            own = bound.memory[buffer.name]
+            if own.nbytes < LARGE or not self._is_readable(value, own):
+                np.copyto(own, value, casting="same_kind")
+                value = own
+            if own.nbytes >= LARGE:
+                memory[buffer.name] = value
+        results = {}
+        for name, buffer in self._direct.items():
+            own = bound.memory[buffer.name]
+            if own.nbytes >= LARGE:
+                results[name] = aligned_empty(own.nbytes).view(own.dtype).reshape(own.shape)
+                memory[buffer.name] = results[name]
+        self._execute(bound, "call", memory)
+        return {
+            name: results[name] if name in results else self._output(bound, name).copy()
+            for name in self.program.outputs
+        }
+
+    def _is_readable(self, value: Array, own: Array) -> bool:
+        """Tell whether kernels can read ``value`` itself, while they write what they write."""
+        flags = value.flags
+        return (
+            flags.c_contiguous
+            and flags.aligned
+            and value.dtype == own.dtype
+            and not any(np.may_share_memory(value, a) for a in self._written)
+        )
+
+    def _execute(
+        self, bound: Bound, function: str, memory: Mapping[str, Array] | None = None, times: int = 1
+    ) -> None:
+        """Run one of the module's functions; ``memory`` lies elsewhere each time."""
+        moving = memory or {}
         if self._plain:
-            getattr(self._module, function)(PlainFrame({**bound.memory, **self._flat}, bound.batch))
+            plain = PlainFrame({**bound.memory, **moving, **self._flat}, bound.batch, times)
+            getattr(self._module, function)(plain)
             return
-        self._replay(bound, function, 1, {})
-
-    def _replay(self, bound: Bound, function: str, times: int, memory: Mapping[str, Array]) -> None:
-        """Run one of the module's functions, captured unless ``memory`` is where it was."""
         threads = options().thread_count()
-        addresses = tuple(map(address_of, memory.values()))
-        known = bound.tables.get((function, threads))
-        if known is None or known.addresses != addresses:
-            pointers = _pointers({**bound.memory, **memory})
+        table = bound.tables.get((function, threads))
+        if table is None:
+            places = pointers(bound.memory) | {
+                name: Pointer(address_of(a), a.itemsize, name) for name, a in moving.items()
+            }
             with paused():
-                frame = self._captured(function, bound.batch, pointers)
-                schedule = frame.schedule(threads)
-            pace = known.pace if known else Pace(schedule.divisible_nanoseconds * 1e-9, threads)
-            known = bound.tables[function, threads] = Table(schedule.table, pace, addresses)
-        known.pace.replay(known.table, times)
+                schedule = self._captured(function, bound.batch, places).schedule(threads)
+            pace = Pace(schedule.divisible_nanoseconds * 1e-9, threads)
+            table = bound.tables[function, threads] = Table(schedule, pace, moving)
+        table.point_into(moving)
+        table.pace.replay(table.words, times)
 
-    def _captured(self, function: str, batch: int, pointers: Mapping[str, Pointer]) -> CaptureFrame:
-        frame = CaptureFrame(pointers, batch, self._entries, self._predict(function, batch))
+    def _captured(self, function: str, batch: int, places: Mapping[str, Pointer]) -> CaptureFrame:
+        frame = CaptureFrame(places, batch, self._entries, self._predict(function, batch))
         getattr(self._module, function)(frame)
         return frame
 
@@ -269,7 +320,7 @@ class Executable:
         """Return an output where it lies."""
         if name not in bound.outputs:
             access = self.program.outputs[name]
-            bound.outputs[name] = _view(bound.memory[access.buffer.name], access, bound.batch)
+            bound.outputs[name] = view_of(bound.memory[access.buffer.name], access, bound.batch)
         return bound.outputs[name]
 
     # -- memory ------------------------------------------------------------------------------------
@@ -329,7 +380,7 @@ class Executable:
             b.name: Pointer((number + 1) << FAR, b.dtype.itemsize)
             for number, b in enumerate(buffers)
         }
-        frame = self._captured(self._main, batch, {**_pointers(self._persistent), **apart})
+        frame = self._captured(self._main, batch, {**pointers(self._persistent), **apart})
         calls = [call for call, _ in self._pairs(self._main)]
         needed: dict[Buffer, list[int]] = {b: [] for b in buffers}
         # A call may be many records, one for each parameter, and touch as many buffers.
@@ -345,75 +396,3 @@ class Executable:
             )
             for b, levels in needed.items()
         }
-
-
-def _pointers(memory: Mapping[str, Array]) -> dict[str, Pointer]:
-    return {name: Pointer(address_of(a), a.itemsize) for name, a in memory.items()}
-
-
-def _view(array: Array, access: Access, batch: int) -> Array:
-    """Return the array that ``access`` sees in a buffer."""
-    layout, itemsize = access.layout, array.itemsize
-    flat = array.reshape(-1)[dim_at(layout.offset, batch) :]
-    strides = tuple(dim_at(s, batch) * itemsize for s in layout.strides)
-    return np.lib.stride_tricks.as_strided(flat, shape_at(access.shape, batch), strides)
-
-
-def _place_persistent(
-    program: Program, module: Module
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Give parameters, gradients and constants their memory, flat where the module says so.
-
-    Returns the arrays by name, and for the parts of flat buffers all that lies from them on.
-    """
-    rest: dict[Buffer, Array] = {}
-    for flat in module.flats:
-        dtype = next(iter(flat.parts)).dtype
-        whole = aligned_empty(flat.size * dtype.itemsize).view(dtype)
-        whole[...] = 0
-        rest.update({buffer: whole[offset:] for buffer, offset in flat.parts.items()})
-    result = {}
-    for buffer in program.buffers:
-        op = buffer.tensor.op
-        if buffer.kind == "constant":
-            assert isinstance(op, Constant)
-            result[buffer.name] = np.ascontiguousarray(op.value.array)
-        elif buffer.kind == "parameter":
-            assert isinstance(op, Parameter)
-            if not op.cell.is_allocated:
-                place = rest[buffer].view(np.uint8) if buffer in rest else None
-                op.cell.place(aligned_empty(op.cell.nbytes) if place is None else place)
-                op.cell.initialize(op.cell.default_rng())
-            result[buffer.name] = op.cell.array
-        elif buffer.kind == "gradient":
-            nbytes = buffer.nbytes(0)
-            memory = rest[buffer].view(np.uint8) if buffer in rest else aligned_empty(nbytes)
-            shape = shape_at(buffer.shape, 0)
-            result[buffer.name] = memory[:nbytes].view(buffer.dtype).reshape(shape)
-    return result, {buffer.name: array for buffer, array in rest.items()}
-
-
-def _write_source(module: Module) -> Path:
-    """Write the module's text to a file named by its content, for debuggers and tracebacks."""
-    folder = options().cache_path() / "modules"
-    path = folder / f"graphc_{module.digest[:16]}.py"
-    content = module.text.encode()
-    with suppress(OSError):  # the text runs without its file
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists() or path.read_bytes() != content:
-            write_whole(path, content)
-    return path
-
-
-def _import(path: Path, module: Module) -> ModuleType:
-    """Execute the module's text (not what may stand in the file by now) as a module."""
-    name = path.stem
-    result = ModuleType(name)
-    result.__file__ = str(path)
-    exec(compile(module.text, str(path), "exec"), result.__dict__)
-    return result
-
-
-def _kernels(module: ModuleType) -> dict[str, Kernel]:
-    # Not isinstance: that would execute the lazy modules among the values.
-    return {v.name: v for v in vars(module).values() if type(v) is Kernel}

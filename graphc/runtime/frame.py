@@ -32,9 +32,11 @@ class Pointer:
 
     address: int
     itemsize: int
+    moving: str = ""
+    """The name of the buffer, if it may lie elsewhere when the table is replayed again."""
 
     def __getitem__(self, part: slice) -> Pointer:
-        return Pointer(self.address + part.start * self.itemsize, self.itemsize)
+        return Pointer(self.address + part.start * self.itemsize, self.itemsize, self.moving)
 
     def __index__(self) -> int:
         return self.address
@@ -112,6 +114,11 @@ class CaptureFrame(Frame["Pointer"]):
                 tuple(s for s in slices if s is not None),
                 nanoseconds,
                 self._count - 1,
+                tuple(
+                    (i, a.moving)
+                    for i, a in enumerate(arguments)
+                    if isinstance(a, Pointer) and a.moving
+                ),
             )
         )
 

@@ -79,6 +79,8 @@ class Record:
     nanoseconds: float
     number: int
     """Its place in the order of the program."""
+    moving: tuple[tuple[int, str], ...] = ()
+    """(argument, name of its buffer) for pointers whose buffer may lie elsewhere next time."""
     group: Group = field(init=False)
 
 
@@ -95,61 +97,75 @@ class Group:
 class Schedule:
     """A table of words, and the predicted time of what threads divide in it."""
 
-    table: Array
-    divisible_nanoseconds: float
-    barriers: int
+    words: list[int] = field(default_factory=list)
+    moving: list[tuple[int, str]] = field(default_factory=list)
+    """(word, name of the buffer it points into), as :attr:`Record.moving`."""
+    divisible_nanoseconds: float = 0.0
+    barriers: int = 0
+
+    @property
+    def table(self) -> Array:
+        return np.array(self.words, np.int64)
+
+    def add(self, record: Record, rows: int, sharing: int) -> None:
+        """Append a record of ``rows`` rows."""
+        sharing |= record.extent // max(1, rows) << FACTOR
+        start = len(self.words) + RECORD_HEAD
+        self.moving += [(start + position, name) for position, name in record.moving]
+        length = RECORD_HEAD + len(record.arguments)
+        self.words += [length, record.entry, rows, sharing, *record.arguments]
+
+    def add_group(self, group: Group, threads: int, shared: int, meet: bool) -> None:
+        """Append the records of a group, in blocks of rows where they overflow the cache."""
+        block = _block(group, threads if shared else 1)
+        head = len(self.words)
+        if block:
+            self.words += [
+                RECORD_HEAD + 2,
+                0,
+                group.rows,
+                CHAIN | shared | BARRIER * meet,
+                block,
+                0,
+            ]
+        for number, record in enumerate(group.records):
+            first = meet and number == 0 and not block
+            self.add(record, group.rows, shared | BARRIER * first)
+        if block:
+            self.words[head + RECORD_HEAD + 1] = len(self.words) - head - self.words[head]
 
 
 def in_order(records: Iterable[Record]) -> Schedule:
     """Return the table in which one thread runs the records as they come."""
-    words: list[int] = []
+    schedule = Schedule()
     for record in records:
-        words += _words(record, record.extent, 0)
-    return Schedule(np.array(words, np.int64), 0.0, 0)
+        schedule.add(record, record.extent, 0)
+    return schedule
 
 
 def by_levels(records: Sequence[Record], threads: int) -> Schedule:
     """Return the table that ``threads`` threads can share."""
-    levels = _Levels(records, threads)
-    words: list[int] = []
-    divisible, barriers, alone = 0.0, 0, True
-    for groups in levels.groups():
+    schedule, alone = Schedule(), True
+    for groups in _Levels(records, threads).groups():
         busy = sum(r.nanoseconds for g in groups if g.rows > 1 for r in g.records)
-        shared = busy * (1 - 1 / threads) > BARRIER_NANOSECONDS if threads > 1 else False
-        divisible += busy * shared
+        shared = threads > 1 and busy * (1 - 1 / threads) > BARRIER_NANOSECONDS
+        schedule.divisible_nanoseconds += busy * shared
         meet = shared or not alone
-        barriers += meet
+        schedule.barriers += meet
         for group in groups:
-            words += _group_words(group, threads, SHARED * (shared and group.rows > 1), meet)
+            schedule.add_group(group, threads, SHARED * (shared and group.rows > 1), meet)
             meet = False
         alone = not shared
-    if words and not alone:  # repeated, the first record follows the last
-        barriers += not words[3] & BARRIER
-        words[3] |= BARRIER
-    return Schedule(np.array(words, np.int64), divisible, barriers)
+    if not alone:  # repeated, the first record follows the last
+        schedule.barriers += not schedule.words[3] & BARRIER
+        schedule.words[3] |= BARRIER
+    return schedule
 
 
 def levels_of(records: Sequence[Record], threads: int) -> list[tuple[Record, int]]:
     """Return every record with its level."""
     groups = [g for level in _Levels(records, threads).groups() for g in level]
     return [(record, group.level) for group in groups for record in group.records]
-
-
-def _words(record: Record, rows: int, sharing: int) -> list[int]:
-    sharing |= record.extent // max(1, rows) << FACTOR
-    return [RECORD_HEAD + len(record.arguments), record.entry, rows, sharing, *record.arguments]
-
-
-def _group_words(group: Group, threads: int, shared: int, meet: bool) -> list[int]:
-    block = _block(group, threads if shared else 1)
-    words = []
-    for number, record in enumerate(group.records):
-        first = meet and number == 0 and not block
-        words += _words(record, group.rows, shared | BARRIER * first)
-    if block:
-        head = [RECORD_HEAD + 2, 0, group.rows, CHAIN | shared | BARRIER * meet, block, len(words)]
-        words = head + words
-    return words
 
 
 def _block(group: Group, threads: int) -> int:

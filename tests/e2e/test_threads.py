@@ -320,7 +320,7 @@ def test_ctrl_c_while_a_job_is_given_to_the_team(place):
     with gx.config(threads=3):
         f()
     (bound,) = f._executable._bound.values()
-    table = bound.tables["call", 3].table
+    table = bound.tables["call", 3].words
     squad = Team(3)
     if place in ("before posting", "after posting"):
         squad._post = Struck(squad._post, after=place == "after posting")

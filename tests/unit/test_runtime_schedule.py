@@ -151,7 +151,7 @@ def rows(first, stride, written, span=None, every=1):
 
 def layout(schedule):
     """Return (rows, factor, shared, barrier) of each record of a table."""
-    words, at, found = list(schedule.table), 0, []
+    words, at, found = list(schedule.words), 0, []
     while at < len(words):
         sharing = words[at + 3]
         found.append(
@@ -230,7 +230,7 @@ def test_rows_that_overflow_the_cache_are_cut_into_blocks(monkeypatch):
     monkeypatch.setattr(schedule, "cache_bytes", lambda level, default: 1 << 16)
     a = record(0, 4096, rows(0, 64, False), rows(1 << 20, 64, True))
     b = record(1, 4096, rows(1 << 20, 64, False), rows(2 << 20, 64, True))
-    words = list(by_levels([a, b], 2).table)
+    words = list(by_levels([a, b], 2).words)
     assert (words[2], words[3] % (1 << FACTOR)) == (4096, CHAIN | SHARED | BARRIER)
     block, length = words[RECORD_HEAD : RECORD_HEAD + 2]
     assert block % schedule.BLOCK == 0

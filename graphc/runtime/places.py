@@ -1,0 +1,72 @@
+"""Where the buffers of a program lie: arrays, views of them, and pointers into them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+
+from graphc.codegen.module import Module
+from graphc.ir.op import Array, Layout
+from graphc.ir.source import Constant, Parameter, address_of, aligned_empty
+from graphc.plan.program import Access, Buffer, Program
+from graphc.runtime.frame import Pointer
+from graphc.types import dim_at, shape_at
+
+
+def pointers(memory: Mapping[str, Array]) -> dict[str, Pointer]:
+    return {name: Pointer(address_of(a), a.itemsize) for name, a in memory.items()}
+
+
+def direct_outputs(program: Program) -> dict[str, Buffer]:
+    """Return the outputs that are a whole buffer of the arena, which no other output is."""
+    counts = Counter(access.buffer for access in program.outputs.values())
+    return {
+        name: access.buffer
+        for name, access in program.outputs.items()
+        if access.buffer.kind == "arena"
+        and counts[access.buffer] == 1
+        and access.shape == access.buffer.shape
+        and access.layout == Layout.contiguous(access.shape)
+    }
+
+
+def view_of(array: Array, access: Access, batch: int) -> Array:
+    """Return the array that ``access`` sees in a buffer."""
+    layout, itemsize = access.layout, array.itemsize
+    flat = array.reshape(-1)[dim_at(layout.offset, batch) :]
+    strides = tuple(dim_at(s, batch) * itemsize for s in layout.strides)
+    return np.lib.stride_tricks.as_strided(flat, shape_at(access.shape, batch), strides)
+
+
+def place_persistent(program: Program, module: Module) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Give parameters, gradients and constants their memory, flat where the module says so.
+
+    Returns the arrays by name, and for the parts of flat buffers all that lies from them on.
+    """
+    rest: dict[Buffer, Array] = {}
+    for flat in module.flats:
+        dtype = next(iter(flat.parts)).dtype
+        whole = aligned_empty(flat.size * dtype.itemsize).view(dtype)
+        whole[...] = 0
+        rest.update({buffer: whole[offset:] for buffer, offset in flat.parts.items()})
+    result = {}
+    for buffer in program.buffers:
+        op = buffer.tensor.op
+        if buffer.kind == "constant":
+            assert isinstance(op, Constant)
+            result[buffer.name] = np.ascontiguousarray(op.value.array)
+        elif buffer.kind == "parameter":
+            assert isinstance(op, Parameter)
+            if not op.cell.is_allocated:
+                place = rest[buffer].view(np.uint8) if buffer in rest else None
+                op.cell.place(aligned_empty(op.cell.nbytes) if place is None else place)
+                op.cell.initialize(op.cell.default_rng())
+            result[buffer.name] = op.cell.array
+        elif buffer.kind == "gradient":
+            nbytes = buffer.nbytes(0)
+            memory = rest[buffer].view(np.uint8) if buffer in rest else aligned_empty(nbytes)
+            shape = shape_at(buffer.shape, 0)
+            result[buffer.name] = memory[:nbytes].view(buffer.dtype).reshape(shape)
+    return result, {buffer.name: array for buffer, array in rest.items()}

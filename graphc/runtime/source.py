@@ -1,0 +1,38 @@
+"""A generated module from text to Python: written for people, executed from memory."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+
+from graphc.codegen.module import Module
+from graphc.config import options
+from graphc.files import write_whole
+from graphc.runtime.kernel import Kernel
+
+
+def write_source(module: Module) -> Path:
+    """Write the module's text to a file named by its content, for debuggers and tracebacks."""
+    folder = options().cache_path() / "modules"
+    path = folder / f"graphc_{module.digest[:16]}.py"
+    content = module.text.encode()
+    with suppress(OSError):  # the text runs without its file
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists() or path.read_bytes() != content:
+            write_whole(path, content)
+    return path
+
+
+def execute(path: Path, module: Module) -> ModuleType:
+    """Execute the module's text (not what may stand in the file by now) as a module."""
+    name = path.stem
+    result = ModuleType(name)
+    result.__file__ = str(path)
+    exec(compile(module.text, str(path), "exec"), result.__dict__)
+    return result
+
+
+def kernels_of(module: ModuleType) -> dict[str, Kernel]:
+    # Not isinstance: that would execute the lazy modules among the values.
+    return {v.name: v for v in vars(module).values() if type(v) is Kernel}
