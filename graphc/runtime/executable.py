@@ -60,6 +60,8 @@ class Bound:
         self.order = np.zeros(0, np.int64)
         self.cursor = np.zeros(1, np.int64)
         self.sums = np.zeros(max(1, scalars))
+        self.chunk = 1
+        """Steps of an epoch to take before Python has a turn."""
 
 
 class Table:
@@ -200,22 +202,19 @@ class Executable:
         for batch, steps in ((batch_size, full), (rest, 1 if rest else 0)):
             if not steps:
                 continue
-            chunk = 1
             while steps:
-                take = min(chunk, steps)
-                start = time.perf_counter()
                 with self._lock:
-                    totals += self._steps(arrays, order[samples:], batch, take)
-                elapsed = time.perf_counter() - start
+                    bound = self._bind(batch)
+                    take = min(bound.chunk, steps)
+                    totals += self._steps(bound, arrays, order[samples:], take)
                 steps -= take
                 samples += take * batch
-                chunk = max(1, min(2 * chunk, int(take * CONTROL_SECONDS / max(elapsed, 1e-9))))
                 yield samples, totals.copy()
 
-    def _steps(self, arrays: Sequence[Array], order: Array, batch: int, steps: int) -> Array:
+    def _steps(self, bound: Bound, arrays: Sequence[Array], order: Array, steps: int) -> Array:
         """Take ``steps`` steps over the rows ``order``; return the sums of the scalars."""
-        bound = self._bind(batch)
-        rows = steps * batch
+        start = time.perf_counter()
+        rows = steps * bound.batch
         if len(bound.order) < len(order):
             bound.order = np.zeros(len(order), np.int64)
         bound.order[:rows] = order[:rows]
@@ -226,6 +225,8 @@ class Executable:
             memory[f"data_{buffer.name}"] = array.reshape(-1).view(np.uint8)
             memory[f"bytes_{buffer.name}"] = bound.memory[buffer.name].reshape(-1).view(np.uint8)
         self._execute(bound, "train_epoch", memory, steps)
+        elapsed = max(time.perf_counter() - start, 1e-9)
+        bound.chunk = max(1, min(2 * bound.chunk, int(steps * CONTROL_SECONDS / elapsed)))
         return bound.sums[: len(self.scalars)]
 
     def _run(self, functions: Sequence[str], feeds: Sequence[Array]) -> dict[str, Array]:

@@ -18,9 +18,10 @@ TRIAL_SECONDS = 2e-3
 """Length of a trial; a single step may be longer."""
 
 SOON_SECONDS = 0.01
-"""From the first trial that several threads lost to the next."""
+"""From the first trial that several threads lost to the next. This and the following are seconds
+of running: between calls that are far apart nothing is learned and nothing tried."""
 
-PERIOD_SECONDS = 0.25
+PERIOD_SECONDS = 0.5
 """From one trial to the next of what keeps losing, or of one thread while several are better."""
 
 PENALTY_SECONDS = 2.0
@@ -40,7 +41,7 @@ class Pace:
         self._seconds, self._steps = 0.0, 0  # of the way taken, since it was last compared
         self._alone = 0.0  # seconds of a step on one thread, when last known
         self._trial_seconds, self._trial_steps = 0.0, -1  # -1: none is on
-        self._next_trial = 0.0
+        self._clock = self._next_trial = 0.0
         self._wait = SOON_SECONDS
         self._penalty = PERIOD_SECONDS
 
@@ -51,18 +52,19 @@ class Pace:
             return
         while times:
             start = time.perf_counter()
-            trial = self._trial_steps >= 0 or self._begins_trial(start)
+            trial = self._trial_steps >= 0 or self._begins_trial()
             steps = min(times, self._few_steps()) if trial or not self._next_trial else times
             team(self._threads if self._shared != trial else 1).run(table, steps)
-            end = time.perf_counter()
+            seconds = time.perf_counter() - start
             times -= steps
+            self._clock += seconds
             if trial:
-                self._note_trial(end - start, steps, end)
+                self._note_trial(seconds, steps)
             else:
-                self._note(end - start, steps, end)
+                self._note(seconds, steps)
 
-    def _begins_trial(self, now: float) -> bool:
-        if now < self._next_trial or self._seconds < TRIAL_SECONDS:
+    def _begins_trial(self) -> bool:
+        if self._clock < self._next_trial or self._seconds < TRIAL_SECONDS:
             return False
         self._trial_seconds, self._trial_steps = 0.0, 0
         return True
@@ -76,21 +78,21 @@ class Pace:
             return 1
         return max(1, int(TRIAL_SECONDS * self._steps / self._seconds))
 
-    def _note(self, seconds: float, steps: int, now: float) -> None:
+    def _note(self, seconds: float, steps: int) -> None:
         self._seconds += seconds
         self._steps += steps
         enough = self._shared and self._seconds > 2 * TRIAL_SECONDS
         if enough and self._seconds > self._alone * self._steps:
-            self._next_trial = now  # not what the trial promised
+            self._next_trial = self._clock  # not what the trial promised
 
-    def _note_trial(self, seconds: float, steps: int, now: float) -> None:
+    def _note_trial(self, seconds: float, steps: int) -> None:
         self._trial_steps += steps
         if self._trial_steps > 1:  # the first is not counted
             self._trial_seconds += seconds
         if self._trial_seconds >= ADVANTAGE * TRIAL_SECONDS:
-            self._choose(now)
+            self._choose()
 
-    def _choose(self, now: float) -> None:
+    def _choose(self) -> None:
         """Compare the trial with the average since the last; take the better way from now on."""
         taken = self._seconds / self._steps
         tried = self._trial_seconds / (self._trial_steps - 1)
@@ -100,12 +102,12 @@ class Pace:
             if self._shared:
                 self._penalty = PERIOD_SECONDS
             self._wait = SOON_SECONDS
-            self._next_trial = now + PERIOD_SECONDS
+            self._next_trial = self._clock + PERIOD_SECONDS
         elif self._shared:  # worse than their trial
-            self._next_trial = now + self._penalty
+            self._next_trial = self._clock + self._penalty
             self._penalty = min(2 * self._penalty, PENALTY_SECONDS)
         else:
-            self._next_trial = now + self._wait
+            self._next_trial = self._clock + self._wait
             self._wait = min(2 * self._wait, PERIOD_SECONDS)
         self._shared, self._alone = better, alone
         self._seconds, self._steps, self._trial_steps = 0.0, 0, -1

@@ -11,6 +11,7 @@ import atexit
 import ctypes
 import functools
 import os
+import sys
 import threading
 import time
 
@@ -38,6 +39,9 @@ _WATCH_TURNS = 20_000
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 
 
+_current_cpu = ctypes.CDLL(None).sched_getcpu if sys.platform == "linux" else lambda: 0
+
+
 class Team:
     """Replays tables on ``threads`` threads, the caller's included; one job at a time."""
 
@@ -52,6 +56,7 @@ class Team:
         self._last: tuple[Array | None, Array, int] = None, np.zeros(0, np.int64), 0
         self._words = np.zeros(AWAKE + 8 * (threads + 1), np.int64)
         self._wake = [threading.Semaphore(0) for _ in range(1, threads)]
+        self._places: dict[int, set[int]] = {}  # processors of each worker, by its system number
         for worker in range(1, threads):
             threading.Thread(target=self._work, args=(worker,), daemon=True).start()
 
@@ -116,10 +121,28 @@ class Team:
             pass
         for worker, wake in enumerate(self._wake, 1):
             if words[AWAKE + 8 * worker] == 0:
+                self._keep_apart()
                 words[AWAKE + 8 * worker] = 1
                 wake.release()
 
+    def _keep_apart(self) -> None:
+        """Keep the workers off this thread's processor.
+
+        The system likes to wake a thread where it was woken from; there it would wait until this
+        thread's time is up, as this thread does for it at the first barrier.
+        """
+        if sys.platform != "linux":
+            return
+        allowed = os.sched_getaffinity(0)
+        others = allowed - {_current_cpu()} or allowed
+        for thread, place in self._places.items():
+            if place != others:
+                os.sched_setaffinity(thread, others)
+                self._places[thread] = others
+
     def _work(self, worker: int) -> None:
+        if sys.platform == "linux":
+            self._places[threading.get_native_id()] = set()
         head = [0, self._replay_address, 0, 0]
         record = np.array([*head, 0, 0, self.threads, address_of(self._words)], np.int64)
         call = np.array([address_of(self._words), address_of(record)], np.int64)
