@@ -6,12 +6,12 @@ Greedy by size (Pisarchyk and Lee, *Efficient Memory Management for Deep Neural 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.plan.program import Buffer
+from graphc.plan.program import Buffer, Call
 
 ALIGNMENT = 64
 
@@ -31,6 +31,8 @@ class ArenaPlan:
 
     offsets: dict[Buffer, int]
     nbytes: int
+    apart: bool = False
+    """Whether buffers that live on one level are apart."""
 
 
 def aligned(nbytes: int) -> int:
@@ -50,7 +52,31 @@ def plan_arena(buffers: Sequence[Buffer], batch: int, levels: Lifetimes | None =
     if levels is None:
         return tight
     apart = _placed(buffers, batch, [_calls(buffers), levels])
-    return apart if apart.nbytes <= max(ROOMY, GENEROUS * tight.nbytes) else tight
+    if apart.nbytes > max(ROOMY, GENEROUS * tight.nbytes):
+        return tight
+    return ArenaPlan(apart.offsets, apart.nbytes, apart=True)
+
+
+def level_lifetimes(
+    buffers: Sequence[Buffer], calls: Sequence[Call], levels: Iterable[tuple[int, int]]
+) -> Lifetimes:
+    """Return the levels from which and to which each buffer is needed.
+
+    ``levels`` are pairs (number of a call, level); one call may be on several.
+    """
+    needed: dict[Buffer, list[int]] = {b: [] for b in buffers}
+    for number, level in set(levels):
+        for buffer in (*calls[number].reads, *calls[number].writes):
+            if buffer in needed:
+                needed[buffer].append(level)
+    last = max((level for found in needed.values() for level in found), default=0)
+    return {
+        b: (
+            -1 if b.born < 0 else min(found, default=0),
+            last if b.dies >= len(calls) else max(found, default=-1),
+        )
+        for b, found in needed.items()
+    }
 
 
 def _calls(buffers: Sequence[Buffer]) -> Lifetimes:

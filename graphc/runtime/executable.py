@@ -20,68 +20,28 @@ from graphc.ir.op import Array
 from graphc.ir.source import address_of, aligned_empty
 from graphc.ir.tensor import PHASES, Tensor
 from graphc.plan.cost import nanoseconds
-from graphc.plan.memory import ArenaPlan, Lifetimes, plan_arena
-from graphc.plan.program import Buffer, Call, Program
+from graphc.plan.memory import ArenaPlan, level_lifetimes, plan_arena
+from graphc.plan.program import Call, Program
 from graphc.runtime.checks import CallChecks
 from graphc.runtime.epoch import accounting, gathering
 from graphc.runtime.frame import CaptureFrame, PlainFrame, Pointer, Prediction
 from graphc.runtime.loader import LOADER
-from graphc.runtime.pace import Pace
-from graphc.runtime.places import direct_outputs, place_persistent, pointers, view_of
+from graphc.runtime.places import direct_outputs, far, place_persistent, pointers, view_of
 from graphc.runtime.replay import replay, serve
 from graphc.runtime.report import Report
 from graphc.runtime.schedule import Schedule
 from graphc.runtime.source import execute, kernels_of, write_source
+from graphc.runtime.table import Bound, Table
 from graphc.types import BATCH, shape_at
 
 MAX_BATCHES = 32
 """Batch sizes whose captured tables are kept."""
-
-FAR = 40
-"""Bits of the distance at which buffers lie whose place is not yet known."""
 
 LARGE = 256 << 10
 """Bytes of an input or output from which pointing at it costs less than copying it."""
 
 CONTROL_SECONDS = 0.1
 """Aim for the time between two returns of an epoch to Python; the promise is 0.2 s."""
-
-
-class Bound:
-    """The memory and tables of one batch size."""
-
-    def __init__(self, batch: int, memory: dict[str, Array], scalars: int) -> None:
-        self.batch = batch
-        self.memory = memory
-        self.tables: dict[tuple[str, int], Table] = {}
-        """By function and number of threads."""
-        self.outputs: dict[str, Array] = {}
-        """Where the outputs lie, as arrays; filled as they are asked for."""
-        self.order = np.zeros(0, np.int64)
-        self.cursor = np.zeros(1, np.int64)
-        self.sums = np.zeros(max(1, scalars))
-        self.chunk = 1
-        """Steps of an epoch to take before Python has a turn."""
-
-
-class Table:
-    """A captured function: its words, and where in them are pointers that move."""
-
-    def __init__(self, schedule: Schedule, pace: Pace, memory: Mapping[str, Array]) -> None:
-        self.words = schedule.table
-        self.pace = pace
-        self._addresses = {name: address_of(array) for name, array in memory.items()}
-        self._places: dict[str, Array] = {
-            name: np.array([word for word, owner in schedule.moving if owner == name], np.int64)
-            for name in memory
-        }
-
-    def point_into(self, memory: Mapping[str, Array]) -> None:
-        """Let the pointers that move point into the arrays of ``memory``."""
-        for name, array in memory.items():
-            address = address_of(array)
-            self.words[self._places[name]] += address - self._addresses[name]
-            self._addresses[name] = address
 
 
 class Executable:
@@ -126,6 +86,7 @@ class Executable:
             for b in dict.fromkeys(b for call in program.calls for b in call.writes)
             if b.name in self._persistent
         ]
+        self._placeable = [b for b in program.buffers if b.kind in ("arena", "input")]
         self._direct = direct_outputs(program)
 
     def _load(self, start: float) -> None:
@@ -145,7 +106,9 @@ class Executable:
     def report(self) -> Report:
         """Costs for the batch size of the last call (1 before any)."""
         result = self._report_at(self._batch)
-        result.arena_bytes = self._memory_plan(self._batch).nbytes
+        bound = self._bound.get(self._batch)
+        plan = self._plan(self._batch)[0] if bound is None else bound.plan
+        result.arena_bytes = plan.nbytes
         result.cache_hits, result.cache_misses = self.cache_hits, self.cache_misses
         result.compile_seconds, result.loads = self.compile_seconds, self.loads
         return result
@@ -289,8 +252,8 @@ class Executable:
             }
             with paused():
                 schedule = self._captured(function, bound.batch, places).schedule(threads)
-            pace = Pace(schedule.divisible_nanoseconds * 1e-9, threads)
-            table = bound.tables[function, threads] = Table(schedule, pace, moving)
+            addresses = {name: address_of(a) for name, a in moving.items()}
+            table = bound.tables[function, threads] = Table(schedule, threads, addresses)
         table.point_into(moving)
         table.pace.replay(table.words, times)
 
@@ -353,47 +316,38 @@ class Executable:
             self._bound.move_to_end(batch)
             return self._bound[batch]
         self._checks.batch(batch)
-        buffers = [b for b in self.program.buffers if b.kind in ("arena", "input")]
         with paused():
-            plan = self._memory_plan(batch)
+            plan, schedule = self._plan(batch)
         if plan.nbytes > self._arena.nbytes:
             self._arena = aligned_empty(plan.nbytes)
             self._bound.clear()
         memory = dict(self._persistent)
-        for buffer in buffers:
+        for buffer in self._placeable:
             start = plan.offsets[buffer]
             piece = self._arena[start : start + buffer.nbytes(batch)]
             memory[buffer.name] = piece.view(buffer.dtype).reshape(shape_at(buffer.shape, batch))
-        bound = self._bound[batch] = Bound(batch, memory, len(self.scalars))
+        bound = self._bound[batch] = Bound(batch, plan, memory, len(self.scalars))
+        if schedule is not None:
+            symbols = {b.name: far(i) for i, b in enumerate(self._placeable)}
+            table = Table(schedule, options().thread_count(), symbols)
+            table.point_into({name: memory[name] for name in symbols})
+            bound.tables[self._main, options().thread_count()] = table
         if len(self._bound) > MAX_BATCHES:
             self._bound.popitem(last=False)
         return bound
 
-    def _memory_plan(self, batch: int) -> ArenaPlan:
-        """Return the places of inputs and intermediate values, by when they are needed."""
-        buffers = [b for b in self.program.buffers if b.kind in ("arena", "input")]
-        return plan_arena(buffers, batch, None if self._plain else self._levels(batch))
+    def _plan(self, batch: int) -> tuple[ArenaPlan, Schedule | None]:
+        """Return the places of inputs and intermediate values, and the table of a whole step.
 
-    def _levels(self, batch: int) -> Lifetimes:
-        """Return the levels on which each buffer is needed, if none shared memory."""
-        buffers = [b for b in self.program.buffers if b.kind in ("arena", "input")]
-        apart = {
-            b.name: Pointer((number + 1) << FAR, b.dtype.itemsize)
-            for number, b in enumerate(buffers)
-        }
-        frame = self._captured(self._main, batch, {**pointers(self._persistent), **apart})
+        The step is captured as if no memory were shared, with each buffer far from the others.
+        If that much can be had, the table stays as it is but for the addresses.
+        """
+        buffers = self._placeable
+        if self._plain:
+            return plan_arena(buffers, batch), None
+        apart = {b.name: Pointer(far(i), b.dtype.itemsize, b.name) for i, b in enumerate(buffers)}
+        places = {**pointers(self._persistent), **apart}
+        schedule = self._captured(self._main, batch, places).schedule(options().thread_count())
         calls = [call for call, _ in self._pairs(self._main)]
-        needed: dict[Buffer, list[int]] = {b: [] for b in buffers}
-        # A call may be many records, one for each parameter, and touch as many buffers.
-        for number, level in set(frame.levels(options().thread_count())):
-            for buffer in (*calls[number].reads, *calls[number].writes):
-                if buffer in needed:
-                    needed[buffer].append(level)
-        last = max((n for levels in needed.values() for n in levels), default=0)
-        return {
-            b: (
-                -1 if b.born < 0 else min(levels, default=0),
-                last if b.dies >= len(calls) else max(levels, default=-1),
-            )
-            for b, levels in needed.items()
-        }
+        plan = plan_arena(buffers, batch, level_lifetimes(buffers, calls, schedule.levels))
+        return plan, schedule if plan.apart else None

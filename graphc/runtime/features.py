@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,16 +45,24 @@ def isa_of(names: frozenset[str]) -> Isa:
 
 @functools.cache
 def features() -> dict[str, bool]:
-    """Return what LLVM says of this processor, by the names that it has for features."""
+    """Return what code may use of the processor, by the names that LLVM has for features.
+
+    Numba compiles for other features where its environment variables say so.
+    """
+    chosen = os.environ.get("NUMBA_CPU_FEATURES")
+    if chosen is not None:
+        return {name[1:]: name[0] == "+" for name in chosen.split(",") if name}
     try:
-        return dict(binding.get_host_cpu_features())
+        found = dict(binding.get_host_cpu_features())
     except RuntimeError:  # LLVM cannot tell on this system
         return {}
+    avx = os.environ.get("NUMBA_ENABLE_AVX", "1") not in ("", "0")
+    return {name: has and (avx or not name.startswith("avx")) for name, has in found.items()}
 
 
 @functools.cache
 def host() -> Isa:
-    """Return the instruction set of this machine."""
+    """Return the instruction set that kernels are compiled for."""
     return isa_of(frozenset(name for name, present in features().items() if present))
 
 

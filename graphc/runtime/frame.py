@@ -16,7 +16,7 @@ import numpy as np
 from graphc.codegen.kernel import Touch
 from graphc.ir.op import Array
 from graphc.runtime.kernel import Kernel
-from graphc.runtime.schedule import Record, Schedule, Slice, by_levels, in_order, levels_of
+from graphc.runtime.schedule import Record, Schedule, Slice, by_levels, in_order
 from graphc.types import dim_at
 
 View = TypeVar("View")
@@ -126,19 +126,11 @@ class CaptureFrame(Frame["Pointer"]):
         """Yield once: the replay repeats what one iteration records."""
         yield 0
 
-    @property
-    def _is_short(self) -> bool:
-        return sum(r.nanoseconds for r in self._records) < WORTH_SCHEDULING
-
     def schedule(self, threads: int) -> Schedule:
         """Return the calls so far as a table for so many threads."""
-        return in_order(self._records) if self._is_short else by_levels(self._records, threads)
-
-    def levels(self, threads: int) -> list[tuple[int, int]]:
-        """Return (number of the call, level) of every record."""
-        if self._is_short:
-            return [(r.number, r.number) for r in self._records]
-        return [(r.number, level) for r, level in levels_of(self._records, threads)]
+        if sum(r.nanoseconds for r in self._records) < WORTH_SCHEDULING:
+            return in_order(self._records)
+        return by_levels(self._records, threads)
 
 
 def _slice(touch: Touch, pointer: Pointer, batch: int, extent: int) -> Slice | None:

@@ -14,6 +14,14 @@ from graphc.plan.program import Access, Buffer, Program
 from graphc.runtime.frame import Pointer
 from graphc.types import dim_at, shape_at
 
+FAR = 40
+"""Bits of the distance at which buffers lie whose place is not yet known."""
+
+
+def far(number: int) -> int:
+    """Return an address for buffer ``number`` that is no other buffer's and nobody's memory."""
+    return (1 << 48) + (number << FAR)
+
 
 def pointers(memory: Mapping[str, Array]) -> dict[str, Pointer]:
     return {name: Pointer(address_of(a), a.itemsize) for name, a in memory.items()}

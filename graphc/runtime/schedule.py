@@ -100,6 +100,8 @@ class Schedule:
     words: list[int] = field(default_factory=list)
     moving: list[tuple[int, str]] = field(default_factory=list)
     """(word, name of the buffer it points into), as :attr:`Record.moving`."""
+    levels: list[tuple[int, int]] = field(default_factory=list)
+    """(number of a record, its level)."""
     divisible_nanoseconds: float = 0.0
     barriers: int = 0
 
@@ -107,11 +109,12 @@ class Schedule:
     def table(self) -> Array:
         return np.array(self.words, np.int64)
 
-    def add(self, record: Record, rows: int, sharing: int) -> None:
+    def add(self, record: Record, level: int, rows: int, sharing: int) -> None:
         """Append a record of ``rows`` rows."""
         sharing |= record.extent // max(1, rows) << FACTOR
         start = len(self.words) + RECORD_HEAD
         self.moving += [(start + position, name) for position, name in record.moving]
+        self.levels.append((record.number, level))
         length = RECORD_HEAD + len(record.arguments)
         self.words += [length, record.entry, rows, sharing, *record.arguments]
 
@@ -130,7 +133,7 @@ class Schedule:
             ]
         for number, record in enumerate(group.records):
             first = meet and number == 0 and not block
-            self.add(record, group.rows, shared | BARRIER * first)
+            self.add(record, group.level, group.rows, shared | BARRIER * first)
         if block:
             self.words[head + RECORD_HEAD + 1] = len(self.words) - head - self.words[head]
 
@@ -139,7 +142,7 @@ def in_order(records: Iterable[Record]) -> Schedule:
     """Return the table in which one thread runs the records as they come."""
     schedule = Schedule()
     for record in records:
-        schedule.add(record, record.extent, 0)
+        schedule.add(record, record.number, record.extent, 0)
     return schedule
 
 
@@ -160,12 +163,6 @@ def by_levels(records: Sequence[Record], threads: int) -> Schedule:
         schedule.barriers += not schedule.words[3] & BARRIER
         schedule.words[3] |= BARRIER
     return schedule
-
-
-def levels_of(records: Sequence[Record], threads: int) -> list[tuple[Record, int]]:
-    """Return every record with its level."""
-    groups = [g for level in _Levels(records, threads).groups() for g in level]
-    return [(record, group.level) for group in groups for record in group.records]
 
 
 def _block(group: Group, threads: int) -> int:

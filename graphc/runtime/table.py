@@ -1,0 +1,52 @@
+"""Captured functions, and the memory of one batch size that they work in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from graphc.ir.op import Array
+from graphc.ir.source import address_of
+from graphc.plan.memory import ArenaPlan
+from graphc.runtime.pace import Pace
+from graphc.runtime.schedule import Schedule
+
+
+class Table:
+    """The words of a captured function, and where in them are pointers that move."""
+
+    def __init__(self, schedule: Schedule, threads: int, addresses: Mapping[str, int]) -> None:
+        """``addresses`` are those with which the buffers that move were captured."""
+        self.words = schedule.table
+        self.pace = Pace(schedule.divisible_nanoseconds * 1e-9, threads)
+        self._addresses = dict(addresses)
+        places: dict[str, list[int]] = {name: [] for name in addresses}
+        for word, name in schedule.moving:
+            places[name].append(word)
+        self._places = {name: np.array(words, np.int64) for name, words in places.items()}
+
+    def point_into(self, memory: Mapping[str, Array]) -> None:
+        """Let the pointers that move point into the arrays of ``memory``."""
+        for name, array in memory.items():
+            address = address_of(array)
+            self.words[self._places[name]] += address - self._addresses[name]
+            self._addresses[name] = address
+
+
+class Bound:
+    """The memory and tables of one batch size."""
+
+    def __init__(self, batch: int, plan: ArenaPlan, memory: dict[str, Array], scalars: int) -> None:
+        self.batch = batch
+        self.plan = plan
+        self.memory = memory
+        self.tables: dict[tuple[str, int], Table] = {}
+        """By function and number of threads."""
+        self.outputs: dict[str, Array] = {}
+        """Where the outputs lie, as arrays; filled as they are asked for."""
+        self.order = np.zeros(0, np.int64)
+        self.cursor = np.zeros(1, np.int64)
+        self.sums = np.zeros(max(1, scalars))
+        self.chunk = 1
+        """Steps of an epoch to take before Python has a turn."""
