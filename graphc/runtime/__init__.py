@@ -9,5 +9,6 @@ from graphc.lazy import lazy_module
 gemm = lazy_module("graphc.runtime.gemm")
 intrinsics = lazy_module("graphc.runtime.intrinsics")
 native = lazy_module("graphc.runtime.native")
+random = lazy_module("graphc.runtime.random")
 stream = lazy_module("graphc.runtime.stream")
 vmath = lazy_module("graphc.runtime.vmath")
