@@ -263,17 +263,71 @@ def test_error_against_mpmath(name, dtype):
     check(loop(name, dtype)(x), _mpmath(reference, x), bound, x)
 
 
+def pairs(dtype, count):
+    rng = np.random.default_rng(3)
+    x = points(dtype, count)
+    y = rng.permutation(x)
+    bases, powers = rng.uniform(0, 5, count), rng.uniform(-80, 80, count)
+    x = np.concatenate([x, np.repeat(SPECIAL, len(SPECIAL)), bases]).astype(dtype)
+    y = np.concatenate([y, np.tile(SPECIAL, len(SPECIAL)), powers]).astype(dtype)
+    return x, y
+
+
+def powers_near_one(dtype, count):
+    """Bases near 1 and exponents whose powers are of every size: where errors are largest."""
+    rng = np.random.default_rng(7)
+    low, high, least = (-149, 128, -22) if dtype == "float32" else (-1074, 1024, -50)
+    x = 1 + rng.choice([-1, 1], count) * 2.0 ** rng.uniform(least, -3, count)
+    x[: count // 2] = rng.uniform(0.93, 1.07, count // 2)
+    x = x.astype(dtype)
+    sizes = np.concatenate(
+        [rng.uniform(low, high, count // 2), rng.uniform(0.97, 1, count // 2) * high]
+    )
+    return x, (rng.permutation(sizes) / np.log2(x.astype(float))).astype(dtype)
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("name", BINARY)
 def test_error_of_two_operands(name, dtype):
     bound, reference = BINARY[name]
-    rng = np.random.default_rng(3)
-    x = points(dtype, 2**14)
-    y = rng.permutation(x)
-    bases, powers = rng.uniform(0, 5, 20000), rng.uniform(-80, 80, 20000)
-    x = np.concatenate([x, np.repeat(SPECIAL, len(SPECIAL)), bases]).astype(dtype)
-    y = np.concatenate([y, np.tile(SPECIAL, len(SPECIAL)), powers]).astype(dtype)
+    x, y = pairs(dtype, 2**14)
     check(loop(name, dtype, dtype)(x, y), _wide(reference)(x, y), bound, x, y)
+
+
+@pytest.mark.usefixtures("portable")
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_error_of_powers_without_avx512(dtype):
+    power = Loop("pow", [dtype, dtype], dtype)
+    for x, y in (pairs(dtype, 2**12), powers_near_one(dtype, 2**12)):
+        check(power(x, y), _wide(np.power)(x, y), 4.0, x, y)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_error_of_powers_near_one(dtype):
+    x, y = powers_near_one(dtype, 2**17)
+    x[x == 1] = 2
+    check(loop("pow", dtype, dtype)(x, y), _wide(np.power)(x, y), 2.75, x, y)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_special_cases_of_powers(dtype):
+    limits = np.finfo(dtype)
+    digits = limits.nmant + 1
+    more = [1.5, 7, 1 + limits.eps, limits.max, limits.tiny, 2.0**digits - 1, 2.0**digits, 2.0**64]
+    values = np.array([*SPECIAL, *more, *np.negative(more)], dtype)
+    x, y = np.repeat(values, len(values)), np.tile(values, len(values))
+    got, want = loop("pow", dtype, dtype)(x, y), _wide(np.power)(x, y)
+    check(got, want, 2.0, x, y)
+    there = ~np.isnan(want)
+    np.testing.assert_array_equal(np.signbit(got[there]), np.signbit(want[there]))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_power_has_the_same_bits_beside_special_ones_as_alone(dtype):
+    x, y = (v[::37] for v in pairs(dtype, 2**12))
+    power = loop("pow", dtype, dtype)
+    alone = np.concatenate([power(x[i : i + 1], y[i : i + 1]) for i in range(x.size)])
+    np.testing.assert_array_equal(power(x, y), alone)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -11,9 +11,12 @@ from typing import Any
 
 from llvmlite import ir
 
-from graphc.runtime.vmath.trace import Int, Real, Value, fma
+from graphc.runtime.vmath.trace import Bool, Int, Real, Value, fma
 
 _CURRENT_ROUNDING = ir.Constant(ir.IntType(32), 4)
+NOT_FINITE = 0x01 | 0x08 | 0x10 | 0x80
+NOT_POSITIVE_NORMAL = 0xFF
+"""Classes for :func:`is_any`: of NaN, zeros, infinities, subnormal and negative numbers."""
 
 
 def _call(x: Real, name: str, *args: Any) -> Real:
@@ -38,15 +41,31 @@ def exponent(x: Real) -> Real:
 
 
 def mantissa(x: Real) -> Real:
-    """``|x|`` times the power of two that brings it into ``[3/4, 3/2)``; NaN where ``x < 0``."""
-    nan_if_negative, from_three_quarters = 2 << 2, 3
-    interval = ir.Constant(ir.IntType(32), nan_if_negative | from_three_quarters)
-    return _call(x, "mask.getmant", x, interval, *_all_lanes(x), _CURRENT_ROUNDING)
+    """``|x|`` times the power of two that brings it into ``[1, 2)``; NaN where ``x < 0``."""
+    nan_if_negative = ir.Constant(ir.IntType(32), 2 << 2)
+    return _call(x, "mask.getmant", x, nan_if_negative, *_all_lanes(x), _CURRENT_ROUNDING)
 
 
 def scaled(x: Real, k: Real) -> Real:
     """``x 2^floor(k)``, rounded once."""
     return _call(x, "mask.scalef", x, k, *_all_lanes(x), _CURRENT_ROUNDING)
+
+
+def held(x: Real, bound: float) -> Real:
+    """``x``, of a magnitude of at most ``bound``; some number of that magnitude for NaN."""
+    smaller_magnitude = ir.Constant(ir.IntType(32), 2)
+    lanes = _all_lanes(x)
+    return _call(x, "mask.range", x, x.lift(bound), smaller_magnitude, *lanes, _CURRENT_ROUNDING)
+
+
+def is_any(x: Real, classes: int) -> Bool:
+    """Whether ``x`` is in one of the classes of VFPCLASS, which are bits to be added."""
+    module, lanes = x.builder.module, x.ir.type.count
+    full = f"llvm.x86.avx512.fpclass.{'ps' if x.single else 'pd'}.512"
+    chosen = ir.Constant(ir.IntType(32), classes)
+    kind = ir.FunctionType(ir.VectorType(ir.IntType(1), lanes), [x.ir.type, chosen.type])
+    function = module.globals.get(full) or ir.Function(module, kind, full)
+    return Bool(x.builder, x.builder.call(function, [x.ir, chosen]))
 
 
 def lookup(values: Sequence[float], index: Int) -> Real:

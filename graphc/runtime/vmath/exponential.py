@@ -57,7 +57,7 @@ _EXP2 = {  # (2^r - 1) / r, |r| <= 1/2
          4.4572446143187203e-10, 2.5855569366908814e-11),
 }  # fmt: skip
 
-_EXP2_WIDE = {
+EXP2_WIDE = {
     width: tuple(c * math.log(2) ** i for i, c in enumerate((1.0, *rest), 1))
     for width, rest in _EXP_WIDE.items()
 }
@@ -195,7 +195,7 @@ def exp2_value(x: Real, low: Real | None = None) -> Real:
     if x.wide:
         index, k = _sixteenths(x, 1.0)
         r = x - k if low is None else x - k + low
-        return scale(_power_parts(index, r * polynomial(r, _EXP2_WIDE[x.width])), k)
+        return scale(_power_parts(index, r * polynomial(r, EXP2_WIDE[x.width])), k)
     k = nearest(x)
     r = x - k if low is None else x - k + low
     return scale(polynomial(r, (1.0, *_EXP2[x.width])), k)

@@ -80,12 +80,11 @@ def _joined(k: Real, f: Real) -> Real:
 
 
 def _split_wide(x: Real) -> tuple[Real, Real, Int]:
-    """Return ``k, m, j`` with ``x = 2^k m``, ``m`` in ``[3/4, 3/2)`` and its interval ``j``.
+    """Return ``k, m, j`` with ``x = 2^k m``, ``m`` in ``[1, 2)`` and its interval ``j``.
 
     NaN for negative ``x``; at 0 and infinity, ``k`` is what the logarithm is.
     """
     k, m = exponent(x), mantissa(x)
-    k = select(m < 1.0, k + 1.0, k)
     return k, m, m.bits().shift_down(18 if x.single else 48)
 
 

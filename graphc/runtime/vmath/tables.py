@@ -43,26 +43,52 @@ class Logarithms(NamedTuple):
 
 @functools.cache
 def inverses(width: int) -> list[float]:
-    """Return ``1/c`` in 256ths for the intervals of ``[3/4, 3/2)`` that start with the same bits.
+    """Return ``1/c`` in 512ths for the intervals of ``[1, 2)`` that start with the same bits.
 
-    ``c`` is about the middle of an interval, 1 on both sides of 1, and beyond these the nearer
-    end, so that nothing cancels when the logarithm of ``c`` is added.
+    ``c`` is about the middle of an interval, but 1 and 2 at the ends, and next to these the end
+    that is nearer, so that nothing cancels when the logarithm of ``c`` is added.
     """
     count = 32 if width == 32 else 16
-    below = [(1 + (j + 0.5) / count) / (1 if j < count // 2 else 2) for j in range(count)]
-    whole = [round(256 / c) for c in below]
-    whole[0] = whole[-1] = 256
-    whole[1], whole[-2] = (248, 260) if width == 32 else (241, 264)
-    return [w / 256 for w in whole]
+    whole = [round(512 / (1 + (j + 0.5) / count)) for j in range(count)]
+    whole[0], whole[-1] = 512, 256
+    whole[1], whole[-2] = (496, 260) if width == 32 else (482, 264)
+    return [w / 512 for w in whole]
+
+
+def _above(i: float, count: int) -> float:
+    """The number ``i`` intervals above 3/4, of which an octave has ``count``."""
+    return 0.75 + i / (2 * count) if i <= count / 2 else 0.5 + i / count
 
 
 @functools.cache
-def logarithms(width: int, base: int) -> Logarithms:
-    """Return the table for a base, 0 meaning e."""
+def short_inverses(width: int) -> list[float]:
+    """Return ``1/c`` for intervals around 3/4 and on to 3/2, of which one is around 1.
+
+    A binary fraction, as long as lets ``m/c - 1`` be exact for all ``m`` of the interval.
+    """
+    count = 32 if width == 32 else 16
+    return [_short_inverse(*(_above(j + i, count) for i in (-0.5, 0.0, 0.5))) for j in range(count)]
+
+
+def _short_inverse(first: float, middle: float, last: float) -> float:
+    fractions = (
+        (round(2.0**n / middle) / 2.0**n, 2.0 ** ((middle >= 1) - n)) for n in range(8, 0, -1)
+    )
+    return next(
+        inverse
+        for inverse, most in fractions
+        if middle == 1 or max(1 - first * inverse, last * inverse - 1) <= most
+    )
+
+
+@functools.cache
+def logarithms(width: int, base: int, short: bool = False) -> Logarithms:
+    """Return the table for a base, 0 meaning e, and the ``c`` of either kind of inverses."""
+    inverses_of_c = (short_inverses if short else inverses)(width)
     places = 2**15 if width == 32 else 2**42
     with localcontext(prec=DIGITS):
         unit = 1 / Decimal(base).ln() if base else Decimal(1)
-        values = [-Decimal(inverse).ln() * unit for inverse in inverses(width)]
+        values = [-Decimal(inverse).ln() * unit for inverse in inverses_of_c]
         high = [Decimal(math.floor(v * places)) / places for v in (*values, Decimal(2).ln() * unit)]
         low = [v - h for v, h in zip(values, high, strict=False)]
         two_low = Decimal(2).ln() * unit - high[-1]

@@ -265,20 +265,25 @@ def clamp(x: Real, low: Number, high: Number) -> Real:
     return select(x < low, low, x)
 
 
-def polynomial(x: Real, coefficients: Sequence[float]) -> Real:
-    """``c[0] + c[1] x + c[2] x^2 + ...``, each step fused.
-
-    The first two steps, which decide the rounding error, are Horner's; the rest is Estrin's
-    scheme, whose chain of dependent operations is short.
-    """
-    first, second, *rest = map(x.lift, coefficients)
+def estrin(x: Real, coefficients: Sequence[float]) -> Real:
+    """``c[0] + c[1] x + c[2] x^2 + ...`` in pairs: a short chain of dependent operations."""
+    rest = [x.lift(c) for c in coefficients]
     power = x
     while len(rest) > 1:
         pairs = zip(rest[::2], rest[1::2], strict=False)
         odd_one = rest[-1:] if len(rest) % 2 else []
         rest = [fma(high, power, low) for low, high in pairs] + odd_one
         power = power * power
-    return fma(fma(rest[0], x, second), x, first) if rest else fma(second, x, first)
+    return rest[0]
+
+
+def polynomial(x: Real, coefficients: Sequence[float]) -> Real:
+    """``c[0] + c[1] x + c[2] x^2 + ...``, each step fused.
+
+    The first two steps, which decide the rounding error, are Horner's; the rest is Estrin's.
+    """
+    first, second, *rest = coefficients
+    return fma(fma(estrin(x, rest), x, second) if rest else x.lift(second), x, first)
 
 
 def two_sum(a: Real, b: Real) -> tuple[Real, Real]:

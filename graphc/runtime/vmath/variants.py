@@ -78,6 +78,36 @@ def call_wide(builder: Any, name: str, formula: Formula, args: list[Real]) -> An
     return _call(builder, name, args, part, versions)
 
 
+def unless_any(condition: Bool, usual: Formula, rare: Formula, args: list[Real]) -> Real:
+    """``usual(*args)``, but ``rare`` for all lanes of a vector if the condition holds in one.
+
+    The rare formula is a function of its own, which leaves the registers to the other.
+    """
+    builder, kind = condition.builder, args[0].ir.type
+    name = f"graphc.{rare.__name__}.f{args[0].width}.v{kind.count}"
+
+    def body(builder: Any, args: list[Real]) -> Real:
+        result: Real = rare(*args)
+        return result
+
+    function = builder.module.globals.get(name)
+    if function is None:
+        function = _define(builder.module, name, kind, len(args), body)
+        function.linkage = "internal"
+        _mark(function, "noinline", "cold")
+    mask = builder.bitcast(condition.ir, ir.IntType(kind.count))
+    none = builder.icmp_unsigned("==", mask, ir.Constant(mask.type, 0))
+    with builder.if_else(none, likely=True) as (then, otherwise):
+        with then:
+            found, found_in = usual(*args).ir, builder.block
+        with otherwise:
+            other, other_in = builder.call(function, [a.ir for a in args]), builder.block
+    result = builder.phi(kind)
+    result.add_incoming(found, found_in)
+    result.add_incoming(other, other_in)
+    return Real(builder, result)
+
+
 def _symbol(name: str, width: int) -> str:
     return f"graphc.{name}.f{width}"
 
