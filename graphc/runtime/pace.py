@@ -24,8 +24,9 @@ of running: between calls that are far apart nothing is learned and nothing trie
 PERIOD_SECONDS = 0.5
 """From one trial to the next of what keeps losing, or of one thread while several are better."""
 
-PENALTY_SECONDS = 2.0
-"""The longest that several threads are not tried after they turned out worse than their trial."""
+PENALTY_SECONDS = 1.0
+"""The longest that several threads are not tried after they turned out worse than their trial; at
+first it is but a little while, for a neighbour's turn may just have ended."""
 
 ADVANTAGE = 0.95
 """Share of the time of one thread that several must need at most to be taken."""
@@ -43,7 +44,7 @@ class Pace:
         self._trial_seconds, self._trial_steps = 0.0, -1  # -1: none is on
         self._clock = self._next_trial = 0.0
         self._wait = SOON_SECONDS
-        self._penalty = PERIOD_SECONDS
+        self._penalty = 2 * SOON_SECONDS
 
     def replay(self, table: Array, times: int) -> None:
         """Run ``table`` ``times`` times, on as many threads as are worth it."""
@@ -100,7 +101,7 @@ class Pace:
         better = shared < ADVANTAGE * alone
         if better:
             if self._shared:
-                self._penalty = PERIOD_SECONDS
+                self._penalty = 2 * SOON_SECONDS
             self._wait = SOON_SECONDS
             self._next_trial = self._clock + PERIOD_SECONDS
         elif self._shared:  # worse than their trial
