@@ -20,6 +20,9 @@ from graphc.types import AnyDim, size_of
 _ROWS, _COLUMNS = 0, 4
 """What the range of a matrix product counts; see :mod:`graphc.runtime.gemm`."""
 
+_OVERFLOWING = 3 << 19
+"""Bytes of B from which it does not stay in the second cache beside what else is there."""
+
 _BROAD = 128
 """Columns from which threads may divide them: several panels for each."""
 
@@ -120,11 +123,16 @@ def product_kernel(work: MatrixProduct) -> KernelCall:
 def _by_columns(work: MatrixProduct) -> bool:
     """Tell whether threads divide the columns of C, since B is dearer to read than A.
 
-    Not where rows are samples: there, what follows goes on with the rows that a thread has.
+    Not where rows are samples: there, what follows goes on with the rows that a thread has. But
+    a B that overflows the cache is better read once, by half each, than by all.
     """
-    if work.batch != 1 or work.out.buffer.dtype.kind != "f":
+    dtype = work.out.buffer.dtype
+    if work.batch != 1 or dtype.kind != "f":
         return False
-    return isinstance(work.m, int) and isinstance(work.n, int) and max(work.m, _BROAD) < work.n
+    if not isinstance(work.n, int) or work.n <= _BROAD:
+        return False
+    overflows = isinstance(work.k, int) and work.k * work.n * dtype.itemsize >= _OVERFLOWING
+    return overflows or (isinstance(work.m, int) and work.m < work.n)
 
 
 _Pointer = tuple[Buffer, AnyDim]
