@@ -219,3 +219,11 @@ def test_nothing_merges_that_has_a_place_already():
     assert not run._flat
     run.call([np.ones(3)])
     assert all((p.op.cell.array == 2).all() for p in ps)
+
+
+@pytest.mark.parametrize(("wide", "extent"), [(512, "batch"), (1024, "1024")])
+def test_threads_divide_the_columns_of_weights_that_overflow_the_cache(wide, extent):
+    x = gx.input("x", (None, 512))
+    w = gx.parameter(np.ones((512, wide), "float32"))
+    source = build(Graph([x], {"y": x @ w}), plain=True).source
+    assert f"run(matmul_float32, {extent}," in source.replace("\n        ", " ").replace("( ", "(")
