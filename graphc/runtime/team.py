@@ -92,12 +92,17 @@ class Team:
         self._replay(record, 0, times)
 
     def rest(self) -> None:
-        """Return when no worker is in compiled code; those of a parent process are not here."""
+        """Return when no worker is in compiled code, or after a second.
+
+        Those of a parent process are not here.
+        """
         if self._process != os.getpid():
             return
-        with self._lock:
-            while any(self._words[AWAKE + 8 * w] for w in range(1, self.threads)):
-                time.sleep(1e-4)
+        deadline = time.monotonic() + 1.0  # an interrupted call may have left a worker asleep
+        while any(self._words[AWAKE + 8 * w] for w in range(1, self.threads)):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(1e-4)
 
     def _recorded(self, table: Array) -> tuple[Array | None, Array, int]:
         """Return the table, the record with which :func:`replay` walks it, and its address.
