@@ -151,16 +151,26 @@ def test_pieces_for_the_caches(shape, form, isa):
         check(run, rng, "float32", shape, layouts, form)
 
 
-def test_a_last_block_of_few_rows_copies_its_panels_first():
+@pytest.mark.parametrize("left", [1, 2 * shape.high(4), 2 * shape.high(4) + 1, 3 * shape.high(4)])
+def test_a_last_block_of_few_rows_copies_its_panels_first(left):
     tall = -(-shape.rows(4) // shape.high(4)) * shape.high(4)
-    m = 26 * tall + 1
+    m = 26 * tall + left
     assert -(-m // 27) > tall - shape.high(4)  # 27 even blocks are as tall as possible but the last
     k = shape.large(4) // 400 + 1
     a = np.random.default_rng(7).standard_normal((1, m, k)).astype("float32")
     b = np.random.default_rng(8).standard_normal((1, k, 400)).astype("float32")
     c = np.empty((1, m, 400), "float32")
     multiply(compiled("gemm", "float32", "host"), a, b, c)
-    np.testing.assert_allclose(c[0, -20:], a[0, -20:] @ b[0], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(c[0, -60:], a[0, -60:] @ b[0], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_number_of_rows_and_columns(dtype, isa):
+    rng = np.random.default_rng(9)
+    run = compiled("gemm", dtype, isa)
+    for m in range(1, 51):
+        for n in (1, 10, 16, 17, 32, 40):
+            check(run, rng, dtype, (1, m, n, 5))
 
 
 @pytest.mark.parametrize("layouts", [("rows", "rows"), ("rows", "columns"), ("columns", "rows")])

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.runtime.tiles import shape
-from graphc.runtime.tiles.code import Address, Code, Int, ceildiv, const, least, most
+from graphc.runtime.tiles.code import Address, Code, Int, ceildiv, const, least
 from graphc.runtime.tiles.vectors import Vectors
 
 KINDS = "iiipiipiipipipii"
@@ -70,15 +70,15 @@ def _band(v: Vectors, owner: Any, vectors: int, masked: bool) -> Any:
 def _emit_band(v: Vectors, function: Any, vectors: int, masked: bool) -> None:
     """Fill the function of a column of tiles.
 
-    Two vectors wide, it has as many high tiles as leave none, one or two low ones, or one of
-    middle height. Only a low tile may lack rows.
+    Two vectors wide, it has as few tiles as it can, of like heights, and a high one if it has three
+    high tiles' rows.
     """
     code = Code(function)
     rows, width, k, a, a_i, a_k, b, b_k, add, c, c_i, source, source_k, panel, _, count = (
         code.arguments
     )
-    high, middle, low, unit = (
-        f(v.itemsize) for f in (shape.high, shape.middle, shape.low, shape.unit)
+    high, middle, low, step = (
+        f(v.itemsize) for f in (shape.high, shape.middle, shape.low, shape.step)
     )
 
     def tile(height: int, i: Int, first: Int | int, copied: Int | int) -> None:
@@ -90,20 +90,22 @@ def _emit_band(v: Vectors, function: Any, vectors: int, masked: bool) -> None:
 
     start = code.number(0)
     if vectors == shape.VECTORS:
-        units = ceildiv(rows, unit)
-        start = (units - units * 2 % 3 * 2) * unit
-        start = most((start > rows).choose(start - high, start), 0)
-        exact = (rows % high).equals(middle)
-        start = exact.choose(rows - middle, start)
-        beside = least(v.log2(code, start // high | 1), SPREAD)
+        steps = ceildiv(rows, step)
+        tiles = ceildiv(steps, high // step)
+        lacking = tiles * (high // step) - steps
+        lows = least(lacking // 2, tiles)
+        highs = tiles - lows - least(lacking % 2, tiles - lows)
+        start = highs * high
+        beside = least(v.log2(code, highs | 1), SPREAD)
         copies = count.differs(0).choose(code.number(PIECE) >> beside, 0)
         spread = code.number(high) << beside
         with code.loop(0, start, high) as i:
             first = i // high * ceildiv(k, PIECE) * copies
             tile(high, i, first, (i < spread).choose(copies, 0))
-        with code.when(exact):
+        several = highs + lows < tiles
+        with code.when(several):
             tile(middle, start, 0, 0)
-        start = exact.choose(rows, start)
+        start = start + several.choose(middle, 0)
     with code.loop(start, rows, low) as i:
         tile(low, i, 0, 0)
     code.end()
@@ -118,9 +120,10 @@ def _tile(v: Vectors, owner: Any, height: int, vectors: int, masked: bool) -> An
 def _emit_tile(v: Vectors, function: Any, height: int, vectors: int, masked: bool) -> None:
     """Fill the function of a tile.
 
-    ``masked``: the last vector has only what is left of ``width``. Of a low tile, only ``rows``
-    rows exist; the others repeat the last, with equal results, since C is read before it is
-    written. Beside it, in every piece of K, ``count`` rows from ``first`` on are copied.
+    ``masked``: the last vector has only what is left of ``width``. Only ``rows`` rows exist, of a
+    low tile one or more, of others all but less than a step; the rest repeat the last, with equal
+    results, since C is read before it is written. Beside a high one, in every piece of K,
+    ``count`` rows from ``first`` on are copied.
     """
     code = Code(function)
     builder = code.builder
@@ -132,8 +135,8 @@ def _emit_tile(v: Vectors, function: Any, height: int, vectors: int, masked: boo
     last = v.mask(builder, (width - columns[-1]).ir) if masked else None
     masks = [None] * (vectors - 1) + [last]
     index = [code.number(i) for i in range(height)]
-    if height == shape.low(v.itemsize):
-        index = [least(i, rows - 1) for i in index]
+    sure = 1 if height == shape.low(v.itemsize) else height - shape.step(v.itemsize) + 1
+    index[sure:] = [least(i, rows - 1) for i in index[sure:]]
     heads = [(a + index[i] * a_i).opaque() for i in range(0, height, GROUP)]
 
     def add_step(t: Int, sums: list[Any]) -> list[Any]:
@@ -147,7 +150,8 @@ def _emit_tile(v: Vectors, function: Any, height: int, vectors: int, masked: boo
 
     def add_piece(start: Int, values: list[Any]) -> list[Any]:
         copied, fetched = (Int(builder, x) for x in values[:2])
-        _copy_ahead(v, code, copied, count, k, source, source_k, panel)
+        if height == shape.high(v.itemsize) and vectors == shape.VECTORS:
+            _copy_ahead(v, code, copied, count, k, source, source_k, panel)
         out = least(fetched + FETCHED, least(rows, height))
         with code.when(k >= LONG), code.loop(fetched, out) as y:
             for x in (*columns, vectors * v.lanes - 1):

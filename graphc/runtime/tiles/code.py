@@ -191,6 +191,23 @@ class Code:
         context: AbstractContextManager[tuple[Any, Any]] = self.builder.if_else(condition.ir)
         return context
 
+    def lazily(
+        self, condition: Int, yes: Callable[[], list[Int]], no: Callable[[], list[Int]]
+    ) -> list[Int]:
+        """Return what ``yes`` gives where the condition holds, else what ``no`` gives."""
+        ends: list[tuple[list[Int], Any]] = []
+        with self.either(condition) as ways:
+            for way, values in zip(ways, (yes, no), strict=True):
+                with way:
+                    ends.append((values(), self.builder.block))
+        results = []
+        for pair in zip(*(values for values, _ in ends), strict=True):
+            phi = self.builder.phi(INT)
+            for value, (_, block) in zip(pair, ends, strict=True):
+                phi.add_incoming(value.ir, block)
+            results.append(Int(self.builder, phi))
+        return results
+
     def block(self) -> Any:
         """Return a new basic block."""
         return self.builder.append_basic_block()

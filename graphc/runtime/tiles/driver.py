@@ -1,9 +1,10 @@
 """The driver of matrix products in LLVM: pieces of C for the caches, and panels of B.
 
 Loops as Goto and van de Geijn's: a block of A and a piece of K that stay in the second cache, and
-panels of B that pass by. Operands are read where they lie as long as that is fast. Where B is
-large, the next panel is copied while the present one is multiplied; where A is too, its block is
-copied, for its rows may lie at strides that the cache maps to few of its places.
+panels of B that pass by. Operands are read where they lie as long as that is fast, and small ones
+without further decisions. Where B is large, the next panel is copied while the present one is
+multiplied; where A is too, its block is copied, for its rows may lie at strides that the cache maps
+to few of its places.
 """
 
 from __future__ import annotations
@@ -34,8 +35,14 @@ def emit_product(v: Vectors, function: Any) -> None:
     code = Code(function)
     lo, hi, m, n, k, form, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i = code.arguments
     sweep = v.part(function.module, "sweep", "iiiiipiipiipii", emit_sweep)
-    by_column, size = (form & COLUMNS).differs(0), most(m, 1)
-    first, last = (by_column.choose(x, y) for x, y in ((0, lo // size), (1, ceildiv(hi, size))))
+    block = v.part(function.module, "block", blocks.KINDS, emit_block)
+    DEPTH, ROWS, WIDTH = (f(v.itemsize) for f in (shape.depth, shape.rows, shape.width))
+    by_column = (form & COLUMNS).differs(0)
+    first, last = code.lazily(  # a division takes as long as a small product
+        by_column | (hi <= m),
+        lambda: [code.number(0), code.number(1)],
+        lambda: [lo // m, ceildiv(hi, m)],
+    )
     with code.when(lo < hi), code.loop(first, last) as e:
         top = by_column.choose(0, most(lo - e * m, 0))
         end = by_column.choose(m, least(hi - e * m, m))
@@ -48,7 +55,16 @@ def emit_product(v: Vectors, function: Any) -> None:
         plain = (top, end, left, right, k, a_e, a_i, a_k, b_e, b_k, b_j)
         turned = (left, right, top, end, k, b_e, b_j, b_k, a_e, a_k, a_i)
         chosen = [flip.choose(x, y) for x, y in zip(turned, plain, strict=True)]
-        code.call(sweep, *chosen, c + e * c_b, c_i, flip.choose(1, 0))
+        c_e, rows, columns = c + e * c_b, end - top, right - left
+        fits = (rows <= ROWS) & (k <= DEPTH) & (columns * k < shape.large(v.itemsize))
+        with code.either(fits & b_j.equals(1) & flip.equals(0)) as (yes, no):
+            with yes, code.loop(left, right, WIDTH) as x:
+                code.call(
+                    block, rows, least(right - x, WIDTH), k, a_e + top * a_i, a_i, a_k,
+                    b_e + x, b_k, 0, c_e + (top * c_i + x), c_i, b_e, 0, c_e, 0, 0,
+                )  # fmt: skip
+            with no:
+                code.call(sweep, *chosen, c_e, c_i, flip.choose(1, 0))
     code.end()
 
 
@@ -90,8 +106,9 @@ def emit_sweep(v: Vectors, function: Any) -> None:
     copied = large | s_x.differs(1)
     hold = large & flipped.equals(0) & (x1 - x0 >= BROAD)
     along, across = hold & r_k.equals(1), hold & r_y.equals(1) & r_k.differs(1)
-    tall = ceildiv(ceildiv(span, most(ceildiv(span, ROWS), 1)), shape.high(size)) * shape.high(size)
-    depth = most(ceildiv(k, most(ceildiv(k, DEPTH), 1)), 1)
+    (part,) = code.lazily(span > ROWS, lambda: [ceildiv(span, ceildiv(span, ROWS))], lambda: [span])
+    tall = ceildiv(part, shape.high(size)) * shape.high(size)
+    (depth,) = code.lazily(k > DEPTH, lambda: [ceildiv(k, ceildiv(k, DEPTH))], lambda: [most(k, 1)])
     with code.loop(y0, y1, least(tall, ROWS)) as y, code.loop(0, most(k, 1), depth) as t:
         rows, steps = least(y1 - y, least(tall, ROWS)), least(k - t, depth)
         added, q = (t > 0).choose(1, 0), r + (y * r_y + t * r_k)
@@ -104,7 +121,7 @@ def emit_sweep(v: Vectors, function: Any) -> None:
         with code.loop(x0, x1, WIDTH) as x:
             width, p = least(x1 - x, WIDTH), s + (t * s_k + x * s_x)
             # While one panel is multiplied, the next is copied: but the first, and a narrow last.
-            ahead = large & contiguous & flipped.equals(0) & (rows >= 2 * shape.high(size))
+            ahead = large & contiguous & flipped.equals(0) & (rows >= 3 * shape.high(size))
             ready = ahead & (x > x0) & width.equals(WIDTH)
             ahead = ahead & (x + 2 * WIDTH <= x1)
             swapped = ((x - x0) // WIDTH % 2).differs(0)

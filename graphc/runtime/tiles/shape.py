@@ -53,6 +53,11 @@ def middle(itemsize: int) -> int:
     return 5 * unit(itemsize) // 2
 
 
+def step(itemsize: int) -> int:
+    """Rows by which the heights of tiles differ."""
+    return unit(itemsize) // 2
+
+
 def square(itemsize: int) -> int:
     """Rows that are whole tiles as well as whole vectors: so many are transposed at a time."""
     return lcm(high(itemsize), lanes(itemsize))
