@@ -167,7 +167,7 @@ def _training(
         row = _row_bytes(buffer)
         lines.append(
             f"{inner}run(gather, batch, m.data_{buffer.name}, m.order, m.cursor, "
-            f"m.bytes_{buffer.name}, {_argument(row)})"
+            f"m.bytes_{buffer.name}, {_argument(row)}, batch, 1)"
         )
     lines.append(f"{inner}train_step(m)")
     for number, name in enumerate(epoch.scalars):

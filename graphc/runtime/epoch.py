@@ -13,13 +13,23 @@ from graphc.runtime.frame import Prediction
 from graphc.runtime.kernel import kernel
 
 
-@kernel("data: uint8*, order: int64*, cursor: int64*, out: uint8*, row: int64")
-def gather(lo: int, hi: int, data: Any, order: Any, cursor: Any, out: Any, row: int) -> None:
-    """Copy the rows ``order[cursor + i]`` of ``data``, of ``row`` bytes each."""
-    for i in range(lo, hi):
-        start = order[cursor[0] + i] * row
-        for j in range(row):
-            out[i * row + j] = data[start + j]
+@kernel(
+    "data: uint8*, order: int64*, cursor: int64*, out: uint8*, "
+    "row: int64, rows: int64, parts: int64"
+)
+def gather(
+    lo: int, hi: int, data: Any, order: Any, cursor: Any, out: Any, row: int, rows: int, parts: int
+) -> None:
+    """Copy the rows ``order[cursor + i]`` of ``data``, of ``row`` bytes each.
+
+    Iteration ``e * rows + i`` copies part e of row i, which has ``parts`` equal ones.
+    """
+    width = row // parts
+    for n in range(lo, hi):
+        e, i = n // rows, n % rows
+        start = order[cursor[0] + i] * row + e * width
+        for j in range(width):
+            out[i * row + e * width + j] = data[start + j]
 
 
 @kernel("x: float32*, sums: float64*, index: int64, weight: int64")
@@ -43,10 +53,13 @@ def advance(lo: int, hi: int, cursor: Any, rows: int) -> None:
         cursor[0] += rows
 
 
-def gathering(row: int, batch: int) -> Prediction:
+def gathering(row: int, rows: int, parts: int = 1) -> Prediction:
     """Return what is known of a call of :func:`gather`: nobody writes the data or the order."""
+    width = row // parts
     out = Touch(3, True, row, ((row, 1),))
-    return Prediction("gather", row * batch / BYTES_PER_NANOSECOND, (Touch(2, False, 0), out))
+    if parts > 1:
+        out = Touch(3, True, width, ((rows, row), (width, 1)), every=rows)
+    return Prediction("gather", row * rows / BYTES_PER_NANOSECOND, (Touch(2, False, 0), out))
 
 
 def accounting(dtypes: Iterable[np.dtype[Any]]) -> Iterator[Prediction]:

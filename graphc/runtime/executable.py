@@ -31,7 +31,7 @@ from graphc.runtime.replay import replay, serve
 from graphc.runtime.report import Report
 from graphc.runtime.schedule import Schedule
 from graphc.runtime.source import execute, kernels_of, write_source
-from graphc.runtime.table import Bound, Table
+from graphc.runtime.table import Bound, Table, arranged
 from graphc.types import BATCH, shape_at
 
 MAX_BATCHES = 32
@@ -251,16 +251,19 @@ class Executable:
                 name: Pointer(address_of(a), a.itemsize, name) for name, a in moving.items()
             }
             with paused():
-                schedule = self._captured(function, bound.batch, places).schedule(threads)
+                schedule = self._captured(function, bound.batch, places, threads)
             addresses = {name: address_of(a) for name, a in moving.items()}
             table = bound.tables[function, threads] = Table(schedule, threads, addresses)
         table.point_into(moving)
         table.pace.replay(table.words, times)
 
-    def _captured(self, function: str, batch: int, places: Mapping[str, Pointer]) -> CaptureFrame:
+    def _captured(
+        self, function: str, batch: int, places: Mapping[str, Pointer], threads: int
+    ) -> Schedule:
+        """Return the calls of one of the module's functions as a table for so many threads."""
         frame = CaptureFrame(places, batch, self._entries, self._predict(function, batch))
         getattr(self._module, function)(frame)
-        return frame
+        return arranged(frame.records, threads)
 
     def _predict(self, function: str, batch: int) -> Iterator[Prediction]:
         """Yield what is known of every call that a module's function makes."""
@@ -347,7 +350,7 @@ class Executable:
             return plan_arena(buffers, batch), None
         apart = {b.name: Pointer(far(i), b.dtype.itemsize, b.name) for i, b in enumerate(buffers)}
         places = {**pointers(self._persistent), **apart}
-        schedule = self._captured(self._main, batch, places).schedule(options().thread_count())
+        schedule = self._captured(self._main, batch, places, options().thread_count())
         calls = [call for call, _ in self._pairs(self._main)]
         plan = plan_arena(buffers, batch, level_lifetimes(buffers, calls, schedule.levels))
         return plan, schedule if plan.apart else None

@@ -77,3 +77,15 @@ def cache_bytes(level: int, default: int) -> int:
         if int(found) == level and kind != "Instruction" and size.endswith("K"):
             return int(size[:-1]) * 1024
     return default
+
+
+DEPTH = 512
+"""Most steps of K that a matrix product takes before it adds to C in memory."""
+
+
+def panel_depth(row_bytes: int) -> int:
+    """Return how many steps of K a product takes at once: the rows of a panel of B.
+
+    A panel takes a sixteenth of the second cache.
+    """
+    return max(64, min(DEPTH, cache_bytes(2, 512 << 10) // (16 * row_bytes)))

@@ -16,14 +16,11 @@ import numpy as np
 from graphc.codegen.kernel import Touch
 from graphc.ir.op import Array
 from graphc.runtime.kernel import Kernel
-from graphc.runtime.schedule import Record, Schedule, Slice, by_levels, in_order
+from graphc.runtime.schedule import Record, Slice
 from graphc.types import dim_at
 
 View = TypeVar("View")
 """What a module's text sees of a buffer."""
-
-WORTH_SCHEDULING = 4_000.0
-"""Predicted nanoseconds of a step below which it runs on one thread, call by call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ class CaptureFrame(Frame["Pointer"]):
         super().__init__(memory, batch)
         self._entries = entries
         self._predictions = iter(predictions)
-        self._records: list[Record] = []
+        self.records: list[Record] = []
         self._count = 0
 
     def run(self, kernel: Kernel, extent: int, *arguments: Any) -> None:
@@ -103,10 +100,10 @@ class CaptureFrame(Frame["Pointer"]):
         nanoseconds: float,
     ) -> None:
         slices = {
-            _slice(touch, arguments[touch.position], self.batch, extent): None
+            slice_at(touch, arguments[touch.position], self.batch, extent): None
             for touch in known.touches
         }
-        self._records.append(
+        self.records.append(
             Record(
                 self._entries[kernel.name],
                 extent,
@@ -119,6 +116,7 @@ class CaptureFrame(Frame["Pointer"]):
                     for i, a in enumerate(arguments)
                     if isinstance(a, Pointer) and a.moving
                 ),
+                kernel.name,
             )
         )
 
@@ -126,14 +124,8 @@ class CaptureFrame(Frame["Pointer"]):
         """Yield once: the replay repeats what one iteration records."""
         yield 0
 
-    def schedule(self, threads: int) -> Schedule:
-        """Return the calls so far as a table for so many threads."""
-        if sum(r.nanoseconds for r in self._records) < WORTH_SCHEDULING:
-            return in_order(self._records)
-        return by_levels(self._records, threads)
 
-
-def _slice(touch: Touch, pointer: Pointer, batch: int, extent: int) -> Slice | None:
+def slice_at(touch: Touch, pointer: Pointer, batch: int, extent: int) -> Slice | None:
     """Return the addresses that a kernel touches, or None if there are none."""
     first, stride, every = (dim_at(d, batch) for d in (touch.first, touch.stride, touch.every))
     axes = [(dim_at(count, batch), dim_at(step, batch)) for count, step in touch.spread]
@@ -142,6 +134,11 @@ def _slice(touch: Touch, pointer: Pointer, batch: int, extent: int) -> Slice | N
         stride = 0
     if any(count <= 0 for count, _ in axes):
         return None
+    lines, pitch = max(axes, key=lambda axis: axis[1], default=(1, 0))
+    if lines > 1 and 0 < stride * (extent // every) <= pitch:
+        axes.remove((lines, pitch))
+    else:
+        lines, pitch = 1, 0
     reach = [(count - 1) * step for count, step in axes]
     size = pointer.itemsize
     return Slice(
@@ -150,6 +147,8 @@ def _slice(touch: Touch, pointer: Pointer, batch: int, extent: int) -> Slice | N
         stride * size,
         every,
         touch.written,
+        pitch * size,
+        lines,
     )
 
 

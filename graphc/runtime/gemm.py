@@ -2,8 +2,8 @@
 
 One kernel serves all sizes, strides and batches, so it is compiled once per machine. Threads
 compute different rows of C, or different columns of it where B is dearer to read than A. Each
-element is summed in an order that depends on K alone, so its bits depend neither on the number of
-threads nor on how they divide C.
+element is summed in an order that depends on K and its pieces alone, so its bits depend neither on
+the number of threads nor on how they divide C.
 
 Where C is narrow, or B is transposed and A is small, the kernel computes the transpose of C: rows
 of B^T are broadcast, columns of A^T enter as vectors, and tiles are turned as they are stored.
@@ -25,7 +25,11 @@ def gemm(
 
     X[e, i, j] = x[e * x_b + i * x_i + j * x_j]; rows of C are contiguous. Rows of the whole batch
     are counted through: the call computes those with lo <= e * m + i < hi. Where ``form`` has the
-    bit ``COLUMNS``, there is one matrix, and the call computes the columns lo <= j < hi.
+    bit ``COLUMNS``, there is one matrix, and the call computes the columns lo <= j < hi. From its
+    bit ``PIECES`` on it holds a number: K is cut in so many equal pieces at least.
+
+    With the bit ``SUM`` there is no product, but the sum of k arrays with the strides of C, whose
+    rows lie one behind the other: C[i, j] = a[i * n + j] + a[a_b + i * n + j] + ...
     """
     tiles.product(lo, hi, m, n, k, form, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i)
 

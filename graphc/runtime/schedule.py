@@ -48,20 +48,26 @@ WINDOW = 1024
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Addresses ``first + i // every * stride + [0, span)`` touched by iteration i."""
+    """Addresses ``first + i // every * stride + line * pitch + [0, span)`` touched by iteration i.
+
+    With more than one of the ``lines``, all iterations' parts of a line lie within one pitch.
+    """
 
     first: int
     span: int
     stride: int
     every: int
     written: bool
+    pitch: int = 0
+    lines: int = 1
 
     def stop(self, extent: int) -> int:
         """Return the end of what all iterations touch."""
-        return self.first + (extent // self.every - 1) * self.stride + self.span
+        last = (extent // self.every - 1) * self.stride + (self.lines - 1) * self.pitch
+        return self.first + last + self.span
 
     def row(self, iterations: int) -> tuple[int, int] | None:
-        """Return stride and span of rows of so many iterations, if they are a regular pattern."""
+        """Return stride and span, in a line, of rows of so many iterations, if they are regular."""
         if self.stride <= 0 or iterations % self.every:
             return None
         times = iterations // self.every
@@ -81,7 +87,13 @@ class Record:
     """Its place in the order of the program."""
     moving: tuple[tuple[int, str], ...] = ()
     """(argument, name of its buffer) for pointers whose buffer may lie elsewhere next time."""
+    kernel: str = ""
     group: Group = field(init=False)
+
+    @property
+    def units(self) -> int:
+        """The number of parts that no row can cut, such as the products of a batch."""
+        return self.extent // max((s.every for s in self.slices), default=1)
 
 
 @dataclass(eq=False, slots=True)
@@ -104,6 +116,8 @@ class Schedule:
     """(number of a record, its level)."""
     divisible_nanoseconds: float = 0.0
     barriers: int = 0
+    planes: list[Array] = field(default_factory=list)
+    """Memory that records point into, beside that of the program."""
 
     @property
     def table(self) -> Array:
@@ -246,13 +260,15 @@ class _Levels:
         """Put ``record`` into the one group of all whom it meets on their level, if it can be."""
         groups = list(dict.fromkeys(other.group for other, _, _ in meetings))
         counts = [record.extent, *(g.rows for g in groups)]
-        rows = gcd(*counts)
-        if rows == 1:
-            if max(counts) > 1:
-                return None
-        elif rows < self._threads or not all(
-            _apart(other, theirs, record, own, rows) for other, theirs, own in meetings
-        ):
+        units = [record.units, *(r.units for g in groups for r in g.records)]
+        for rows in dict.fromkeys((gcd(*counts), gcd(*counts, *units))):
+            if rows == 1 and max(counts) == 1:
+                break
+            if 1 < rows >= self._threads and all(
+                _apart(other, theirs, record, own, rows) for other, theirs, own in meetings
+            ):
+                break
+        else:
             return None
         first, *others = groups
         for group in others:
@@ -287,7 +303,7 @@ class _Levels:
 def _apart(a: Record, s: Slice, b: Record, t: Slice, rows: int) -> bool:
     """Tell whether two slices meet in equal rows only."""
     one, two = s.row(a.extent // rows), t.row(b.extent // rows)
-    if one is None or two is None or one[0] != two[0]:
+    if one is None or two is None or one[0] != two[0] or s.pitch != t.pitch:
         return False
     start = min(s.first, t.first)
     return max(s.first + one[1], t.first + two[1]) - start <= one[0]

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from graphc.ir.op import Array
 from graphc.ir.source import address_of
 from graphc.plan.memory import ArenaPlan
+from graphc.runtime.ownership import own_weights
 from graphc.runtime.pace import Pace
-from graphc.runtime.schedule import Schedule
+from graphc.runtime.schedule import Record, Schedule, by_levels, in_order
+
+WORTH_SCHEDULING = 4_000.0
+"""Predicted nanoseconds of a step below which it runs on one thread, call by call."""
+
+
+def arranged(records: Sequence[Record], threads: int) -> Schedule:
+    """Return captured records as a table for so many threads."""
+    if sum(r.nanoseconds for r in records) < WORTH_SCHEDULING:
+        return in_order(own_weights(records, 1)[0])
+    owned, planes = own_weights(records, threads)
+    schedule = by_levels(owned, threads)
+    schedule.planes = planes
+    return schedule
 
 
 class Table:
@@ -20,6 +34,7 @@ class Table:
         """``addresses`` are those with which the buffers that move were captured."""
         self.words = schedule.table
         self.pace = Pace(schedule.divisible_nanoseconds * 1e-9, threads)
+        self._planes = schedule.planes
         self._addresses = dict(addresses)
         places: dict[str, list[int]] = {name: [] for name in addresses}
         for word, name in schedule.moving:

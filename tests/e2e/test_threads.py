@@ -18,7 +18,7 @@ import pytest
 import graphc as gx
 from graphc import nn, optim
 from graphc.config import options
-from graphc.runtime import frame, schedule
+from graphc.runtime import schedule, table
 from graphc.runtime.pace import Pace
 from graphc.runtime.team import Team, team
 
@@ -43,7 +43,7 @@ def shared(monkeypatch):
         team(options().thread_count()).run(table, times)
 
     monkeypatch.setattr(Pace, "replay", replay)
-    monkeypatch.setattr(frame, "WORTH_SCHEDULING", 0.0)
+    monkeypatch.setattr(table, "WORTH_SCHEDULING", 0.0)
     monkeypatch.setattr(schedule, "BARRIER_NANOSECONDS", 0.0)
 
 
@@ -279,8 +279,8 @@ def test_ctrl_c_between_any_two_instructions(shared):
     try:
         with gx.config(threads=2):
             f(ones)
-            end = time.time() + 2
-            while time.time() < end:
+            start = time.time()
+            while time.time() < start + (2 if hits > 100 else 60):  # other processes are at work
                 try:
                     signal.setitimer(signal.ITIMER_REAL, draw.uniform(1e-5, 2e-3))
                     while True:

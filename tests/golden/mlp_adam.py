@@ -253,8 +253,8 @@ def train_epoch(m):
     """Take a step for each batch of the shuffled order, and add up the scalars."""
     batch, run = m.batch, m.run
     for _ in m.steps():
-        run(gather, batch, m.data_x0, m.order, m.cursor, m.bytes_x0, 32)
-        run(gather, batch, m.data_x1, m.order, m.cursor, m.bytes_x1, 8)
+        run(gather, batch, m.data_x0, m.order, m.cursor, m.bytes_x0, 32, batch, 1)
+        run(gather, batch, m.data_x1, m.order, m.cursor, m.bytes_x1, 8, batch, 1)
         train_step(m)
         run(accumulate_float32, 1, m.divide_0, m.sums, 0, batch)
         run(accumulate_float32, 1, m.divide_1, m.sums, 1, batch)

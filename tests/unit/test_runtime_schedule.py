@@ -16,7 +16,7 @@ from graphc.config import options
 from graphc.ir.graph import Graph
 from graphc.ir.source import address_of
 from graphc.passes.compare import random_feeds
-from graphc.runtime import frame, schedule
+from graphc.runtime import frame, schedule, table
 from graphc.runtime.frame import PlainFrame, Pointer
 from graphc.runtime.pace import Pace
 from graphc.runtime.schedule import (
@@ -44,10 +44,11 @@ def touched(touches, position, array, i, batch, extent, written):
     for touch in touches:
         if touch.position != position or (written and not touch.written):
             continue
-        piece = frame._slice(touch, Pointer(0, array.itemsize), batch, extent)
+        piece = frame.slice_at(touch, Pointer(0, array.itemsize), batch, extent)
         if piece is not None:
-            start = (piece.first + i // piece.every * piece.stride) // array.itemsize
-            inside[start : start + piece.span // array.itemsize] = True
+            for line in range(piece.lines):
+                start = piece.first + i // piece.every * piece.stride + line * piece.pitch
+                inside[start // array.itemsize :][: piece.span // array.itemsize] = True
     return inside
 
 
@@ -244,7 +245,7 @@ def test_rows_that_overflow_the_cache_are_cut_into_blocks(monkeypatch):
 @pytest.fixture
 def divided(monkeypatch):
     """Divide whatever can be, whether it pays or not."""
-    monkeypatch.setattr(frame, "WORTH_SCHEDULING", 0.0)
+    monkeypatch.setattr(table, "WORTH_SCHEDULING", 0.0)
     monkeypatch.setattr(schedule, "BARRIER_NANOSECONDS", 0.0)
     monkeypatch.setattr(
         Pace, "replay", lambda self, table, times: team(options().thread_count()).run(table, times)

@@ -23,8 +23,8 @@ from numba.core import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin
 
+from graphc.codegen.product import COLUMNS, SUM
 from graphc.runtime.tiles import driver, matvec
-from graphc.runtime.tiles.driver import COLUMNS
 from graphc.runtime.tiles.vectors import Vectors
 
 Plain = Callable[..., Any]
@@ -68,6 +68,10 @@ def product(
     c: Any, c_b: int, c_i: int,
 ) -> None:  # fmt: skip
     """C = A B, for rows or columns lo..hi; see :func:`graphc.runtime.gemm.gemm`."""
+    if form & SUM:
+        start, size = lo * n, (hi - lo) * n
+        c[start : start + size] = sum(a[p * a_b + start :][:size] for p in range(k))
+        return
     columns = form & COLUMNS
     for e in range(0 if columns else lo // max(m, 1), 1 if columns else -(-hi // max(m, 1))):
         rows = slice(None) if columns else slice(max(0, lo - e * m), min(m, hi - e * m))

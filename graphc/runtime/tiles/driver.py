@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.codegen.product import COLUMNS, PIECES, SUM
 from graphc.runtime.tiles import blocks, shape
 from graphc.runtime.tiles.blocks import emit_block
 from graphc.runtime.tiles.code import Code, Int, ceildiv, least, most
@@ -20,8 +21,8 @@ from graphc.runtime.tiles.vectors import Vectors
 KINDS = "iiiiiipiiipiiipii"
 """Of (lo, hi, m, n, k, form, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i)."""
 
-AUTO, PLAIN, FLIP, COLUMNS = 0, 1, 2, 4
-"""Forms: the cheaper of the next two, C as it is, its transpose; with 4, lo..hi are columns."""
+AUTO, PLAIN, FLIP = 0, 1, 2
+"""Forms: the cheaper of the next two, C as it is, its transpose."""
 
 MANY = 48
 """Rows that read a panel from which it pays to copy it, if B does not fit the cache."""
@@ -34,10 +35,15 @@ def emit_product(v: Vectors, function: Any) -> None:
     """Fill ``product``: in each matrix of the batch, the part of C that lo..hi say."""
     code = Code(function)
     lo, hi, m, n, k, form, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i = code.arguments
-    sweep = v.part(function.module, "sweep", "iiiiipiipiipii", emit_sweep)
+    sweep = v.part(function.module, "sweep", "iiiiipiipiipiii", emit_sweep)
     block = v.part(function.module, "block", blocks.KINDS, emit_block)
     DEPTH, ROWS, WIDTH = (f(v.itemsize) for f in (shape.depth, shape.rows, shape.width))
-    by_column = (form & COLUMNS).differs(0)
+    adds = (form & SUM).differs(0)
+    with code.when(adds):
+        total = v.part(function.module, "sum", "iiipip", emit_sum)
+        code.call(total, lo * n, hi * n, k, a, a_b, c)
+    hi = adds.choose(lo, hi)
+    by_column, pieces = (form & COLUMNS).differs(0), form >> PIECES
     first, last = code.lazily(  # a division takes as long as a small product
         by_column | (hi <= m),
         lambda: [code.number(0), code.number(1)],
@@ -57,6 +63,7 @@ def emit_product(v: Vectors, function: Any) -> None:
         chosen = [flip.choose(x, y) for x, y in zip(turned, plain, strict=True)]
         c_e, rows, columns = c + e * c_b, end - top, right - left
         fits = (rows <= ROWS) & (k <= DEPTH) & (columns * k < shape.large(v.itemsize))
+        fits = fits & (pieces <= 1)
         with code.either(fits & b_j.equals(1) & flip.equals(0)) as (yes, no):
             with yes, code.loop(left, right, WIDTH) as x:
                 code.call(
@@ -64,7 +71,23 @@ def emit_product(v: Vectors, function: Any) -> None:
                     b_e + x, b_k, 0, c_e + (top * c_i + x), c_i, b_e, 0, c_e, 0, 0,
                 )  # fmt: skip
             with no:
-                code.call(sweep, *chosen, c_e, c_i, flip.choose(1, 0))
+                code.call(sweep, *chosen, c_e, c_i, flip.choose(1, 0), pieces)
+    code.end()
+
+
+def emit_sum(v: Vectors, function: Any) -> None:
+    """Fill ``sum``: elements lo..hi of C, each the sum of those of k arrays, one by one."""
+    code = Code(function)
+    lo, hi, k, a, a_b, c = code.arguments
+    builder = code.builder
+    with code.loop(lo, hi, v.lanes) as x:
+        mask = v.mask(builder, least(hi - x, v.lanes).ir)
+
+        def add(t: Int, sums: list[Any]) -> list[Any]:
+            return [builder.fadd(sums[0], v.load(builder, (a + (t * a_b + x)).ir, mask))]
+
+        (total,) = code.fold(1, k, 1, [v.load(builder, (a + x).ir, mask)], add)
+        v.store(builder, total, (c + x).ir, mask)
     code.end()
 
 
@@ -87,7 +110,7 @@ def _flip_is_cheaper(v: Vectors, rows: Int, columns: Int, k: Int, a_i: Int, b_j:
 def emit_sweep(v: Vectors, function: Any) -> None:
     """Fill ``sweep``: rows y0..y1 of R by columns x0..x1 of S, into C or its transpose."""
     code = Code(function)
-    y0, y1, x0, x1, k, r, r_y, r_k, s, s_k, s_x, c, c_i, flipped = code.arguments
+    y0, y1, x0, x1, k, r, r_y, r_k, s, s_k, s_x, c, c_i, flipped, pieces = code.arguments
     module, size = function.module, v.itemsize
     block = v.part(module, "block", blocks.KINDS, emit_block)
     transpose = v.part(module, "transpose", "iipipi", emit_transpose)
@@ -108,7 +131,11 @@ def emit_sweep(v: Vectors, function: Any) -> None:
     along, across = hold & r_k.equals(1), hold & r_y.equals(1) & r_k.differs(1)
     (part,) = code.lazily(span > ROWS, lambda: [ceildiv(span, ceildiv(span, ROWS))], lambda: [span])
     tall = ceildiv(part, shape.high(size)) * shape.high(size)
-    (depth,) = code.lazily(k > DEPTH, lambda: [ceildiv(k, ceildiv(k, DEPTH))], lambda: [most(k, 1)])
+    (depth,) = code.lazily(
+        (k > DEPTH) | (pieces > 1),
+        lambda: [most(ceildiv(k, most(ceildiv(k, DEPTH), pieces)), 1)],
+        lambda: [most(k, 1)],
+    )
     with code.loop(y0, y1, least(tall, ROWS)) as y, code.loop(0, most(k, 1), depth) as t:
         rows, steps = least(y1 - y, least(tall, ROWS)), least(k - t, depth)
         added, q = (t > 0).choose(1, 0), r + (y * r_y + t * r_k)

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from math import lcm
 
-from graphc.runtime.features import Isa, cache_bytes, host
+from graphc.runtime.features import Isa, cache_bytes, host, panel_depth
 
 TARGET: Isa = host()
 """The instruction set that kernels are compiled for."""
 
 VECTORS = 2
 """Vectors in a row of a tile: each broadcast of A serves two multiply-adds."""
-
-DEPTH = 512
-"""Rows of a panel at most: a tile of C is fetched, added to and stored once in so many."""
 
 
 def lanes(itemsize: int) -> int:
@@ -64,8 +61,8 @@ def square(itemsize: int) -> int:
 
 
 def depth(itemsize: int) -> int:
-    """Rows of a panel of B: it takes a sixteenth of the second cache."""
-    return max(64, min(DEPTH, cache_bytes(2, 512 << 10) // (16 * width(itemsize) * itemsize)))
+    """Rows of a panel of B: a tile of C is fetched, added to and stored once in so many."""
+    return panel_depth(width(itemsize) * itemsize)
 
 
 def rows(itemsize: int) -> int:

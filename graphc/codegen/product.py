@@ -1,0 +1,116 @@
+"""Calls of the matrix products that ship with graphc, and what their iterations touch.
+
+Arguments of a product are (m, n, k, form, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from graphc.codegen.kernel import KernelCall, Touch
+from graphc.plan.program import Buffer, MatrixProduct
+from graphc.types import AnyDim
+
+ROWS, COLUMNS, SUM = 0, 4, 8
+"""What the range of a product counts, a part of its form; see :mod:`graphc.runtime.gemm`."""
+
+PIECES = 4
+"""Bits by which the form holds the number of pieces of K, whose sums are added up one by one."""
+
+FORM, A, B, C = 3, 4, 8, 12
+"""Positions of the form and the pointers."""
+
+_OVERFLOWING = 3 << 19
+"""Bytes of B from which it does not stay in the second cache beside what else is there."""
+
+_BROAD = 128
+"""Columns from which threads may divide them: several panels for each."""
+
+
+def product_kernel(work: MatrixProduct) -> KernelCall:
+    """Return the call of a matrix product."""
+    dtype = work.out.buffer.dtype.name
+    m, n, k = work.m, work.n, work.k
+    a, b, c = ((x.buffer, x.layout.offset) for x in (work.left, work.right, work.out))
+    (a_b, a_i, a_k), (b_b, b_k, b_j) = work.left.layout.strides, work.right.layout.strides
+    c_b, c_i, c_j = work.out.layout.strides
+    if work.batch == 1 and n == 1:
+        return _vector_kernel(dtype, m, k, (a, a_i, a_k), (b, b_k), (c, c_i))
+    if work.batch == 1 and m == 1:  # y^T = B^T x^T
+        return _vector_kernel(dtype, n, k, (b, b_j, b_k), (a, a_k), (c, c_j))
+    pointers = (a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i)
+    by_columns = _by_columns(work)
+    form, extent = (COLUMNS, n) if by_columns else (ROWS, m * work.batch)
+    arguments = (m, n, k, form, *pointers)
+    if by_columns:
+        touches = touches_by_columns(arguments)
+    else:
+        touches = touches_by_rows(arguments) if work.batch == 1 else touches_by_batch(arguments)
+    return KernelCall(f"matmul_{dtype}", extent, arguments, touches)
+
+
+def _by_columns(work: MatrixProduct) -> bool:
+    """Tell whether threads divide the columns of C, since B is dearer to read than A.
+
+    Not where rows are samples: there, what follows goes on with the rows that a thread has. But
+    a B that overflows the cache is better read once, by half each, than by all.
+    """
+    dtype = work.out.buffer.dtype
+    if work.batch != 1 or dtype.kind != "f":
+        return False
+    if not isinstance(work.n, int) or work.n <= _BROAD:
+        return False
+    overflows = isinstance(work.k, int) and work.k * work.n * dtype.itemsize >= _OVERFLOWING
+    return overflows or (isinstance(work.m, int) and work.m < work.n)
+
+
+def touches_by_rows(arguments: Sequence[Any]) -> tuple[Touch, ...]:
+    """Return what row i of a product touches."""
+    _, n, k, _, _, _, a_i, a_k, _, _, b_k, b_j, _, _, c_i = arguments
+    return (
+        Touch(A, False, a_i, ((k, a_k),)),
+        Touch(B, False, 0, ((k, b_k), (n, b_j))),
+        Touch(C, True, c_i, ((n, 1),)),
+    )
+
+
+def touches_by_columns(arguments: Sequence[Any]) -> tuple[Touch, ...]:
+    """Return what column i of a product touches."""
+    m, _, k, _, _, _, a_i, a_k, _, _, b_k, b_j, _, _, c_i = arguments
+    return (
+        Touch(A, False, 0, ((m, a_i), (k, a_k))),
+        Touch(B, False, b_j, ((k, b_k),)),
+        Touch(C, True, 1, ((m, c_i),)),
+    )
+
+
+def touches_by_batch(arguments: Sequence[Any]) -> tuple[Touch, ...]:
+    """Return what row i, counted through the batch, touches of its product."""
+    m, n, k, _, _, a_b, a_i, a_k, _, b_b, b_k, b_j, _, c_b, c_i = arguments
+    return (
+        Touch(A, False, a_b, ((m, a_i), (k, a_k)), every=m),
+        Touch(B, False, b_b, ((k, b_k), (n, b_j)), every=m),
+        Touch(C, True, c_b, ((m, c_i), (n, 1)), every=m),
+    )
+
+
+_Pointer = tuple[Buffer, AnyDim]
+
+
+def _vector_kernel(
+    dtype: str,
+    rows: AnyDim,
+    k: AnyDim,
+    a: tuple[_Pointer, AnyDim, AnyDim],
+    x: tuple[_Pointer, AnyDim],
+    y: tuple[_Pointer, AnyDim],
+) -> KernelCall:
+    """Return the call of ``y = A x``; strides stand behind the pointers."""
+    arguments = (k, *a, *x, *y)
+    touches = (
+        Touch(1, False, a[1], ((k, a[2]),)),
+        Touch(4, False, 0, ((k, x[1]),)),
+        Touch(6, True, y[1]),
+    )
+    return KernelCall(f"matvec_{dtype}", rows, arguments, touches)
