@@ -1,4 +1,4 @@
-"""The garbage collector, which costs a compiler a fifth of its time and finds nothing."""
+"""The garbage collector, which costs a compiler a third of its time and finds nothing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ def paused() -> Iterator[None]:
     """Put off collections inside this block, where many objects are made and all are kept.
 
     A collection walks every object there is: 1.1 s of the 4.7 that a network of 1,000 layers takes.
+    What is new at the end counts as old, or the first collection would walk it (0.4 s).
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -19,4 +20,12 @@ def paused() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            _age()
             gc.enable()
+
+
+def _age() -> None:
+    """Put all objects into the oldest generation, unless the user has set some aside."""
+    if not gc.get_freeze_count():
+        gc.freeze()
+        gc.unfreeze()

@@ -235,6 +235,8 @@ def show_shape(shape: Sequence[AnyDim]) -> str:
 
 def broadcast_shapes(*shapes: Shape) -> Shape:
     """Return the shape that NumPy's broadcasting gives, or raise :class:`ShapeError`."""
+    if shapes and shapes.count(shapes[0]) == len(shapes):
+        return shapes[0]
     rank = max((len(s) for s in shapes), default=0)
     result: list[AnyDim] = [1] * rank
     for shape in shapes:

@@ -6,16 +6,17 @@ everything that could end one.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from graphc.codegen.alike import Lowering
 from graphc.codegen.kernel import INDENT, KernelCall, KernelText
-from graphc.codegen.lower import lower
 from graphc.codegen.merge import FlatBuffer, merge_flat_calls
 from graphc.ir.source import Parameter
-from graphc.ir.tensor import PHASES, Tensor
+from graphc.ir.tensor import PHASES
 from graphc.plan.program import Buffer, Call, Program
 from graphc.types import AnyDim, Dim, show_shape
 
@@ -59,7 +60,8 @@ def generate(
     neighbouring parameters become one call, in the program too.
     """
     placeable = _placeable(program) if merge else set()
-    pairs, flats = merge_flat_calls([(call, lower(call)) for call in program.calls], placeable)
+    lowering = Lowering()
+    pairs, flats = merge_flat_calls([(c, lowering.kernel(c)) for c in program.calls], placeable)
     program.calls = [call for call, _ in pairs]
     program.find_lifetimes()
     calls = tuple(kernel for _, kernel in pairs)
@@ -211,23 +213,26 @@ def _notes(call: Call, scopes: Mapping[str, str]) -> Iterator[str]:
     wide = [f"{n.op.name}{show_shape(n.type.shape)}" for n in call.nodes[-1:]]
     before = [n.op.name for n in call.nodes[:-1]]
     what = ", ".join([*before[:6], *(["..."] if len(before) > 6 else []), *wide])
-    places = list(dict.fromkeys(_place(n) for n in call.nodes if n.loc))
+    places = list(dict.fromkeys(_place(n.loc) for n in call.nodes if n.loc))
     scope = next((".".join(scopes.get(s, s) for s in n.scope) for n in call.nodes if n.scope), "")
     left = f"{comment(scope)}: {what}" if scope else what
     shown = ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")
     yield f"{left}   {shown}".rstrip()
 
 
-def _place(node: Tensor) -> str:
-    file, _, line = (node.loc or "").rpartition(":")
+@functools.lru_cache
+def _place(loc: str) -> str:
+    """Return a line of the user's, without its folder."""
+    file, _, line = loc.rpartition(":")
     name = re.split(r"[/\\]", file)[-1]
     return comment(f"{name}:{line}")
 
 
 def comment(text: str) -> str:
     """Return a user's string fit for a comment or docstring: one printable line."""
-    clean = "".join(c if c.isprintable() and c not in '"\\' else "?" for c in text)
-    return clean[:80]
+    if not text.isprintable() or '"' in text or "\\" in text:
+        text = "".join(c if c.isprintable() and c not in '"\\' else "?" for c in text)
+    return text[:80]
 
 
 def _call_lines(call: KernelCall) -> list[str]:

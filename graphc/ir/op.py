@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ UNSEEN = Notation("{0}", "{0}", None, (0,))
 TRANSPOSED = Notation("{0}^T", r"{0}^{{\top}}", CLOSED, (CLOSED,))
 
 
-class Op(Record, ABC):
+class Op(Record):
     """An operation. Annotated attributes are its parameters: equal ones make equal ops."""
 
     name: ClassVar[str] = ""

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from graphc.config import options
 from graphc.errors import ShapeError
 from graphc.ir.graph import Graph
-from graphc.ir.verify import verify
+from graphc.ir.verify import Sound, verify
 from graphc.passes.compare import compare
 from graphc.passes.cse import cse
 from graphc.passes.dce import dce
@@ -71,7 +71,7 @@ def optimize(
     """
     left_out = disabled()
     reports = []
-    sound: set[int] = set()
+    sound: Sound = {}
     verify(graph, sound)
     dump(graph, 0, "graph")
     for stage in stages:

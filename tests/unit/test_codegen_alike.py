@@ -1,0 +1,85 @@
+"""Nests that are alike share a kernel, and it is the one that each would get by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from random_graphs import random_graph
+
+import graphc as gx
+from graphc import nn
+from graphc.codegen import alike
+from graphc.codegen.alike import Lowering
+from graphc.codegen.kernel import KernelText
+from graphc.codegen.lower import lower
+from graphc.ir.graph import Graph
+from graphc.passes.pipeline import optimize
+from graphc.plan.planner import plan
+from graphc.plan.program import LoopNest
+
+
+def calls_of(graph):
+    return plan(optimize(graph)[0]).calls
+
+
+def nests_of(*outputs):
+    calls = calls_of(Graph([], {str(i): t for i, t in enumerate(outputs)}))
+    return [call.work for call in calls if isinstance(call.work, LoopNest)]
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Return the list of calls that are lowered from now on."""
+    found = []
+    monkeypatch.setattr(alike, "lower", lambda call: found.append(call) or lower(call))
+    return found
+
+
+def test_a_shared_kernel_is_what_would_have_been_written(written):
+    lowering = Lowering()
+    calls = [c for seed in range(40) for c in calls_of(random_graph(seed, batch=bool(seed % 2)))]
+    for call in calls:
+        assert lowering.kernel(call) == lower(call)
+    nests = [c for c in calls if isinstance(c.work, LoopNest)]
+    assert len(nests) > 400
+    assert len([c for c in written if isinstance(c.work, LoopNest)]) < 0.9 * len(nests)
+
+
+def test_equal_layers_are_written_once(written):
+    layers = [part for _ in range(20) for part in (nn.Linear(8, 8), nn.ReLU())]
+    x = gx.input("x", (None, 8))
+    calls = calls_of(Graph([x], {"y": nn.Sequential(*layers)(x)}))
+    kernels = [found.kernel for found in map(Lowering().kernel, calls)]
+    nests = [call for call in written if isinstance(call.work, LoopNest)]
+    texts = {k.name for k in kernels if isinstance(k, KernelText)}
+    assert len(nests) == len(texts) == 2  # the last layer's writes an output, the others in place
+
+
+def parameter(*shape, dtype="float32"):
+    return gx.parameter(np.zeros(shape, dtype))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: (gx.tanh(parameter(8)), gx.sin(parameter(8))),
+        lambda: (parameter(8) + 1.0, parameter(8) + 2.0),
+        lambda: (gx.tanh(parameter(8)), gx.tanh(parameter(9))),
+        lambda: (gx.tanh(parameter(8)), gx.tanh(parameter(8, dtype="float64"))),
+        lambda: (gx.tanh(parameter(6, 8)), gx.tanh(parameter(8, 6).T)),
+        lambda: (gx.tanh(parameter(6, 8)[:, :4]), gx.tanh(parameter(6, 4))),
+        lambda: (gx.sum(parameter(6, 8), 0), gx.sum(parameter(6, 8), 1)),
+        lambda: (gx.sum(parameter(70000)), gx.sum(parameter(80000))),
+        lambda: ((p := parameter(8)) * p + p, parameter(8) * parameter(8) + parameter(8)),
+    ],
+    ids=["op", "constant", "length", "dtype", "strides", "slice", "axis", "division", "buffers"],
+)  # fmt: skip
+def test_what_differs_in_more_than_buffers_is_described_otherwise(build):
+    nests = nests_of(*build())
+    assert len({alike.described(nest)[0] for nest in nests}) == len(nests) > 1
+
+
+def test_buffers_are_told_apart_by_their_numbers_only():
+    one, two = nests_of(gx.tanh(parameter(8)), gx.tanh(parameter(8)))
+    assert alike.described(one)[0] == alike.described(two)[0]
+    assert set(alike.described(one)[1]).isdisjoint(alike.described(two)[1])
