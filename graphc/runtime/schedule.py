@@ -103,6 +103,8 @@ class Group:
     level: int
     rows: int
     records: list[Record]
+    units: int
+    """The greatest common divisor of the records' units."""
 
 
 @dataclass
@@ -238,7 +240,7 @@ class _Levels:
         self._remember(record)
 
     def _new_group(self, level: int, record: Record) -> Group:
-        group = Group(level, record.extent, [record])
+        group = Group(level, record.extent, [record], record.units)
         self._groups[group] = None
         self._top = max(self._top, level)
         return group
@@ -260,8 +262,8 @@ class _Levels:
         """Put ``record`` into the one group of all whom it meets on their level, if it can be."""
         groups = list(dict.fromkeys(other.group for other, _, _ in meetings))
         counts = [record.extent, *(g.rows for g in groups)]
-        units = [record.units, *(r.units for g in groups for r in g.records)]
-        for rows in dict.fromkeys((gcd(*counts), gcd(*counts, *units))):
+        units = gcd(record.units, *(g.units for g in groups))
+        for rows in dict.fromkeys((gcd(*counts), gcd(*counts, units))):
             if rows == 1 and max(counts) == 1:
                 break
             if 1 < rows >= self._threads and all(
@@ -278,7 +280,7 @@ class _Levels:
             del self._groups[group]
         if others:
             first.records.sort(key=lambda r: r.number)
-        first.rows = rows
+        first.rows, first.units = rows, units
         first.records.append(record)
         return first
 

@@ -44,6 +44,11 @@ class KernelTypes(Context):
     def _load_builtins(self) -> None:
         self.install_registry(builtin_registry)
 
+    def resolve_value_type(self, val: Any) -> Any:
+        """Return the type of a constant; to look at a class, Numba imports its containers."""
+        known = self._lookup_global(val)
+        return super().resolve_value_type(val) if known is None else known
+
     def install_registry(self, registry: Any) -> None:
         """Take what is new in ``registry``, but for what would fill Numba's own contexts too."""
         loader = self._registries.setdefault(registry, RegistryLoader(registry))
@@ -81,8 +86,10 @@ def _sizeof(kind: Any) -> int:
     """Return the bytes of an LLVM type; LLVM, which may be busy, is not asked in most cases."""
     if isinstance(kind, ir.IntType):
         return (int(kind.width) + 7) // 8
-    if isinstance(kind, ir.PointerType):
+    if isinstance(kind, (ir.PointerType, ir.DoubleType)):
         return 8
+    if isinstance(kind, ir.FloatType):
+        return 4
     return int(kind.get_abi_size(CODEGEN.target_data))
 
 
