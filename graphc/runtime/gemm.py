@@ -2,8 +2,8 @@
 
 One kernel serves all sizes, strides and batches, so it is compiled once per machine. Threads
 compute different rows of C, or different columns of it where B is dearer to read than A. Each
-element is summed in an order that depends on K and its pieces alone, so its bits depend neither on
-the number of threads nor on how they divide C.
+element is summed in an order that depends on K, and on whether C is a single row or column, so
+its bits depend neither on the number of threads nor on how they divide C.
 
 Where C is narrow, or B is transposed and A is small, the kernel computes the transpose of C: rows
 of B^T are broadcast, columns of A^T enter as vectors, and tiles are turned as they are stored.

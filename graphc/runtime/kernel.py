@@ -43,6 +43,11 @@ class Kernel:
     def __call__(self, lo: int, hi: int, *arguments: Any) -> None:
         self.function(lo, hi, *arguments)
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether it is written in LLVM's language, with vectors and loops as they shall be."""
+        return self._code is None
+
     def digest(self) -> bytes:
         """Return a hash of the code and the types: equal for equal work.
 

@@ -14,10 +14,11 @@ from numba.core import compiler, types
 from numba.core.registry import cpu_target
 
 import graphc as gx
+from graphc.codegen.product import COLUMNS, PIECES, SUM
 from graphc.runtime import gemm
 from graphc.runtime.features import AVX2, AVX512, BASELINE, NEON, host, isa_of
 from graphc.runtime.tiles import shape
-from graphc.runtime.tiles.driver import AUTO, COLUMNS, FLIP, PLAIN
+from graphc.runtime.tiles.driver import AUTO, FLIP, PLAIN
 
 ISAS = {"host": host(), "avx2": AVX2, "neon": NEON}
 SIZES = [0, 1, 2, 3, 5, 7, 8, 9, 12, 13, 16, 17, 24, 31, 33, 47, 48, 50, 65]
@@ -191,6 +192,55 @@ def test_bits_depend_neither_on_form_nor_on_parts(size, layouts, isa):
                 for span in itertools.pairwise(ends):
                     multiply(run, a, b, c, form | way, span)
                 assert (c == expected).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_side_of_one(dtype, isa):
+    rng = np.random.default_rng(10)
+    run = compiled("gemm", dtype, isa)
+    for long, (one, other) in itertools.product([1, 3, 16, 37, 128, 300], [(0, 1), (0, 2), (1, 2)]):
+        for short in (1, 10, 90):
+            shape = [1, 1, 1]
+            shape[one], shape[other] = short, long
+            for layouts in itertools.product(["rows", "columns", "gaps"], repeat=2):
+                check(run, rng, dtype, (1, *shape), layouts, AUTO | COLUMNS)
+                check(run, rng, dtype, (3, *shape), layouts, AUTO)
+
+
+@pytest.mark.parametrize("size", [(1, 100, 700), (100, 1, 700), (100, 70, 1), (1, 1, 40)])
+def test_bits_of_a_side_of_one_do_not_depend_on_parts(size, isa):
+    rng = np.random.default_rng(11)
+    m, n, k = size
+    run = compiled("gemm", "float32", isa)
+    for layouts in itertools.product(["rows", "columns"], repeat=2):
+        a = operand(rng, (1, m, k), "float32", layouts[0])
+        b = operand(rng, (1, k, n), "float32", layouts[1])
+        expected, c = np.empty((1, m, n), "float32"), np.empty((1, m, n), "float32")
+        multiply(run, a, b, expected, AUTO)
+        for way, extent in ((0, m), (COLUMNS, n)):
+            for cut in range(extent + 1):
+                c.fill(np.nan)
+                multiply(run, a, b, c, way, (0, cut))
+                multiply(run, a, b, c, way, (cut, extent))
+                assert (c == expected).all()
+
+
+@pytest.mark.parametrize("m", [1, 2, 20])
+def test_pieces_of_k_add_up_as_planes_do(m, isa):
+    rng = np.random.default_rng(12)
+    pieces, steps, n = 4, 100, 70
+    run = compiled("gemm", "float32", isa)
+    a = operand(rng, (m, pieces * steps), "float32", "rows")
+    b = operand(rng, (pieces * steps, n), "float32", "rows")
+    at_once, planes = np.empty((1, m, n), "float32"), np.empty((pieces, m, n), "float32")
+    multiply(run, a[None], b[None], at_once, pieces << PIECES)
+    parts = np.lib.stride_tricks.as_strided(
+        a, (pieces, m, steps), (steps * a.itemsize, *a.strides), writeable=False
+    )
+    multiply(run, parts, np.array(b).reshape(pieces, steps, n), planes, AUTO)
+    total = np.empty((m, n), "float32")
+    run(0, m, m, n, pieces, SUM, planes, m * n, n, 1, planes, 0, 0, 0, total, 0, n)
+    assert (total == at_once[0]).all()
 
 
 def test_plain_python():

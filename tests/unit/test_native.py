@@ -15,10 +15,11 @@ from numba.core.errors import NumbaError
 
 from graphc import collector
 from graphc.ir.source import address_of
-from graphc.runtime import native
+from graphc.runtime import frontend, native
 from graphc.runtime.epoch import advance, gather
 from graphc.runtime.kernel import kernel
 from graphc.runtime.loader import LOADER
+from graphc.runtime.products import matmul_float32
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,6 +48,17 @@ def run(entry, lo, hi, arrays, integers):
     record = np.array([*map(address_of, arrays), *integers], np.int64)
     call = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)(entry)
     call(address_of(record), lo, hi)
+
+
+def test_code_by_hand_keeps_its_functions_and_takes_in_what_calls_them():
+    text = frontend.lower(matmul_float32, "entry")
+    assert matmul_float32.by_hand
+    assert not gather.by_hand
+    modules = native.optimised(text), native.optimised(text, by_hand=True)
+    names = [{f.name for f in m.functions if not f.is_declaration} for m in modules]
+    assert names[0] == names[1]
+    assert "entry" in names[0]
+    assert not any("gemm" in name for name in names[1])
 
 
 @pytest.mark.parametrize(("lo", "hi", "step"), [(0, 10, 1), (0, 10, 3), (2, 3, 5), (4, 4, 1)])

@@ -15,6 +15,7 @@ from graphc.codegen.product import COLUMNS, PIECES, SUM
 from graphc.runtime.tiles import blocks, shape
 from graphc.runtime.tiles.blocks import emit_block
 from graphc.runtime.tiles.code import Code, Int, ceildiv, least, most
+from graphc.runtime.tiles.thin import emit_thin, is_thin
 from graphc.runtime.tiles.transposes import emit_copy, emit_transpose
 from graphc.runtime.tiles.vectors import Vectors
 
@@ -42,8 +43,12 @@ def emit_product(v: Vectors, function: Any) -> None:
     with code.when(adds):
         total = v.part(function.module, "sum", "iiipip", emit_sum)
         code.call(total, lo * n, hi * n, k, a, a_b, c)
-    hi = adds.choose(lo, hi)
     by_column, pieces = (form & COLUMNS).differs(0), form >> PIECES
+    thin = is_thin(code, m, n, k, a_i, a_k, b_k, b_j, c_i).differs(0)
+    thin = thin & (form | COLUMNS).equals(COLUMNS) & (lo < hi)
+    with code.when(thin):
+        code.call(v.part(function.module, "thin", KINDS, emit_thin), *code.arguments)
+    hi = (adds | thin).choose(lo, hi)
     first, last = code.lazily(  # a division takes as long as a small product
         by_column | (hi <= m),
         lambda: [code.number(0), code.number(1)],

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from graphc.runtime.tiles import shape
 from graphc.runtime.tiles.code import Address, Code, Int, least
 from graphc.runtime.tiles.vectors import Vectors
 
@@ -29,15 +30,16 @@ def emit_apply(v: Vectors, function: Any) -> None:
     code = Code(function)
     lo, hi, *rest = code.arguments
     _, _, a_i, a_k, _, x_k, _, y_i = rest
+    span = _strip() * v.lanes
 
     def part(name: str, emit: Callable[[Vectors, Any], None], lo: Int, hi: Int) -> None:
         code.call(v.part(function.module, name, KINDS, emit), lo, hi, *rest)
 
     with code.either(a_i.equals(1) & y_i.equals(1)) as (yes, no):
         with yes:
-            whole = lo + (hi - lo) // v.lanes * v.lanes
-            part("columns", lambda v, f: _emit_columns(v, f, False), lo, whole)
-            part("columns_m", lambda v, f: _emit_columns(v, f, True), whole, hi)
+            whole = lo + (hi - lo) // span * span
+            part("columns", _emit_columns, lo, whole)
+            part("strip", _emit_strip, whole, hi)
         with no, code.either(a_k.equals(1) & x_k.equals(1)) as (yes, no):
             with yes:
                 part("dots", _emit_dots, lo, hi)
@@ -46,34 +48,57 @@ def emit_apply(v: Vectors, function: Any) -> None:
     code.end()
 
 
-def _emit_columns(v: Vectors, function: Any, masked: bool) -> None:
-    """Fill the function for A with contiguous columns: a few at a time, for a piece of y.
-
-    ``masked``: there is less than a vector.
-    """
+def _emit_columns(v: Vectors, function: Any) -> None:
+    """Fill the function for A with contiguous columns: a few at a time, for a piece of y."""
     code = Code(function)
     builder = code.builder
     lo, hi, k, a, _, a_k, x, x_k, y, _ = code.arguments
-    mask = v.mask(builder, (hi - lo).ir) if masked else None
 
     def add(columns: list[Int], lo: Int, hi: Int) -> None:
         """Add the sum of these columns to y."""
         scales = [v.spread(builder, builder.load((x + t * x_k).ir)) for t in columns]
         lines = [(a + t * a_k).opaque() for t in columns]
         with code.loop(lo, hi, v.lanes) as i:
-            total = v.load(builder, (y + i).ir, mask)
+            total = v.load(builder, (y + i).ir)
             for scale, line in zip(scales, lines, strict=True):
-                total = v.fma(builder, scale, v.load(builder, (line + i).ir, mask), total)
-            v.store(builder, total, (y + i).ir, mask)
+                total = v.fma(builder, scale, v.load(builder, (line + i).ir), total)
+            v.store(builder, total, (y + i).ir)
 
     with code.loop(lo, hi, PIECE) as first:
         last, whole = least(first + PIECE, hi), k - k % COLUMNS
         with code.loop(first, last, v.lanes) as i:
-            v.store(builder, v.zero, (y + i).ir, mask)
+            v.store(builder, v.zero, (y + i).ir)
         with code.loop(0, whole, COLUMNS) as t:
             add([t + j for j in range(COLUMNS)], first, last)
         with code.loop(whole, k) as t:
             add([t], first, last)
+    code.end()
+
+
+def _strip() -> int:
+    """Vectors in a strip: one where a masked vector costs a branch for every lane."""
+    return 4 if shape.TARGET.masks else 1
+
+
+def _emit_strip(v: Vectors, function: Any) -> None:
+    """Fill the function for the end of contiguous columns, which stays in registers."""
+    code = Code(function)
+    builder = code.builder
+    lo, hi, k, a, _, a_k, x, x_k, y, _ = code.arguments
+    with code.when(lo < hi):
+        places = [lo + j * v.lanes for j in range(_strip())]
+        masks = [v.mask(builder, (hi - place).ir) for place in places]
+
+        def add(t: Int, sums: list[Any]) -> list[Any]:
+            scale, line = v.spread(builder, builder.load((x + t * x_k).ir)), a + t * a_k
+            return [
+                v.fma(builder, scale, v.load(builder, (line + place).ir, mask), total)
+                for place, mask, total in zip(places, masks, sums, strict=True)
+            ]
+
+        totals = code.fold(0, k, 1, [v.zero] * len(places), add)
+        for place, mask, total in zip(places, masks, totals, strict=True):
+            v.store(builder, total, (y + place).ir, mask)
     code.end()
 
 
