@@ -79,7 +79,7 @@ class Dim:
 
     def __add__(self, other: AnyDim) -> AnyDim:
         if isinstance(other, int):
-            return Dim(self.scale, self.offset + other, self.atom)
+            return Dim(self.scale, self.offset + other, self.atom) if other else self
         if other.atom == self.atom:
             scale, offset = self.scale + other.scale, self.offset + other.offset
             return Dim(scale, offset, self.atom) if scale else offset
@@ -89,8 +89,8 @@ class Dim:
 
     def __mul__(self, other: AnyDim) -> AnyDim:
         if isinstance(other, int):
-            if other == 0:
-                return 0
+            if other in (0, 1):
+                return self if other else 0
             return Dim(self.scale * other, self.offset * other, self.atom)
         if not (self.offset or other.offset):
             factors = sorted((Dim(1, 0, self.atom), Dim(1, 0, other.atom)), key=str)

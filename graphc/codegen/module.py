@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from graphc.codegen.alike import Lowering
 from graphc.codegen.kernel import INDENT, KernelCall, KernelText
@@ -21,6 +22,7 @@ from graphc.plan.program import Buffer, Call, Program
 from graphc.types import AnyDim, Dim, show_shape
 
 _WIDTH = 96
+_GAP = "\n\n\n"
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,21 @@ class EpochPlan:
 class Module:
     """Generated text and the kernel of every call of the program, in order."""
 
-    text: str
+    head: str
+    """Imports and kernels."""
+    functions: str
+    """What calls the kernels."""
     kernels: dict[str, KernelText]
     """The generated kernels by name."""
     calls: tuple[KernelCall, ...]
     """The kernel call of each call of the program."""
     flats: tuple[FlatBuffer, ...]
     """Persistent buffers that must lie one behind the other."""
+
+    @cached_property
+    def text(self) -> str:
+        """The whole."""
+        return f"{self.head}{self.functions}"
 
     @property
     def digest(self) -> str:
@@ -67,15 +77,14 @@ def generate(
     calls = tuple(kernel for _, kernel in pairs)
     kernels = {c.kernel.name: c.kernel for c in calls if isinstance(c.kernel, KernelText)}
     shipped = sorted({c.kernel for c in calls if isinstance(c.kernel, str)})
-    parts = [_header(program, kernels, shipped, epoch)]
-    parts += [kernel.text for _, kernel in kernels.items()]
+    head = [_header(program, kernels, shipped, epoch), *(k.text for k in kernels.values())]
     if epoch is None:
-        parts.append(
-            _function("call", "Compute every output and update.", program.calls, calls, scopes)
-        )
+        doc = "Compute every output and update."
+        functions = [_function("call", doc, program.calls, calls, scopes)]
     else:
-        parts += _training(program, calls, epoch, scopes)
-    return Module("\n\n\n".join(parts) + "\n", kernels, calls, tuple(flats))
+        functions = list(_training(program, calls, epoch, scopes))
+    texts = (_GAP.join(head) + _GAP, _GAP.join(functions) + "\n")
+    return Module(*texts, kernels, calls, tuple(flats))
 
 
 def _placeable(program: Program) -> set[Buffer]:

@@ -314,6 +314,7 @@ class Layout:
     strides: tuple[AnyDim, ...]
 
     @staticmethod
+    @functools.lru_cache(4096)
     def contiguous(shape: Shape) -> Layout:
         """Return the row-major layout of ``shape``."""
         strides: list[AnyDim] = []

@@ -96,9 +96,9 @@ class Fusion:
         found = set()
         for node in group.nodes:
             for operand in node.inputs:
-                base = self.places.place[operand].base
-                if base in self.group and self.group[base] is not group:
-                    found.add(self.group[base])
+                producer = self.group.get(self.places.place[operand].base, group)
+                if producer is not group:
+                    found.add(producer)
         return found
 
     def _ordered(self) -> list[Group]:

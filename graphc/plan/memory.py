@@ -6,8 +6,10 @@ Greedy by size (Pisarchyk and Lee, *Efficient Memory Management for Deep Neural 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -48,13 +50,14 @@ def plan_arena(buffers: Sequence[Buffer], batch: int, levels: Lifetimes | None =
     any order; if the arena does not grow too much, buffers that live on one of ``levels`` are kept
     apart as well, so that no call waits for memory.
     """
-    tight = _placed(buffers, batch, [_calls(buffers)])
+    calls = {b: (b.born, b.dies) for b in buffers}
     if levels is None:
-        return tight
-    apart = _placed(buffers, batch, [_calls(buffers), levels])
-    if apart.nbytes > max(ROOMY, GENEROUS * tight.nbytes):
-        return tight
-    return ArenaPlan(apart.offsets, apart.nbytes, apart=True)
+        return _placed(buffers, batch, [calls])
+    apart = _placed(buffers, batch, [calls, levels], apart=True)
+    if apart.nbytes <= max(ROOMY, GENEROUS * _needed(buffers, batch)):
+        return apart  # whatever the other is
+    tight = _placed(buffers, batch, [calls])
+    return tight if apart.nbytes > GENEROUS * tight.nbytes else apart
 
 
 def level_lifetimes(
@@ -79,11 +82,19 @@ def level_lifetimes(
     }
 
 
-def _calls(buffers: Sequence[Buffer]) -> Lifetimes:
-    return {b: (b.born, b.dies) for b in buffers}
+def _needed(buffers: Sequence[Buffer], batch: int) -> int:
+    """Return the bytes that hold values during one call, at most: no arena is smaller."""
+    change = Counter[int]()
+    for b in buffers:
+        nbytes = aligned(b.nbytes(batch))
+        change[b.born] += nbytes
+        change[b.dies + 1] -= nbytes
+    return max(accumulate(change[moment] for moment in sorted(change)), default=0)
 
 
-def _placed(buffers: Sequence[Buffer], batch: int, clocks: Sequence[Lifetimes]) -> ArenaPlan:
+def _placed(
+    buffers: Sequence[Buffer], batch: int, clocks: Sequence[Lifetimes], apart: bool = False
+) -> ArenaPlan:
     """Let buffers share a place if one is done, on all the clocks, before the other is born."""
     sizes = [aligned(b.nbytes(batch)) for b in buffers]
     lives = [
@@ -110,4 +121,4 @@ def _placed(buffers: Sequence[Buffer], batch: int, clocks: Sequence[Lifetimes]) 
         by_offset[at + 1 : count + 1] = by_offset[at:count].copy()
         by_offset[at] = i
     offsets = {b: int(start) for b, start in zip(buffers, starts, strict=True)}
-    return ArenaPlan(offsets, int(ends.max(initial=0)))
+    return ArenaPlan(offsets, int(ends.max(initial=0)), apart)

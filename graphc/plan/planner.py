@@ -301,7 +301,8 @@ class _Planner:
             b = _swapped(b)
         out = self._access(node)
         lead = out.shape[:-2]
-        a, b = _broadcast(a, lead), _broadcast(b, lead)
+        if lead:
+            a, b = _broadcast(a, lead), _broadcast(b, lead)
         if not all(map(_unrolls, (a, b, out))):
             a, b = (x if _fold(x, lead) is not None else self._packed(x, group) for x in (a, b))
         for work in _products(a, b, out):
@@ -386,6 +387,8 @@ def _products(a: Access, b: Access, out: Access) -> list[MatrixProduct]:
 def _unrolls(x: Access) -> bool:
     """Tell whether one stride walks the leading axes of run-time length, without the others."""
     axes = [k for k, d in enumerate(x.shape[:-2]) if not isinstance(d, int)]
+    if not axes:
+        return True
     strides = tuple(x.layout.strides[k] for k in axes)
     lead = tuple(x.shape[k] for k in axes)
     return _fold(Access(x.buffer, Layout(0, strides), lead), lead) is not None

@@ -30,7 +30,7 @@ from graphc.runtime.places import direct_outputs, far, place_persistent, pointer
 from graphc.runtime.replay import replay, serve
 from graphc.runtime.report import Report
 from graphc.runtime.schedule import Schedule
-from graphc.runtime.source import execute, kernels_of, write_source
+from graphc.runtime.source import define_functions, define_kernels, kernels_of, write_source
 from graphc.runtime.table import Bound, Table, arranged
 from graphc.types import BATCH, shape_at
 
@@ -73,13 +73,14 @@ class Executable:
         self._batch = 1
         self._bound: OrderedDict[int, Bound] = OrderedDict()
         self._arena = aligned_empty(0)
-        self._persistent, self._flat = place_persistent(program, module)
         self._plain = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
         start = time.perf_counter()
         self.source_path = write_source(module)
-        self._module = execute(self.source_path, module)
-        self._kernels = kernels_of(self._module)
-        self._load(start)
+        self._module = define_kernels(self.source_path, module)
+        kernels = () if self._plain else (*kernels_of(self._module).values(), replay, serve)
+        LOADER.begin(kernels)  # LLVM is at work beside what follows
+        define_functions(self._module, module)
+        self._persistent, self._flat = place_persistent(program, module)
         self._checks = CallChecks(graph)
         self._written = [
             self._persistent[b.name]
@@ -88,16 +89,9 @@ class Executable:
         ]
         self._placeable = [b for b in program.buffers if b.kind in ("arena", "input")]
         self._direct = direct_outputs(program)
-
-    def _load(self, start: float) -> None:
-        self.cache_hits = self.cache_misses = 0
-        self.loads: list[tuple[str, str, float]] = []
-        self._entries: dict[str, int] = {}
-        if not self._plain:
-            needed = (*self._kernels.values(), replay, serve)  # compiled together, where they are
-            self._entries, statistics = LOADER.load(needed)
-            self.cache_hits, self.cache_misses = statistics.hits, statistics.misses
-            self.loads = statistics.notes
+        self._entries, statistics = LOADER.load(kernels)
+        self.cache_hits, self.cache_misses = statistics.hits, statistics.misses
+        self.loads = statistics.notes
         self.compile_seconds = time.perf_counter() - start
 
     # -- what a user looks at ----------------------------------------------------------------------

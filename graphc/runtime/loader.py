@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from importlib import metadata
 
     from llvmlite import binding
+
+    from graphc.runtime.native import Work
 else:
     binding = lazy_module("llvmlite.binding")
     metadata = lazy_module("importlib.metadata")
@@ -45,8 +47,22 @@ class Loader:
 
     def __init__(self) -> None:
         self._addresses: dict[str, int] = {}
+        self._begun: dict[str, Work] = {}
+        """What the compiler is at work on."""
         self._lock = threading.Lock()
         self._engine: binding.ExecutionEngine | None = None
+
+    def begin(self, kernels: Iterable[Kernel]) -> None:
+        """Begin to compile what is not stored; :meth:`load` waits for it."""
+        store = Store(options().cache_path())
+        with self._lock:
+            known = self._addresses.keys() | self._begun.keys()
+            fresh = {key: k for k in kernels if (key := _key(k)) not in known}
+            self._compile({key: k for key, k in fresh.items() if not store.has(key)})
+
+    def _compile(self, kernels: Mapping[str, Kernel]) -> None:
+        if kernels:  # else the compiler need not be loaded
+            self._begun |= native.begin(kernels)
 
     def load(self, kernels: Iterable[Kernel]) -> tuple[dict[str, int], LoadStatistics]:
         """Return the entry address of each kernel by name, compiling what is not stored."""
@@ -71,16 +87,17 @@ class Loader:
         codes, notes = {}, {}
         for key in kernels:
             start = time.perf_counter()
-            code = store.read(key)
+            code = None if key in self._begun else store.read(key)
             if code is not None:
                 codes[key] = code
                 notes[key] = ("disk", (time.perf_counter() - start) * 1e3)
         missing = {key: kernel for key, kernel in kernels.items() if key not in codes}
-        if missing:
-            for key, (code, seconds) in native.compile_kernels(missing).items():
-                codes[key] = code
-                notes[key] = (f"compiled: {store.lack(key)}", seconds * 1e3)
-                store.write(key, code)
+        self._compile({key: k for key, k in missing.items() if key not in self._begun})
+        for key in missing:
+            code, seconds = self._begun.pop(key).result()
+            codes[key] = code
+            notes[key] = (f"compiled: {store.lack(key)}", seconds * 1e3)
+            store.write(key, code)
         self._link(codes)
         return notes
 
@@ -129,8 +146,9 @@ LOADER = Loader()
 
 
 def _after_fork() -> None:
-    """Free the lock that another thread of the parent may have held."""
+    """Forget what other threads of the parent did: they are not here."""
     LOADER._lock = threading.Lock()
+    LOADER._begun.clear()
 
 
 if os.name == "posix":

@@ -9,48 +9,57 @@ nothing on the calling thread's way asks LLVM for anything.
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from llvmlite import binding
 
 from graphc.collector import paused
+from graphc.runtime import rows
 from graphc.runtime.frontend import lower
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.target import CODEGEN
 
+Work: TypeAlias = Future[tuple[bytes, float]]
+"""Object code, and the seconds of work that it took."""
 
-def compile_kernels(kernels: Mapping[str, Kernel]) -> dict[str, tuple[bytes, float]]:
-    """Return object code and seconds of work for each kernel, by the name of its entry point."""
+
+def begin(kernels: Mapping[str, Kernel]) -> dict[str, Work]:
+    """Take kernels, named as their entry points will be, to LLVM; return its work on each."""
     beside = ThreadPoolExecutor(1, "graphc-llvm")
     try:
-        with paused(), _frequent_turns():
-            jobs = {}
+        with paused(), _TURNS.frequent():
+            works = {}
             for name, kernel in kernels.items():
                 start = time.perf_counter()
                 text = lower(kernel, name)
-                jobs[name] = (
-                    time.perf_counter() - start,
-                    beside.submit(_finish, text, kernel.by_hand),
+                works[name] = beside.submit(
+                    _finish, text, kernel.by_hand, time.perf_counter() - start
                 )
-            return {name: _total(spent, *job.result()) for name, (spent, job) in jobs.items()}
-    finally:
+    except BaseException:
         beside.shutdown(cancel_futures=True)
+        raise
+    beside.shutdown(wait=False)
+    return works
 
 
-def _total(spent: float, code: bytes, seconds: float) -> tuple[bytes, float]:
-    return code, spent + seconds
+def compile_kernels(kernels: Mapping[str, Kernel]) -> dict[str, tuple[bytes, float]]:
+    """Return object code and seconds of work for each kernel, by the name of its entry point."""
+    return {name: work.result() for name, work in begin(kernels).items()}
 
 
-def _finish(text: str, by_hand: bool) -> tuple[bytes, float]:
-    """Return the object code of a module in LLVM's language, and the seconds that it took."""
+def _finish(text: str, by_hand: bool, seconds: float) -> tuple[bytes, float]:
+    """Return the object code of a module in LLVM's language, and all seconds that it took."""
     start = time.perf_counter()
-    code: bytes = CODEGEN._tm.emit_object(optimised(text, by_hand))
-    return code, time.perf_counter() - start
+    with _TURNS.frequent():
+        code: bytes = CODEGEN._tm.emit_object(optimised(text, by_hand))
+    return code, seconds + time.perf_counter() - start
 
 
 def optimised(text: str, by_hand: bool = False) -> binding.ModuleRef:
@@ -63,8 +72,10 @@ def optimised(text: str, by_hand: bool = False) -> binding.ModuleRef:
             if function.linkage == binding.Linkage.internal and not _stays(function):
                 function.add_function_attribute("alwaysinline")
         manager, builder = _passes_by_hand()
+    elif versions or rows.MARK in text:
+        manager, builder = _passes_as_written()
     else:
-        manager, builder = _passes_for_versions() if versions else CODEGEN._module_pass_manager()
+        manager, builder = CODEGEN._module_pass_manager()
     manager.run(module, builder)
     if versions:
         _inline(versions, module, builder)
@@ -100,11 +111,12 @@ def _passes_by_hand() -> tuple[binding.ModulePassManager, binding.PassBuilder]:
     return manager, binding.create_pass_builder(CODEGEN._tm, options)
 
 
-def _passes_for_versions() -> tuple[binding.ModulePassManager, binding.PassBuilder]:
-    """Return LLVM's passes for loops with calls, which look cheaper than what they stand for.
+def _passes_as_written() -> tuple[binding.ModulePassManager, binding.PassBuilder]:
+    """Return LLVM's passes for loops that become vectors as they are written.
 
-    So LLVM would take four vectors at a time, and leave up to 63 elements to the remainder, or
-    write short loops out as single calls.
+    Loops with calls look cheaper than what they stand for: LLVM would take four vectors at a time,
+    and leave up to 63 elements to the remainder. Loops over a block of rows, and other short ones,
+    it would write out before it looks for vectors.
     """
     options = binding.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization, options.slp_vectorization = True, False
@@ -125,12 +137,37 @@ def _inline(versions: list[binding.ValueRef], module: binding.ModuleRef, builder
     manager.run(module, builder)
 
 
-@contextmanager
-def _frequent_turns() -> Iterator[None]:
-    """Let threads change places more often than every 5 ms: who waits for Python is LLVM."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(2e-4)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(interval)
+class _Turns:
+    """How often threads change places: more often than every 5 ms while LLVM waits for Python."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open = 0
+        self._interval = 0.0
+
+    @contextmanager
+    def frequent(self) -> Iterator[None]:
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            if not self._open:
+                self._interval = sys.getswitchinterval()
+            self._open += change
+            sys.setswitchinterval(2e-4 if self._open else self._interval)
+
+    def forget(self) -> None:
+        """Start anew in a forked process, which has none of the threads that were counted."""
+        if self._open:
+            sys.setswitchinterval(self._interval)
+        self._lock, self._open = threading.Lock(), 0
+
+
+_TURNS = _Turns()
+
+if os.name == "posix":
+    os.register_at_fork(after_in_child=_TURNS.forget)

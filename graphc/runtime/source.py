@@ -1,4 +1,7 @@
-"""A generated module from text to Python: written for people, executed from memory."""
+"""A generated module from text to Python: written for people, executed from memory.
+
+Kernels first: they can be compiled while Python compiles what calls them.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,18 @@ def write_source(module: Module) -> Path:
     return path
 
 
-def execute(path: Path, module: Module) -> ModuleType:
-    """Execute the module's text (not what may stand in the file by now) as a module."""
-    name = path.stem
-    result = ModuleType(name)
+def define_kernels(path: Path, module: Module) -> ModuleType:
+    """Return the module after its kernels, of the text (not what may stand in the file by now)."""
+    result = ModuleType(path.stem)
     result.__file__ = str(path)
-    exec(compile(module.text, str(path), "exec"), result.__dict__)
+    exec(compile(module.head, str(path), "exec"), result.__dict__)
     return result
+
+
+def define_functions(into: ModuleType, module: Module) -> None:
+    """Execute the rest, which stands behind the kernels."""
+    before = "\n" * module.head.count("\n")
+    exec(compile(before + module.functions, str(into.__file__), "exec"), into.__dict__)
 
 
 def kernels_of(module: ModuleType) -> dict[str, Kernel]:

@@ -46,11 +46,15 @@ class Store:
             return None
         return code
 
+    def has(self, key: str) -> bool:
+        """Tell whether there is an entry, be it sound or not."""
+        return self.usable and self._path(key).exists()
+
     def lack(self, key: str) -> str:
         """Return why there is nothing to read under ``key``: ``"<kernel>_<machine>"``."""
         if not self.usable:
             return "no private folder"
-        if self._path(key).exists():
+        if self.has(key):
             return "damaged, or of another user"
         kernel = key.rpartition("_")[0]
         others = any(self.folder.glob(f"{kernel}_*.o"))

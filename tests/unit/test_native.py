@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -12,13 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numba.core.errors import NumbaError
+from numpy import float32
 
+import graphc as gx
 from graphc import collector
 from graphc.ir.source import address_of
-from graphc.runtime import frontend, native
+from graphc.runtime import frontend, loader, native, target
 from graphc.runtime.epoch import advance, gather
 from graphc.runtime.kernel import kernel
-from graphc.runtime.loader import LOADER
+from graphc.runtime.loader import LOADER, Loader
 from graphc.runtime.products import matmul_float32
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +45,15 @@ def stepping(lo, hi, out, step):
     for _ in range(hi, lo):
         out[4] = 1
     out[5] = min(max(lo, 5), hi)
+
+
+@kernel("x: float32*, y: float64*")
+def halving(lo, hi, x, y):
+    """Halve numbers of both kinds."""
+    for i in range(lo, hi):
+        value = x[i] * float32(0.5)
+        x[i] = value
+        y[i] = y[i] * 0.5 if value > 0 else y[i]
 
 
 def run(entry, lo, hi, arrays, integers):
@@ -68,6 +80,87 @@ def test_ranges_and_extrema_are_pythons(lo, hi, step):
     run(addresses["stepping"], lo, hi, [found], [step])
     stepping(lo, hi, wanted, step)
     np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """Return a loader with an empty store, and the list of kernels that get compiled."""
+    compiled = []
+
+    def begin(kernels):
+        compiled.extend(k.name for k in kernels.values())
+        return native_begin(kernels)
+
+    native_begin = native.begin
+    monkeypatch.setattr(native, "begin", begin)
+    with gx.config(cache_dir=str(tmp_path)):
+        yield Loader(), compiled
+
+
+def test_what_was_begun_is_loaded_and_not_compiled_twice(fresh):
+    ours, compiled = fresh
+    ours.begin([stepping, gather])
+    assert compiled == ["stepping", "gather"]
+    addresses, statistics = ours.load([gather, advance, stepping])
+    assert compiled == ["stepping", "gather", "advance"]
+    assert [note.partition(":")[0] for _, note, _ in statistics.notes] == ["compiled"] * 3
+    found, wanted = np.zeros(6, np.int64), np.zeros(6, np.int64)
+    run(addresses["stepping"], 0, 10, [found], [3])
+    stepping(0, 10, wanted, 3)
+    np.testing.assert_array_equal(found, wanted)
+    ours.begin([stepping, gather])
+    assert ours.load([stepping])[1].notes[0][1] == "memory"
+    assert len(compiled) == 3
+
+
+def test_nothing_is_begun_that_is_stored(fresh):
+    ours, compiled = fresh
+    ours.load([stepping])
+    again = Loader()
+    again.begin([stepping])
+    assert again.load([stepping])[1].notes[0][1] == "disk"
+    assert compiled == ["stepping"]
+
+
+def test_a_damaged_entry_is_compiled_when_it_is_read(fresh, tmp_path):
+    ours, compiled = fresh
+    ours.load([stepping])
+    (entry,) = tmp_path.glob("*.o")
+    entry.write_bytes(entry.read_bytes()[:-1])
+    again = Loader()
+    again.begin([stepping])
+    assert compiled == ["stepping"]
+    assert again.load([stepping])[1].notes[0][1].startswith("compiled: damaged")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_compiles_what_its_parent_had_begun(fresh, monkeypatch):
+    ours, _ = fresh
+    monkeypatch.setattr(loader, "LOADER", ours)
+    ours.begin([stepping])
+    child = os.fork()
+    if not child:
+        os._exit(bool(ours._begun))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert ours.load([stepping])[1].misses == 1
+
+
+def test_lowering_asks_llvm_for_no_sizes(monkeypatch):
+    """LLVM is busy with the kernel before."""
+    target._sizeof.cache_clear()
+    monkeypatch.setattr(type(target.CODEGEN), "target_data", property(lambda _: 1 / 0))
+    assert "fmul" in frontend.lower(halving, "graphc_halving")
+
+
+def test_turns_are_frequent_until_the_last_has_left():
+    interval, turns = sys.getswitchinterval(), native._Turns()
+    first, second = turns.frequent(), turns.frequent()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert sys.getswitchinterval() < interval
+    second.__exit__(None, None, None)
+    assert sys.getswitchinterval() == interval
 
 
 def test_an_error_ends_the_thread_beside_and_restores_the_settings():

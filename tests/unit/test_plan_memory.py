@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphc.plan import memory
 from graphc.plan.memory import ALIGNMENT, aligned, plan_arena
 from graphc.plan.program import Buffer
 from graphc.types import Dim
@@ -48,6 +51,19 @@ def test_the_arena_is_between_the_most_that_lives_at_once_and_the_sum(found, bat
     times = range(-1, 30)
     most = max((sum(sizes[b] for b in found if b.born <= t <= b.dies) for t in times), default=0)
     assert most <= plan_arena(found, batch).nbytes <= sum(sizes.values())
+
+
+@given(buffers(), buffers(), st.integers(0, 5))
+@settings(max_examples=200, deadline=None)
+def test_levels_are_kept_apart_unless_the_arena_grows_too_much(found, others, batch):
+    found = [replace(b, shape=(*b.shape, 5000)) for b in found]
+    levels = {b: (o.born, o.dies) for b, o in zip(found, others, strict=False)}
+    found = list(levels)
+    tight, plan = plan_arena(found, batch), plan_arena(found, batch, levels)
+    both = [{b: (b.born, b.dies) for b in found}, levels]
+    apart = memory._placed(found, batch, both)
+    fits = apart.nbytes <= max(memory.ROOMY, memory.GENEROUS * tight.nbytes)
+    assert (plan.offsets, plan.apart) == ((apart if fits else tight).offsets, fits)
 
 
 def chain(lengths):
