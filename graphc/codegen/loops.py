@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Set
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 
 from graphc.codegen.columns import ColumnPrinter
+from graphc.codegen.folds import FoldPrinter, Pass
 from graphc.codegen.kernel import KernelCall, literal_of
-from graphc.codegen.nest import Axis, NestPrinter
+from graphc.codegen.nest import Axis
+from graphc.codegen.short import ShortPrinter
 from graphc.ir.op import Elementwise, Reduction
 from graphc.ir.tensor import Tensor
 from graphc.plan.fusion import CHEAP
@@ -37,7 +38,7 @@ STREAM_BLOCK = 1024
 """Elements that wait for that in the first cache: :data:`graphc.runtime.stream.BLOCK`."""
 
 _SHORT = range(9, 100)
-"""Lengths of cheap loops that LLVM writes out whole, whereupon it finds no vectors in them."""
+"""Lengths of loops that LLVM writes out whole, whereupon it finds no vectors in them."""
 
 
 def loop_kernel(nest: LoopNest) -> KernelCall:
@@ -49,29 +50,17 @@ def loop_kernel(nest: LoopNest) -> KernelCall:
         name += "_finish" if nest.division.finishing else "_parts"
     if nest.group.column is not None:
         return ColumnPrinter(nest).kernel(name)
+    if nest.group.folds and (short := ShortPrinter(nest)).pays():
+        return short.kernel(name)
     return _RowPrinter(nest).kernel(name)
 
 
-@dataclass
-class _Pass:
-    """One turn over a row: what is known before it, folded by it and stored in it."""
-
-    before: list[Tensor] = field(default_factory=list)
-    folds: list[Tensor] = field(default_factory=list)
-    saves: list[Tensor] = field(default_factory=list)
-
-
-class _RowPrinter(NestPrinter):
-    """Writes a group whose folds, if any, run innermost."""
+class _RowPrinter(FoldPrinter):
+    """Writes a group row by row."""
 
     def __init__(self, nest: LoopNest) -> None:
-        super().__init__(nest, generic=nest.division is not None or _is_unrolled_badly(nest))
-        self.stage = self._stage_table()
-        self.inner = len(self.axes)
-        if self.group.folds:
-            borders = (n for n, a in enumerate(self.axes) if a.covers[0] >= self.group.inner)
-            self.inner = min(borders)
-        self.folded = self.axes[self.inner :]
+        super().__init__(nest)
+        self.writer.generic = nest.division is not None or self._is_unrolled_badly()
         self.home = dict(nest.stores)
         """Where a value that an earlier pass computed is read back."""
         self.done: set[Tensor] = set()
@@ -92,8 +81,7 @@ class _RowPrinter(NestPrinter):
         return self.writer.finish(name)
 
     def _rows(self) -> None:
-        inner, outer = self.inner, self.axes[: self.inner]
-        hoisted = [n for n in self.group.nodes if self.level(n) < inner and self.stage[n] == 0]
+        inner, outer, hoisted = self.inner, self.axes[: self.inner], self.hoisted()
         with ExitStack() as loops:
             for level in range(inner + 1):
                 if level == 1:
@@ -164,34 +152,17 @@ class _RowPrinter(NestPrinter):
         value = node.op.combine(node.op.initial(lit, node.dtype), self.converted(node))
         self.writer.line(f"{self.names[node]} = {value}")
 
+    def _is_unrolled_badly(self) -> bool:
+        """Tell whether the kernel must learn its lengths at run time, lest loops are unrolled."""
+        length = size_of(a.dim for a in self.folded)
+        alone = self.loops() == 1 and self.is_dear(within=True)
+        return self.group.folds and length in _SHORT and not alone
+
     # -- passes over a row ------------------------------------------------------------------------
-
-    def _stage_table(self) -> dict[Tensor, int]:
-        """Return for each node how many inner loops must have run before it is computable."""
-        table: dict[Tensor, int] = {}
-        for node in self.group.nodes:
-            stage = 0
-            for base in self.inside(node):
-                fold = isinstance(base.op, Reduction) and self.group.folds
-                stage = max(stage, table[base] + int(fold))
-            table[node] = stage
-        return table
-
-    def _plan(self, nodes: list[Tensor]) -> list[_Pass]:
-        passes = [_Pass() for _ in range(1 + max(self.stage[n] for n in nodes))]
-        for node in nodes:
-            turn = passes[self.stage[node]]
-            if isinstance(node.op, Reduction):
-                turn.folds.append(node)
-            elif self.level(node) <= self.inner:
-                turn.before.append(node)
-            elif node in self.nest.stores:
-                turn.saves.append(node)
-        return passes
 
     def _passes(self, nodes: list[Tensor]) -> None:
         """Write the sequence of inner loops for one point of the outer axes."""
-        passes = self._plan(nodes)
+        passes = self.passes(nodes)
         self._park(passes)
         for turn in passes:
             self._block(turn.before)
@@ -201,12 +172,12 @@ class _RowPrinter(NestPrinter):
                     if node in self.nest.stores:
                         self.save(node)
 
-    def _pass(self, turn: _Pass) -> None:
+    def _pass(self, turn: Pass) -> None:
         """Write one loop over the inner axes; the last of them in blocks where sums are long."""
         *outer, last = self.folded
         long = [n for n in turn.folds if self._is_long(n)]
         for node in turn.folds:
-            self._begin(node, wide=self._is_long(node))
+            self._begin(node, self._total(node), self._is_long(node))
         with ExitStack() as loops:
             for axis in outer:
                 loops.enter_context(self.loop(axis))
@@ -215,16 +186,16 @@ class _RowPrinter(NestPrinter):
                 loops.enter_context(self.writer.loop("b", f"{start}, {stop}, {BLOCK}"))
                 start, stop = "b", f"min(b + {BLOCK}, {stop})"
             for node in long:
-                self._begin(node)
+                self._begin(node, self.names[node])
             extent = stop if start == "0" else f"{start}, {stop}"
             with self.writer.loop(last.index, extent):
                 self._body(turn)
             for node in long:
-                self._combine(node, f"wide_{self.names[node]}", self.names[node])
+                self._combine(node, self._total(node), self.names[node])
         if self.nest.division is None:
             self._round(long)
 
-    def _body(self, turn: _Pass) -> None:
+    def _body(self, turn: Pass) -> None:
         written = []
         for node in self._needed(turn, self.done):
             if node in self.done:
@@ -240,7 +211,7 @@ class _RowPrinter(NestPrinter):
             self._combine(node, self.names[node], self.converted(node))
         self.done.update(written)
 
-    def _needed(self, turn: _Pass, done: Set[Tensor]) -> list[Tensor]:
+    def _needed(self, turn: Pass, done: Set[Tensor]) -> list[Tensor]:
         """Return the elementwise nodes that a pass reads (those ``done``) or computes."""
         found: set[Tensor] = set()
         stack = [*turn.saves, *(x for fold in turn.folds for x in self.inside(fold))]
@@ -262,11 +233,14 @@ class _RowPrinter(NestPrinter):
             return False
         return self.nest.division is not None or not _within_block(*self.folded)
 
-    def _begin(self, node: Tensor, wide: bool = False) -> None:
+    def _total(self, node: Tensor) -> str:
+        """Return the name of the whole of a fold; long ones are of a wider type."""
+        return f"wide_{self.names[node]}" if self._is_long(node) else self.names[node]
+
+    def _begin(self, node: Tensor, total: str, wide: bool = False) -> None:
         assert isinstance(node.op, Reduction)
         dtype = self.sum_dtype(node) if wide else node.dtype
-        name = f"wide_{self.names[node]}" if wide else self.names[node]
-        self.writer.line(f"{name} = {node.op.initial(literal_of(dtype), dtype)}")
+        self.writer.line(f"{total} = {node.op.initial(literal_of(dtype), dtype)}")
 
     def _combine(self, node: Tensor, total: str, value: str) -> None:
         assert isinstance(node.op, Reduction)
@@ -280,29 +254,27 @@ class _RowPrinter(NestPrinter):
 
     def _leave(self) -> None:
         """Write the folds of each chunk of the first axis, whose parts are left in memory."""
-        (turn,) = self._plan([n for n in self.group.nodes if self.stage[n] == 0])
+        (turn,) = self.passes([n for n in self.group.nodes if self.stage[n] == 0])
         with self.chunks():
             self._block(turn.before)
             self._pass(turn)
             for node in turn.folds:
-                wide = "wide_" if self._is_long(node) else ""
-                value = f"{wide}{self.names[node]}"
-                self.writer.store(self.part(node, written=True), value, self.sum_dtype(node))
+                part = self.part(node, written=True)
+                self.writer.store(part, self._total(node), self.sum_dtype(node))
 
     def _finish(self) -> None:
         """Write the fold of the parts, and what is computed from the results."""
         assert self.nest.division is not None
-        passes = self._plan(self.group.nodes)
+        passes = self.passes(self.group.nodes)
         folds = passes[0].folds
         with self.writer.parallel("_", 1):
             self._block(passes[0].before)
             for node in folds:
-                self._begin(node, wide=self._is_long(node))
+                self._begin(node, self._total(node), self._is_long(node))
             with self.writer.loop("c", self.writer.integer(self.nest.division.count)):
                 for node in folds:
                     part = self.writer.load(self.part(node), self.sum_dtype(node))
-                    wide = "wide_" if self._is_long(node) else ""
-                    self._combine(node, f"{wide}{self.names[node]}", part)
+                    self._combine(node, self._total(node), part)
             self._round([n for n in folds if self._is_long(n)])
             for node in folds:
                 if node in self.nest.stores:
@@ -312,7 +284,7 @@ class _RowPrinter(NestPrinter):
 
     # -- values that wait -------------------------------------------------------------------------
 
-    def _park(self, passes: list[_Pass]) -> None:
+    def _park(self, passes: list[Pass]) -> None:
         """Give dear values that several passes need a home in the memory of a later result."""
         turns: dict[Tensor, list[int]] = {}
         done: set[Tensor] = set()
@@ -341,13 +313,6 @@ class _RowPrinter(NestPrinter):
             and self.nest.stores[host].buffer not in read
             and host.id > node.id
         )
-
-
-def _is_unrolled_badly(nest: LoopNest) -> bool:
-    """Tell whether the kernel must learn its lengths at run time, lest its loops are unrolled."""
-    length = size_of(nest.group.dims[nest.group.inner :])
-    dear = any(isinstance(n.op, Elementwise) and n.op.cost > CHEAP for n in nest.group.nodes)
-    return nest.group.folds and length in _SHORT and not dear
 
 
 def _within_block(*axes: Axis) -> bool:

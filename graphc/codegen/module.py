@@ -124,6 +124,8 @@ def _header(
         lines += [f"from numpy import {', '.join(used)}", ""]
     if " random." in text:
         lines.append("from graphc.runtime import random")
+    if " rows." in text:
+        lines.append("from graphc.runtime import rows")
     if "stream." in text:
         lines.append("from graphc.runtime import stream")
     if "vmath." in text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -89,11 +90,18 @@ class NestPrinter:
         """Return the index of each loop, as the layouts over the loops want them."""
         return [axis.index for axis in self.axes]
 
-    def element(self, access: Access, written: bool = False) -> str:
+    def place(self) -> list[str]:
+        """Return where along each loop the value lies that is computed."""
+        return self.indices()
+
+    def element(
+        self, access: Access, written: bool = False, indices: Sequence[str] | None = None
+    ) -> str:
+        """Return the element of ``access`` at the present point of the loops, or at ``indices``."""
         strides = tuple(access.layout.strides[axis.covers[-1]] for axis in self.axes)
         shape: Shape = tuple(axis.dim for axis in self.axes)
         over = Access(access.buffer, Layout(access.layout.offset, strides), shape)
-        return self.writer.element(over, self.indices(), written)
+        return self.writer.element(over, indices or self.indices(), written)
 
     def loop(self, axis: Axis) -> AbstractContextManager[None]:
         """Open a loop over ``axis``, within the present chunk."""
@@ -159,7 +167,7 @@ class NestPrinter:
         assert isinstance(op, Elementwise)
         args = [self.operand(node, i) for i in range(len(node.inputs))]
         if op.indexed:
-            indices = self.indices()
+            indices = self.place()
             places = []
             for walk in self._index_strides(node):
                 strides = [walk[axis.covers[-1]] for axis in self.axes]

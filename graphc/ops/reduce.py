@@ -158,7 +158,8 @@ class Extremum(Reduction):
         return lit(self.least(dtype))
 
     def combine(self, acc: str, x: str) -> str:
-        return f"vmath.{type(self).ufunc.__name__}({acc}, {x})"
+        # the first operand is tested for NaN: not the total, which the next element waits for
+        return f"vmath.{type(self).ufunc.__name__}({x}, {acc})"
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         (x,) = inputs

@@ -28,6 +28,9 @@ from graphc.runtime.target import CODEGEN
 Work: TypeAlias = Future[tuple[bytes, float]]
 """Object code, and the seconds of work that it took."""
 
+AS_WRITTEN = "graphc.rows"
+"""A name in LLVM that tells not to unroll loops; see :mod:`graphc.runtime.rows`."""
+
 
 def begin(kernels: Mapping[str, Kernel]) -> dict[str, Work]:
     """Take kernels, named as their entry points will be, to LLVM; return its work on each."""
@@ -71,8 +74,10 @@ def optimised(text: str, by_hand: bool = False) -> binding.ModuleRef:
             if function.linkage == binding.Linkage.internal and not _stays(function):
                 function.add_function_attribute("alwaysinline")
         manager, builder = _passes_by_hand()
+    elif versions or AS_WRITTEN in text:
+        manager, builder = _passes_as_written()
     else:
-        manager, builder = _passes_for_versions() if versions else CODEGEN._module_pass_manager()
+        manager, builder = CODEGEN._module_pass_manager()
     manager.run(module, builder)
     if versions:
         _inline(versions, module, builder)
@@ -108,11 +113,12 @@ def _passes_by_hand() -> tuple[binding.ModulePassManager, binding.PassBuilder]:
     return manager, binding.create_pass_builder(CODEGEN._tm, options)
 
 
-def _passes_for_versions() -> tuple[binding.ModulePassManager, binding.PassBuilder]:
-    """Return LLVM's passes for loops with calls, which look cheaper than what they stand for.
+def _passes_as_written() -> tuple[binding.ModulePassManager, binding.PassBuilder]:
+    """Return LLVM's passes for loops that become vectors as they are written.
 
-    So LLVM would take four vectors at a time, and leave up to 63 elements to the remainder, or
-    write short loops out as single calls.
+    Loops with calls look cheaper than what they stand for: LLVM would take four vectors at a time,
+    and leave up to 63 elements to the remainder. Loops over a block of rows, and other short ones,
+    it would write out before it looks for vectors.
     """
     options = binding.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization, options.slp_vectorization = True, False

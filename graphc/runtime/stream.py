@@ -63,9 +63,9 @@ def _register(
 
 def _block(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
     kind = args[0].type.pointee
-    memory = cgutils.alloca_once(builder, ir.ArrayType(kind, BLOCK))
+    memory = builder.alloca(kind, ir.Constant(_WORD, BLOCK))
     memory.align = _LINE
-    return builder.bitcast(memory, kind.as_pointer())
+    return memory
 
 
 def _write(builder: Any, pointer: Any, start: Any, values: Any, count: Any) -> None:

@@ -11,6 +11,7 @@ p4   parameter float64()  sgd.lr
 
 from numpy import float32, float64, inf, int64
 
+from graphc.runtime import rows
 from graphc.runtime import vmath
 from graphc.runtime.kernel import kernel
 from graphc.runtime.epoch import accumulate_float32, advance, gather
@@ -26,40 +27,70 @@ def add_relu_103df934(lo, hi, x0, x1):
             x0[i0 * 16 + i1] = relu_0
 
 
-@kernel("x0: float32*, x1: float32*, y2: float32*, y3: float32*, x4: int64*, y5: float32*, n0: int64", reassociate=True)
-def add_multiply_subtract_fca9c651(lo, hi, x0, x1, y2, y3, x4, y5, n0):
+@kernel("x0: float32*, x1: int64*, x2: float32*, y3: float32*, y4: float32*, y5: float32*, n0: int64, n1: int64")
+def add_multiply_subtract_9708e1a2(lo, hi, x0, x1, x2, y3, y4, y5, n0, n1):
+    block_x0 = rows.block(float32, 16 * n1)
+    block_x1 = rows.block(int64, 16)
+    block_max_0 = rows.block(float32, 16)
+    block_sum_0 = rows.block(float32, 16)
+    block_sum_1 = rows.block(float32, 16)
+    block_add_0 = rows.block(float32, 16 * n1)
+    block_exp_0 = rows.block(float32, 16 * n1)
+    block_log_0 = rows.block(float32, 16)
+    block_subtract_2 = rows.block(float32, 16 * n1)
     divide_0 = float32(1.0) / float32(n0)
     negative_0 = -divide_0
-    for i0 in range(lo, hi):
-        max_0 = float32(-inf)
-        for i1 in range(4):
-            add_0 = x0[i0 * 4 + i1] + x1[i1]
-            y2[i0 * 4 + i1] = add_0
-            max_0 = vmath.maximum(max_0, add_0)
-        sum_0 = float32(0.0)
-        for i1 in range(4):
-            add_0 = y2[i0 * 4 + i1]
-            subtract_0 = add_0 - max_0
-            exp_0 = vmath.exp(subtract_0)
-            y3[i0 * 4 + i1] = exp_0
-            sum_0 = sum_0 + exp_0
-        log_0 = vmath.log(sum_0)
-        sum_1 = float32(0.0)
-        for i1 in range(4):
-            add_0 = y2[i0 * 4 + i1]
-            iota_0 = int64(int64(i1))
-            subtract_0 = add_0 - max_0
-            exp_0 = y3[i0 * 4 + i1]
-            subtract_1 = subtract_0 - log_0
-            equal_0 = iota_0 == x4[i0]
-            where_0 = vmath.where(equal_0, subtract_1, float32(0.0))
-            where_1 = vmath.where(equal_0, negative_0, float32(0.0))
-            divide_1 = exp_0 / sum_0
-            multiply_0 = divide_1 * negative_0
-            subtract_2 = where_1 - multiply_0
-            y3[i0 * 4 + i1] = subtract_2
-            sum_1 = sum_1 + where_0
-        y5[i0] = sum_1
+    for i0 in range(lo, hi, 16):
+        count = min(hi - i0, 16)
+        rows.load(block_x0, x0, i0 * n1, n1, count, n1)
+        for r in range(count):
+            block_x1[r] = x1[i0 + r]
+        for r in range(16):
+            block_max_0[r] = float32(-inf)
+            block_sum_0[r] = float32(0.0)
+            block_sum_1[r] = float32(0.0)
+        for i1 in range(n1):
+            for r in range(16):
+                at = i1 * 16 + r
+                add_0 = block_x0[at] + x2[i1]
+                block_add_0[at] = add_0
+                block_max_0[r] = vmath.maximum(add_0, block_max_0[r])
+        for i1 in range(n1):
+            for r in range(16):
+                at = i1 * 16 + r
+                add_0 = block_add_0[at]
+                max_0 = block_max_0[r]
+                subtract_0 = add_0 - max_0
+                exp_0 = vmath.exp(subtract_0)
+                block_exp_0[at] = exp_0
+                block_sum_0[r] = block_sum_0[r] + exp_0
+        for r in range(16):
+            sum_0 = block_sum_0[r]
+            log_0 = vmath.log(sum_0)
+            block_log_0[r] = log_0
+        for i1 in range(n1):
+            for r in range(16):
+                at = i1 * 16 + r
+                add_0 = block_add_0[at]
+                iota_0 = int64(int64(i1))
+                max_0 = block_max_0[r]
+                subtract_0 = add_0 - max_0
+                exp_0 = block_exp_0[at]
+                sum_0 = block_sum_0[r]
+                log_0 = block_log_0[r]
+                subtract_1 = subtract_0 - log_0
+                equal_0 = iota_0 == block_x1[r]
+                where_0 = vmath.where(equal_0, subtract_1, float32(0.0))
+                where_1 = vmath.where(equal_0, negative_0, float32(0.0))
+                divide_1 = exp_0 / sum_0
+                multiply_0 = divide_1 * negative_0
+                subtract_2 = where_1 - multiply_0
+                block_subtract_2[at] = subtract_2
+                block_sum_1[r] = block_sum_1[r] + where_0
+        rows.store(y3, i0 * n1, n1, block_add_0, count, n1)
+        rows.store(y5, i0 * n1, n1, block_subtract_2, count, n1)
+        for r in range(count):
+            y4[i0 + r] = block_sum_1[r]
 
 
 @kernel("x0: float32*, y1: float32*, n0: int64", reassociate=True)
@@ -165,8 +196,8 @@ def forward(m):
     )
     # linear_1: add, iota, max, subtract, exp, sum, ..., subtract(None, 4)   models.py:11, models.py:12
     run(
-        add_multiply_subtract_fca9c651, batch, m.matmul_1, m.p3, m.add_0, m.subtract_0, m.x1,
-        m.sum_0, batch,
+        add_multiply_subtract_9708e1a2, batch, m.matmul_1, m.x1, m.p3, m.add_0, m.sum_0,
+        m.subtract_0, batch, 4,
     )
     # negative, sum, divide()   models.py:12
     run(negative_sum_divide_6b2af67d, 1, m.sum_0, m.divide_0, batch)

@@ -5,32 +5,50 @@ x0   input     float32(None, 10)  x
 
 from numpy import float32, inf
 
+from graphc.runtime import rows
 from graphc.runtime import vmath
 from graphc.runtime.kernel import kernel
 
 
-@kernel("x0: float32*, y1: float32*", reassociate=True)
-def multiply_sum_divide_e482e4fc(lo, hi, x0, y1):
-    for i0 in range(lo, hi):
-        max_0 = float32(-inf)
-        for i1 in range(10):
-            multiply_0 = float32(2.0) * x0[i0 * 10 + i1]
-            max_0 = vmath.maximum(max_0, multiply_0)
-        sum_0 = float32(0.0)
-        for i1 in range(10):
-            multiply_0 = float32(2.0) * x0[i0 * 10 + i1]
-            subtract_0 = multiply_0 - max_0
-            exp_0 = vmath.exp(subtract_0)
-            y1[i0 * 10 + i1] = exp_0
-            sum_0 = sum_0 + exp_0
-        for i1 in range(10):
-            exp_0 = y1[i0 * 10 + i1]
-            divide_0 = exp_0 / sum_0
-            y1[i0 * 10 + i1] = divide_0
+@kernel("x0: float32*, y1: float32*, n0: int64")
+def multiply_sum_divide_d89ca56f(lo, hi, x0, y1, n0):
+    block_x0 = rows.block(float32, 16 * n0)
+    block_max_0 = rows.block(float32, 16)
+    block_sum_0 = rows.block(float32, 16)
+    block_exp_0 = rows.block(float32, 16 * n0)
+    block_divide_0 = rows.block(float32, 16 * n0)
+    for i0 in range(lo, hi, 16):
+        count = min(hi - i0, 16)
+        rows.load(block_x0, x0, i0 * n0, n0, count, n0)
+        for r in range(16):
+            block_max_0[r] = float32(-inf)
+            block_sum_0[r] = float32(0.0)
+        for i1 in range(n0):
+            for r in range(16):
+                at = i1 * 16 + r
+                multiply_0 = float32(2.0) * block_x0[at]
+                block_max_0[r] = vmath.maximum(multiply_0, block_max_0[r])
+        for i1 in range(n0):
+            for r in range(16):
+                at = i1 * 16 + r
+                multiply_0 = float32(2.0) * block_x0[at]
+                max_0 = block_max_0[r]
+                subtract_0 = multiply_0 - max_0
+                exp_0 = vmath.exp(subtract_0)
+                block_exp_0[at] = exp_0
+                block_sum_0[r] = block_sum_0[r] + exp_0
+        for i1 in range(n0):
+            for r in range(16):
+                at = i1 * 16 + r
+                exp_0 = block_exp_0[at]
+                sum_0 = block_sum_0[r]
+                divide_0 = exp_0 / sum_0
+                block_divide_0[at] = divide_0
+        rows.store(y1, i0 * n0, n0, block_divide_0, count, n0)
 
 
 def call(m):
     """Compute every output and update."""
     batch, run = m.batch, m.run
     # multiply, max, subtract, exp, sum, divide(None, 10)   models.py:23
-    run(multiply_sum_divide_e482e4fc, batch, m.x0, m.divide_0)
+    run(multiply_sum_divide_d89ca56f, batch, m.x0, m.divide_0, 10)

@@ -120,6 +120,17 @@ def test_an_iteration_touches_what_its_call_says(seed, monkeypatch):
     watch(graph, feeds, 3, monkeypatch)
 
 
+@pytest.mark.parametrize("batch", [1, 16, 21])
+def test_an_iteration_over_short_rows_touches_its_row(batch, monkeypatch):
+    x, y = gx.input("x", (None, 10)), gx.input("y", (None,), "int64")
+    z, w = gx.input("z", (None, 9, 11)), gx.input("w", (9, 12))
+    loss = nn.cross_entropy(x, y)
+    outputs = {"g": gx.grad(loss, x), "s": gx.softmax(z * w[:, :11]), "r": gx.softmax(x[:, ::-1])}
+    graph = Graph([x, y, z, w], {"loss": loss, **outputs}, {})
+    assert build(graph, plain=True).source.count("rows.store(") == 3
+    watch(graph, random_feeds(graph, batch, 0), batch, monkeypatch)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -1,0 +1,201 @@
+"""Blocks of rows, transposed, for kernels that fold short rows.
+
+A row of ten elements fills no vector. So such kernels compute as many rows at a time as a vector of
+:data:`LINE` bytes has lanes: a block holds the first elements of all these rows, then the second
+ones, and so on. Rows are transposed on their way in and out, in squares of 16 bytes by 16 bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import lower_builtin
+
+from graphc.runtime.native import AS_WRITTEN
+from graphc.runtime.tiles.code import INT, Address, Code, Int, least
+
+LINE = 64
+"""Bytes of the elements of a block's rows that lie side by side."""
+
+_PIECE = 16
+_LANE = ir.IntType(32)
+
+
+def block(kind: Any, size: int) -> Any:
+    """Return memory for ``size`` elements; what it holds is not defined."""
+    return np.zeros(size, kind)
+
+
+def load(block: Any, pointer: Any, start: int, stride: int, count: int, length: int) -> None:
+    """Fill ``block`` with ``count`` rows of ``length`` elements, ``stride`` apart.
+
+    The lanes of rows that there are not hold the last there is.
+    """
+    lanes = LINE // block.itemsize
+    for r in range(lanes):
+        first = start + min(r, count - 1) * stride
+        block[r::lanes][:length] = pointer[first : first + length]
+
+
+def store(pointer: Any, start: int, stride: int, block: Any, count: int, length: int) -> None:
+    """Write the first ``count`` rows of ``block``, of ``length`` elements, ``stride`` apart."""
+    for r in range(count):
+        first = start + r * stride
+        pointer[first : first + length] = block[r :: LINE // block.itemsize][:length]
+
+
+# -- the same for Numba --------------------------------------------------------------------------
+
+
+def _register(
+    function: Callable[..., Any], typed: Callable[[tuple[Any, ...]], Any], lower: Callable[..., Any]
+) -> None:
+    """Let Numba compile calls of ``function``, whose result is ``typed(types of operands)``."""
+
+    class Template(AbstractTemplate):
+        key = function
+
+        def generic(self, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
+            return signature(typed(args), *map(types.unliteral, args))
+
+    infer_global(function, types.Function(Template))
+    lower_builtin(function, types.VarArg(types.Any))(lower)
+
+
+def _block(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
+    kind = context.get_data_type(sig.return_type.dtype)
+    memory = builder.alloca(kind, args[1], AS_WRITTEN)
+    memory.align = LINE
+    return memory
+
+
+def _load(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
+    block, pointer, start, *shape = args
+    _call(builder, "load", block, builder.gep(pointer, [start]), shape)
+    return context.get_dummy_value()
+
+
+def _store(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
+    pointer, start, stride, block, *shape = args
+    _call(builder, "store", block, builder.gep(pointer, [start]), [stride, *shape])
+    return context.get_dummy_value()
+
+
+def _call(builder: Any, name: str, block: Any, rows: Any, shape: list[Any]) -> None:
+    """Call ``name(block, rows, stride, count, length)``; write it where it is not yet."""
+    kind = block.type.pointee
+    bits = kind.width if isinstance(kind, ir.IntType) else 32 if kind == ir.FloatType() else 64
+    pointer = (ir.FloatType() if bits == 32 else ir.DoubleType()).as_pointer()
+    symbol = f"{AS_WRITTEN}.{name}.{bits}"
+    function = builder.module.globals.get(symbol)
+    if function is None:
+        kinds = [pointer, pointer, INT, INT, INT]
+        function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), kinds), symbol)
+        function.linkage = "internal"
+        for attribute in ("nounwind", "noinline", "optsize"):
+            function.attributes.add(attribute)
+        _emit(_Squares(Code(function), _PIECE * 8 // bits), name == "load")
+    moved = [builder.bitcast(p, pointer) for p in (block, rows)]
+    builder.call(function, [*moved, *shape])
+
+
+def _emit(squares: _Squares, loads: bool) -> None:
+    """Write loops over squares; rows that are too short for one are moved element by element.
+
+    The last square ends where the rows do, and so may overlap the one before.
+    """
+    code, side, lanes = squares.code, squares.side, squares.lanes
+    block, rows, stride, count, length = code.arguments
+    with code.either(length >= side) as (fits, short):
+        with fits, code.loop(0, length, side) as i:
+            at = least(i, length - side)
+            move = squares.load if loads else squares.store
+            move(block + at * lanes, rows + at, stride, count)
+        with short, code.loop(0, length) as i, code.loop(0, count) as r:
+            inside, outside = (block + (i * lanes + r)).ir, (rows + (r * stride + i)).ir
+            source, target = (outside, inside) if loads else (inside, outside)
+            code.builder.store(code.builder.load(source), target)
+    code.end()
+
+
+class _Squares:
+    """Moves ``side`` elements of each row of a block."""
+
+    def __init__(self, code: Code, side: int) -> None:
+        self.code = code
+        self.side = side
+        self.lanes = LINE // _PIECE * side
+
+    def load(self, block: Address, row: Address, stride: Int, count: Int) -> None:
+        """Load them; those of the last row again in place of rows that there are not."""
+        builder, pieces = self.code.builder, []
+        for r in range(self.lanes):
+            pieces.append(builder.load(_vector(row, self.side), align=_PIECE // self.side))
+            row += (count > r + 1).choose(stride, 0)
+        lines = [_joined(builder, pieces[j :: self.side]) for j in range(self.side)]
+        for i, line in enumerate(self._turned(lines)):
+            builder.store(line, _vector(block + i * self.lanes, self.lanes), align=LINE)
+
+    def store(self, block: Address, row: Address, stride: Int, count: Int) -> None:
+        """Store them, from the last row to the first.
+
+        Rows that there are not go to the place of the last there is, which replaces them.
+        """
+        builder, side = self.code.builder, self.side
+        places = [_vector(block + i * self.lanes, self.lanes) for i in range(side)]
+        lines = self._turned([builder.load(p, align=LINE) for p in places])
+        row += (count - 1) * stride
+        for r in reversed(range(self.lanes)):
+            line, first = lines[r % side], r // side * side
+            piece = _shuffled(builder, line, line, range(first, first + side))
+            builder.store(piece, _vector(row, side), align=_PIECE // side)
+            row += (count > r).choose(0 - stride, 0)
+
+    def _turned(self, lines: list[Any]) -> list[Any]:
+        """Transpose squares of ``side`` lines and lanes, each within 16 bytes of a line.
+
+        Perfect shuffles take turns of lanes from two lines; after log2(n) of them every lane is
+        in its place.
+        """
+        half = self.side // 2
+        for _ in range(half.bit_length()):
+            lines = [
+                _shuffled(self.code.builder, lines[i], lines[i + half], self._turns(part))
+                for i in range(half)
+                for part in (0, half)
+            ]
+        return lines
+
+    def _turns(self, part: int) -> Iterator[int]:
+        for start in range(part, self.lanes, self.side):
+            for lane in range(start, start + self.side // 2):
+                yield from (lane, self.lanes + lane)
+
+
+def _joined(builder: Any, parts: list[Any]) -> Any:
+    """Return vectors laid end to end."""
+    while len(parts) > 1:
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        parts = [_shuffled(builder, x, y, range(2 * x.type.count)) for x, y in pairs]
+    return parts[0]
+
+
+def _shuffled(builder: Any, x: Any, y: Any, order: Iterable[int]) -> Any:
+    """Return the lanes ``order`` of ``x`` and ``y`` laid end to end."""
+    lanes = list(order)
+    return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(_LANE, len(lanes)), lanes))
+
+
+def _vector(p: Address, lanes: int) -> Any:
+    """Return the address of so many elements from ``p``."""
+    return p.builder.bitcast(p.ir, ir.VectorType(p.ir.type.pointee, lanes).as_pointer())
+
+
+_register(block, lambda args: types.CPointer(args[0].dtype), _block)
+_register(load, lambda args: types.none, _load)
+_register(store, lambda args: types.none, _store)
