@@ -175,7 +175,10 @@ def test_every_number_of_rows_and_columns(dtype, isa):
 
 
 @pytest.mark.parametrize("layouts", [("rows", "rows"), ("rows", "columns"), ("columns", "rows")])
-@pytest.mark.parametrize("size", [(37, 10, 700), (70, 45, 33), (101, 640, 700), (10, 300, 520)])
+@pytest.mark.parametrize(
+    "size",
+    [(37, 10, 700), (50, 10, 300), (70, 45, 33), (101, 640, 700), (10, 300, 520)],
+)
 def test_bits_depend_neither_on_form_nor_on_parts(size, layouts, isa):
     rng = np.random.default_rng(6)
     m, n, k = size
@@ -243,6 +246,17 @@ def test_pieces_of_k_add_up_as_planes_do(m, isa):
     assert (total == at_once[0]).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ten_columns(dtype, isa):
+    rng = np.random.default_rng(13)
+    run = compiled("gemm", dtype, isa)
+    for m in (2, 8, 16, 23, 32, 49):
+        for k in (1, 4, 15, 16, 17, 40, 512, 513):
+            for layouts in itertools.product(["rows", "columns", "gaps"], repeat=2):
+                check(run, rng, dtype, (2, m, 10, k), layouts, AUTO)
+                check(run, rng, dtype, (1, m, 10, k), layouts, AUTO | COLUMNS)
+
+
 def test_plain_python():
     rng = np.random.default_rng(2)
     for _ in range(60):
@@ -294,8 +308,9 @@ def test_nothing_is_touched_outside_the_arrays(dtype, isa):
     rng = np.random.default_rng(3)
     fences = [Fence(70 * 70 * 8) for _ in range(3)]
     run = compiled("gemm", dtype, isa)
-    for _ in range(150):
+    for i in range(200):
         m, n, k = map(int, rng.choice(SIZES[1:], 3))
+        n = n if i % 4 else 10
         at_end = bool(rng.integers(2))
         turned = rng.integers(2, size=2)
         shapes = [(k, m) if turned[0] else (m, k), (n, k) if turned[1] else (k, n), (m, n)]
@@ -309,18 +324,19 @@ def test_nothing_is_touched_outside_the_arrays(dtype, isa):
         np.testing.assert_allclose(c, expected, rtol=0, atol=TOLERANCE[dtype] * (k + 1))
 
 
-@pytest.mark.parametrize("form", [PLAIN, FLIP])
-def test_nan_and_infinity_reach_exactly_their_rows_and_columns(form):
+@pytest.mark.parametrize(("form", "n"), [(PLAIN, 37), (FLIP, 37), (AUTO, 10)])
+def test_nan_and_infinity_reach_exactly_their_rows_and_columns(form, n):
     rng = np.random.default_rng(4)
-    a, b = (rng.standard_normal((1, 37, 37)).astype("float32") for _ in range(2))
-    a[0, 5, 9], b[0, 3, 30] = np.nan, np.inf
-    c = np.zeros((1, 37, 37), "float32")
+    a = rng.standard_normal((1, 37, 37)).astype("float32")
+    b = rng.standard_normal((1, 37, n)).astype("float32")
+    a[0, 5, 9], b[0, 3, 7] = np.nan, np.inf
+    c = np.zeros((1, 37, n), "float32")
     multiply(compiled("gemm", "float32", "host"), a, b, c, form=form)
-    bad = np.zeros((37, 37), bool)
-    bad[5, :] = bad[:, 30] = True
+    bad = np.zeros((37, n), bool)
+    bad[5, :] = bad[:, 7] = True
     assert (~np.isfinite(c[0]) == bad).all()
     assert np.isnan(c[0, 5]).all()
-    assert np.isinf(np.delete(c[0, :, 30], 5)).all()
+    assert np.isinf(np.delete(c[0, :, 7], 5)).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -366,4 +382,5 @@ def test_tiles_fill_the_registers(monkeypatch):
         monkeypatch.setattr(shape, "TARGET", isa)
         assert (shape.high(4), shape.middle(4), shape.low(4)) == heights
         assert shape.rows(4) % shape.square(4) == 0
+        assert shape.narrow(4) == (10 if isa.registers == 32 else 0)
         assert shape.rows(4) * shape.depth(4) * 4 <= 4 << 20

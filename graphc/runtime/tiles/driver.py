@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.codegen.product import COLUMNS, PIECES, SUM
-from graphc.runtime.tiles import blocks, shape
+from graphc.runtime.tiles import blocks, narrow, shape
 from graphc.runtime.tiles.blocks import emit_block
-from graphc.runtime.tiles.code import Code, Int, ceildiv, least, most
+from graphc.runtime.tiles.code import Address, Code, Int, ceildiv, least, most
 from graphc.runtime.tiles.thin import emit_thin, is_thin
 from graphc.runtime.tiles.transposes import emit_copy, emit_transpose
 from graphc.runtime.tiles.vectors import Vectors
@@ -36,14 +36,11 @@ def emit_product(v: Vectors, function: Any) -> None:
     """Fill ``product``: in each matrix of the batch, the part of C that lo..hi say."""
     code = Code(function)
     lo, hi, m, n, k, form, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i = code.arguments
-    sweep = v.part(function.module, "sweep", "iiiiipiipiipiii", emit_sweep)
-    block = v.part(function.module, "block", blocks.KINDS, emit_block)
-    DEPTH, ROWS, WIDTH = (f(v.itemsize) for f in (shape.depth, shape.rows, shape.width))
     adds = (form & SUM).differs(0)
     with code.when(adds):
         total = v.part(function.module, "sum", "iiipip", emit_sum)
         code.call(total, lo * n, hi * n, k, a, a_b, c)
-    by_column, pieces = (form & COLUMNS).differs(0), form >> PIECES
+    by_column = (form & COLUMNS).differs(0)
     thin = is_thin(code, m, n, k, a_i, a_k, b_k, b_j, c_i).differs(0)
     thin = thin & (form | COLUMNS).equals(COLUMNS) & (lo < hi)
     with code.when(thin):
@@ -58,26 +55,52 @@ def emit_product(v: Vectors, function: Any) -> None:
         top = by_column.choose(0, most(lo - e * m, 0))
         end = by_column.choose(m, least(hi - e * m, m))
         left, right = by_column.choose(lo, 0), by_column.choose(hi, n)
-        a_e, b_e = a + e * a_b, b + e * b_b
-        cheaper = _flip_is_cheaper(v, end - top, right - left, k, a_i, b_j)
-        chosen = form & (PLAIN | FLIP)
+        _compute(
+            v, code, top, end, left, right, k, form, a + e * a_b, a_i, a_k,
+            b + e * b_b, b_k, b_j, c + e * c_b, c_i,
+        )  # fmt: skip
+    code.end()
+
+
+def _compute(
+    v: Vectors, code: Code, top: Int, end: Int, left: Int, right: Int, k: Int, form: Int,
+    a: Address, a_i: Int, a_k: Int, b: Address, b_k: Int, b_j: Int, c: Address, c_i: Int,
+) -> None:  # fmt: skip
+    """Compute rows top..end and columns left..right of C by squares, by tiles, or by panels."""
+    module, columns, pieces = code.function.module, right - left, form >> PIECES
+    block = v.part(module, "block", blocks.KINDS, emit_block)
+    sweep = v.part(module, "sweep", "iiiiipiipiipiii", emit_sweep)
+    DEPTH, ROWS, WIDTH = (f(v.itemsize) for f in (shape.depth, shape.rows, shape.width))
+    if shape.narrow(v.itemsize):
+        (squares,) = code.lazily(
+            columns.equals(shape.narrow(v.itemsize)),
+            lambda: [_squares(v, end - top, k, form, a_i, a_k, b_j)],
+            lambda: [code.number(0)],
+        )
+        with code.when(squares > 0):
+            part = v.part(module, "narrow", narrow.KINDS, narrow.emit_narrow)
+            at = c + (top * c_i + left)
+            code.call(part, squares, k, a + top * a_i, a_i, b + left, b_k, at, c_i)
+        top = top + squares
+    with code.when(top < end):
+        chosen, cheaper = (
+            form & (PLAIN | FLIP),
+            _flip_is_cheaper(v, end - top, columns, k, a_i, b_j),
+        )
         flip = chosen.equals(FLIP) | (chosen.equals(AUTO) & cheaper)
-        # Rows y of R are broadcast; columns x of S enter as vectors.
-        plain = (top, end, left, right, k, a_e, a_i, a_k, b_e, b_k, b_j)
-        turned = (left, right, top, end, k, b_e, b_j, b_k, a_e, a_k, a_i)
-        chosen = [flip.choose(x, y) for x, y in zip(turned, plain, strict=True)]
-        c_e, rows, columns = c + e * c_b, end - top, right - left
-        fits = (rows <= ROWS) & (k <= DEPTH) & (columns * k < shape.large(v.itemsize))
-        fits = fits & (pieces <= 1)
-        with code.either(fits & b_j.equals(1) & flip.equals(0)) as (yes, no):
+        small = (k <= DEPTH) & (columns * k < shape.large(v.itemsize)) & (end - top <= ROWS)
+        with code.either(small & (pieces <= 1) & b_j.equals(1) & flip.equals(0)) as (yes, no):
             with yes, code.loop(left, right, WIDTH) as x:
                 code.call(
-                    block, rows, least(right - x, WIDTH), k, a_e + top * a_i, a_i, a_k,
-                    b_e + x, b_k, 0, c_e + (top * c_i + x), c_i, b_e, 0, c_e, 0, 0,
+                    block, end - top, least(right - x, WIDTH), k, a + top * a_i, a_i, a_k,
+                    b + x, b_k, 0, c + (top * c_i + x), c_i, b, 0, c, 0, 0,
                 )  # fmt: skip
             with no:
-                code.call(sweep, *chosen, c_e, c_i, flip.choose(1, 0), pieces)
-    code.end()
+                # Rows y of R are broadcast; columns x of S enter as vectors.
+                plain: tuple[Any, ...] = (top, end, left, right, k, a, a_i, a_k, b, b_k, b_j)
+                turned: tuple[Any, ...] = (left, right, top, end, k, b, b_j, b_k, a, a_k, a_i)
+                both = [flip.choose(x, y) for x, y in zip(turned, plain, strict=True)]
+                code.call(sweep, *both, c, c_i, flip.choose(1, 0), pieces)
 
 
 def emit_sum(v: Vectors, function: Any) -> None:
@@ -94,6 +117,14 @@ def emit_sum(v: Vectors, function: Any) -> None:
         (total,) = code.fold(1, k, 1, [v.load(builder, (a + x).ir, mask)], add)
         v.store(builder, total, (c + x).ir, mask)
     code.end()
+
+
+def _squares(v: Vectors, rows: Int, k: Int, form: Int, a_i: Int, a_k: Int, b_j: Int) -> Int:
+    """Return how many rows of a narrow product to compute by squares of A."""
+    suited = (k >= v.lanes) & (k <= shape.depth(v.itemsize)) & (form | COLUMNS).equals(COLUMNS)
+    suited = suited & b_j.equals(1) & a_k.equals(1) & a_i.differs(1)
+    squares: Int = suited.choose(rows // v.lanes * v.lanes, 0)
+    return squares
 
 
 def _flip_is_cheaper(v: Vectors, rows: Int, columns: Int, k: Int, a_i: Int, b_j: Int) -> Int:

@@ -50,6 +50,14 @@ def middle(itemsize: int) -> int:
     return 5 * unit(itemsize) // 2
 
 
+def narrow(itemsize: int) -> int:
+    """Columns of a narrow product, ten for as many digits, or 0.
+
+    Registers hold their sums, a square of vectors and what it takes to transpose it.
+    """
+    return 10 if TARGET.registers > 10 + lanes(itemsize) + VECTORS else 0
+
+
 def step(itemsize: int) -> int:
     """Rows by which the heights of tiles differ."""
     return unit(itemsize) // 2

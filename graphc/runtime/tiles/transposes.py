@@ -43,7 +43,7 @@ def _square(
         # Beyond the edge the last line is read again, and stored nowhere.
         a = (a + (breadth > x + 1).choose(a_j, 0)).opaque()
     done = code.block()
-    for y, line in enumerate(_transposed(v, builder, lines)):
+    for y, line in enumerate(transposed(v, builder, lines)):
         v.store(builder, line, c.ir, outer)
         c = (c + c_i).opaque()
         if masks and y < v.lanes - 1:
@@ -63,7 +63,7 @@ def _corner(
         code.builder.store(value, (c + (y * c_i + x)).ir)
 
 
-def _transposed(v: Vectors, builder: Any, lines: list[Any]) -> list[Any]:
+def transposed(v: Vectors, builder: Any, lines: list[Any]) -> list[Any]:
     """Return the columns of the square matrix with rows ``lines``.
 
     First within pieces of 16 bytes, then the pieces: so each shuffle is one instruction of x86.
