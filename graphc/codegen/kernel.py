@@ -77,6 +77,15 @@ class Touch:
 
 
 @dataclass(frozen=True)
+class Descent:
+    """What a call does if that is ``target[i] -= factor * direction[i]``: argument positions."""
+
+    factor: int
+    direction: int
+    target: int
+
+
+@dataclass(frozen=True)
 class KernelCall:
     """A kernel with its extent (of the parallel axis) and arguments."""
 
@@ -87,6 +96,7 @@ class KernelCall:
     touches: tuple[Touch, ...]
     parts: tuple[tuple[int, int], ...] = ()
     """Of a merged call, (start, length) of what it computes of each of the calls before."""
+    descent: Descent | None = None
 
     @property
     def name(self) -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 from graphc.codegen.kernel import (
+    Descent,
     KernelAccess,
     KernelCall,
     KernelWriter,
     literal,
+    literal_of,
     merge_axes,
 )
 from graphc.codegen.loops import loop_kernel
 from graphc.codegen.product import product_kernel
-from graphc.ir.op import Layout, Loops
+from graphc.ir.op import Elementwise, Layout, Loops
+from graphc.ir.tensor import Tensor
 from graphc.plan.program import Access, Call, Copy, LoopNest, MatrixProduct, OwnLoops
 from graphc.types import AnyDim, size_of
 
@@ -22,12 +26,43 @@ def lower(call: Call) -> KernelCall:
     """Return the kernel of one call, with its extent and arguments."""
     work = call.work
     if isinstance(work, LoopNest):
-        return loop_kernel(work)
+        kernel = loop_kernel(work)
+        return replace(kernel, descent=descent(work, kernel))
     if isinstance(work, MatrixProduct):
         return product_kernel(work)
     if isinstance(work, OwnLoops):
         return own_kernel(work)
     return copy_kernel(work)
+
+
+def descent(nest: LoopNest, kernel: KernelCall) -> Descent | None:
+    """Return what the kernel does, if it is a step ``p - f * g`` of each element of a whole p."""
+    products = [n for n in nest.nodes if _writes(n, "a * b")]
+    steps = [n for n in nest.nodes if _writes(n, "a - b")]
+    if len(nest.nodes) != 2 or not products or not steps:
+        return None
+    ((product,), (step,)) = products, steps
+    factors = {key: a for key, a in nest.loads.items() if not any(a.layout.strides)}
+    if [n for n, _ in factors] != [product] or set(nest.stores) != {step}:
+        return None
+    directions = [a for key, a in nest.loads.items() if key[0] is product and key not in factors]
+    target, read = nest.stores[step], nest.loads.get((step, 0))
+    if len(directions) != 1 or read is None or read.buffer is not target.buffer:
+        return None
+    whole = all(a.layout == Layout.contiguous(a.shape) for a in (*directions, target, read))
+    if not whole or any(a.layout.offset != 0 for a in factors.values()):
+        return None
+    (factor,), (direction,) = factors.values(), directions
+    buffers = [a[0] if isinstance(a, tuple) else None for a in kernel.arguments]
+    return Descent(*(buffers.index(a.buffer) for a in (factor, direction, target)))
+
+
+def _writes(node: Tensor, expression: str) -> bool:
+    """Tell whether the op of ``node`` is written so in a kernel."""
+    op, dtype = node.op, node.dtype
+    if not isinstance(op, Elementwise) or op.indexed or len(node.inputs) != 2:
+        return False
+    return op.scalar(literal_of(dtype), "a", "b") == expression
 
 
 def own_kernel(work: OwnLoops) -> KernelCall:

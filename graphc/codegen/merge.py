@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from graphc.codegen.kernel import KernelCall
 from graphc.plan.program import Buffer, Call
@@ -135,4 +135,6 @@ def _merged(pairs: Sequence[Pair], flat: FlatBuffer) -> Pair:
         flops,
     )
     parts = tuple((start, b.size) for b, start in flat.parts.items() if isinstance(b.size, int))
-    return call, KernelCall(kernel.kernel, flat.size, kernel.arguments, kernel.touches, parts)
+    descents = {kernel.descent for _, kernel in pairs}
+    descent = kernel.descent if len(descents) == 1 else None
+    return call, replace(kernel, extent=flat.size, parts=parts, descent=descent)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from graphc.codegen.alike import Lowering
@@ -70,8 +70,9 @@ def generate(
     neighbouring parameters become one call, in the program too.
     """
     placeable = _placeable(program) if merge else set()
-    lowering = Lowering()
-    pairs, flats = merge_flat_calls([(c, lowering.kernel(c)) for c in program.calls], placeable)
+    lowering, shown = Lowering(), {access.buffer for access in program.outputs.values()}
+    lowered = [(call, _showing(lowering.kernel(call), shown)) for call in program.calls]
+    pairs, flats = merge_flat_calls(lowered, placeable)
     program.calls = [call for call, _ in pairs]
     program.find_lifetimes()
     calls = tuple(kernel for _, kernel in pairs)
@@ -85,6 +86,15 @@ def generate(
         functions = list(_training(program, calls, epoch, scopes))
     texts = (_GAP.join(head) + _GAP, _GAP.join(functions) + "\n")
     return Module(*texts, kernels, calls, tuple(flats))
+
+
+def _showing(kernel: KernelCall, outputs: Set[Buffer]) -> KernelCall:
+    """Return the call as one whose direction must be written, if that is an output."""
+    if kernel.descent is None:
+        return kernel
+    direction = kernel.arguments[kernel.descent.direction]
+    assert isinstance(direction, tuple)
+    return replace(kernel, descent=None) if direction[0] in outputs else kernel
 
 
 def _placeable(program: Program) -> set[Buffer]:

@@ -12,10 +12,13 @@ from graphc.codegen.kernel import KernelCall, Touch
 from graphc.plan.program import Buffer, MatrixProduct
 from graphc.types import AnyDim
 
-ROWS, COLUMNS, SUM = 0, 4, 8
+ROWS, COLUMNS = 0, 4
 """What the range of a product counts, a part of its form; see :mod:`graphc.runtime.gemm`."""
 
-PIECES = 4
+SUM, UPDATE = 8, 16
+"""Forms that add up arrays, and that subtract the product from C."""
+
+PIECES = 5
 """Bits by which the form holds the number of pieces of K, whose sums are added up one by one."""
 
 FORM, A, B, C = 3, 4, 8, 12

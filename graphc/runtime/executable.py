@@ -265,7 +265,13 @@ class Executable:
         if training:
             yield from (gathering(b.nbytes(batch) // batch, batch) for b in self.program.inputs)
         for call, kernel in self._pairs(function):
-            yield Prediction(kernel.name, nanoseconds(call, batch), kernel.touches, kernel.parts)
+            yield Prediction(
+                kernel.name,
+                nanoseconds(call, batch),
+                kernel.touches,
+                kernel.parts,
+                kernel.descent,
+            )
         if training:
             yield from accounting(self.program.outputs[s].buffer.dtype for s in self.scalars)
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from graphc.codegen.kernel import Touch
+from graphc.codegen.kernel import Descent, Touch
 from graphc.ir.op import Array
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.schedule import Record, Slice
@@ -61,6 +61,7 @@ class Prediction:
     nanoseconds: float = 0.0
     touches: tuple[Touch, ...] = ()
     parts: tuple[tuple[int, int], ...] = ()
+    descent: Descent | None = None
 
 
 class CaptureFrame(Frame["Pointer"]):
@@ -110,13 +111,14 @@ class CaptureFrame(Frame["Pointer"]):
                 [int(a.__index__()) for a in arguments],
                 tuple(s for s in slices if s is not None),
                 nanoseconds,
-                self._count - 1,
+                (self._count - 1,),
                 tuple(
                     (i, a.moving)
                     for i, a in enumerate(arguments)
                     if isinstance(a, Pointer) and a.moving
                 ),
                 kernel.name,
+                known.descent,
             )
         )
 

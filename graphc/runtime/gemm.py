@@ -28,6 +28,8 @@ def gemm(
     bit ``COLUMNS``, there is one matrix, and the call computes the columns lo <= j < hi. From its
     bit ``PIECES`` on it holds a number: K is cut in so many equal pieces at least.
 
+    With the bit ``UPDATE``, of one matrix, C -= f A B, where c_b is the address of f.
+
     With the bit ``SUM`` there is no product, but the sum of k arrays with the strides of C, whose
     rows lie one behind the other: C[i, j] = a[i * n + j] + a[a_b + i * n + j] + ...
     """

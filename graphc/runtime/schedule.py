@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from graphc.codegen.kernel import Descent
 from graphc.ir.op import Array
 from graphc.runtime.features import cache_bytes
 
@@ -83,12 +84,13 @@ class Record:
     arguments: list[int]
     slices: tuple[Slice, ...]
     nanoseconds: float
-    number: int
-    """Its place in the order of the program."""
+    numbers: tuple[int, ...]
+    """Places in the order of the program: of the call, and of others that it stands for."""
     moving: tuple[tuple[int, str], ...] = ()
     """(argument, name of its buffer) for pointers whose buffer may lie elsewhere next time."""
     kernel: str = ""
-    group: Group = field(init=False)
+    descent: Descent | None = None
+    group: Group = field(init=False, repr=False)
 
     @property
     def units(self) -> int:
@@ -130,7 +132,7 @@ class Schedule:
         sharing |= record.extent // max(1, rows) << FACTOR
         start = len(self.words) + RECORD_HEAD
         self.moving += [(start + position, name) for position, name in record.moving]
-        self.levels.append((record.number, level))
+        self.levels += [(number, level) for number in record.numbers]
         length = RECORD_HEAD + len(record.arguments)
         self.words += [length, record.entry, rows, sharing, *record.arguments]
 
@@ -158,7 +160,7 @@ def in_order(records: Iterable[Record]) -> Schedule:
     """Return the table in which one thread runs the records as they come."""
     schedule = Schedule()
     for record in records:
-        schedule.add(record, record.number, record.extent, 0)
+        schedule.add(record, record.numbers[-1], record.extent, 0)
     return schedule
 
 
@@ -279,7 +281,7 @@ class _Levels:
                 moved.group = first
             del self._groups[group]
         if others:
-            first.records.sort(key=lambda r: r.number)
+            first.records.sort(key=lambda r: r.numbers[-1])
         first.rows, first.units = rows, units
         first.records.append(record)
         return first

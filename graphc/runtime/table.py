@@ -9,6 +9,7 @@ import numpy as np
 from graphc.ir.op import Array
 from graphc.ir.source import address_of
 from graphc.plan.memory import ArenaPlan
+from graphc.runtime.descent import take_steps
 from graphc.runtime.ownership import own_weights
 from graphc.runtime.pace import Pace
 from graphc.runtime.schedule import Record, Schedule, by_levels, in_order
@@ -19,6 +20,7 @@ WORTH_SCHEDULING = 4_000.0
 
 def arranged(records: Sequence[Record], threads: int) -> Schedule:
     """Return captured records as a table for so many threads."""
+    records = take_steps(records)
     if sum(r.nanoseconds for r in records) < WORTH_SCHEDULING:
         return in_order(own_weights(records, 1)[0])
     owned, planes = own_weights(records, threads)

@@ -14,7 +14,7 @@ from numba.core import compiler, types
 from numba.core.registry import cpu_target
 
 import graphc as gx
-from graphc.codegen.product import COLUMNS, PIECES, SUM
+from graphc.codegen.product import COLUMNS, PIECES, SUM, UPDATE
 from graphc.runtime import gemm
 from graphc.runtime.features import AVX2, AVX512, BASELINE, NEON, host, isa_of
 from graphc.runtime.tiles import shape
@@ -384,3 +384,21 @@ def test_tiles_fill_the_registers(monkeypatch):
         assert shape.rows(4) % shape.square(4) == 0
         assert shape.narrow(4) == (10 if isa.registers == 32 else 0)
         assert shape.rows(4) * shape.depth(4) * 4 <= 4 << 20
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("form", [PLAIN, FLIP, AUTO, AUTO | COLUMNS])
+def test_an_update_subtracts_the_product(form, dtype, isa):
+    rng = np.random.default_rng(5)
+    run = compiled("gemm", dtype, isa)
+    factor = np.array([0.25], dtype)
+    for m, n, k in itertools.product((1, 5, 16, 40), (1, 10, 33, 64), (1, 10, 32, 600)):
+        a, b = operand(rng, (1, m, k), dtype, "columns"), operand(rng, (1, k, n), dtype, "rows")
+        product, c = np.zeros((1, m, n), dtype), rng.standard_normal((1, m, n)).astype(dtype)
+        multiply(run, a, b, product, form)
+        expected = c - factor * product
+        extent = n if form & COLUMNS else m
+        for lo, hi in ((extent // 2, extent), (0, extent // 2)):
+            run(lo, hi, m, n, k, form | UPDATE, a, *steps(a), b, *steps(b),
+                c, factor.ctypes.data, n)  # fmt: skip
+        np.testing.assert_allclose(c, expected, rtol=0, atol=TOLERANCE[dtype] * (k + 1))

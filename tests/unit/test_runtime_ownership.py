@@ -36,13 +36,13 @@ def product(a, b, c, number=0):
         arguments += [address_of(x), 0, *strides]
     arguments += [address_of(c), 0, steps[2][0]]
     kernel = f"matmul_{a.dtype}"
-    return Record(entry(kernel), c.shape[0], arguments, (), 1e6, number, ((C, "c"),), kernel)
+    return Record(entry(kernel), c.shape[0], arguments, (), 1e6, (number,), ((C, "c"),), kernel)
 
 
 def update(w, number=9):
     """Return a record that changes ``w`` element by element."""
     slices = (Slice(address_of(w), w.itemsize, w.itemsize, 1, True),)
-    return Record(0, w.size, [address_of(w)], slices, 1e6, number, (), "update")
+    return Record(0, w.size, [address_of(w)], slices, 1e6, (number,), (), "update")
 
 
 def entry(name):
@@ -118,7 +118,7 @@ def test_samples_are_gathered_by_the_pieces_that_read_them():
     x, w, y = np.zeros((24, 256), "float32"), random(256, 100), random(24, 100)
     arguments = [*map(address_of, (data, order, cursor, x)), 1024, 24, 1]
     slices = (Slice(address_of(x), 1024, 1024, 1, True),)
-    take = Record(entry("gather"), 24, arguments, slices, 1e6, 0, (), "gather")
+    take = Record(entry("gather"), 24, arguments, slices, 1e6, (0,), (), "gather")
     (parts, reads, _), _ = owned(take, product(x, w, y, 1), update(w))
     run(parts, 24, 48)
     np.testing.assert_array_equal(x[:, 128:], data[order[7:31], 128:])

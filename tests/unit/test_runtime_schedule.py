@@ -154,7 +154,7 @@ def test_a_call_that_says_less_is_caught(spoil, monkeypatch):
 
 
 def record(number, extent, *slices, nanoseconds=1e6):
-    return Record(1, extent, [], tuple(Slice(*s) for s in slices), nanoseconds, number)
+    return Record(1, extent, [], tuple(Slice(*s) for s in slices), nanoseconds, (number,))
 
 
 def rows(first, stride, written, span=None, every=1):

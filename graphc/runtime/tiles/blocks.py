@@ -14,8 +14,9 @@ from graphc.runtime.tiles import shape
 from graphc.runtime.tiles.code import Address, Code, Int, ceildiv, const, least
 from graphc.runtime.tiles.vectors import Vectors
 
-KINDS = "iiipiipiipipipii"
-"""Of (rows, width, k, a, a_i, a_k, b, b_k, add, c, c_i, source, source_k, panel, first, count)."""
+KINDS = "iiipiipiippipipii"
+"""Of (rows, width, k, a, a_i, a_k, b, b_k, add, factor, c, c_i, source, source_k, panel, first,
+count)."""
 
 GROUP = 4
 """Rows of A addressed from one pointer: x86 adds a register times 1, 2, 4 or 8 to it."""
@@ -34,14 +35,14 @@ SPREAD = 3
 
 
 def emit_block(v: Vectors, function: Any) -> None:
-    """Fill ``block``: C (rows, width) = [C +] A (rows, k) B (k, width).
+    """Fill ``block``: C (rows, width) = [C - factor] A (rows, k) B (k, width).
 
     Meanwhile, where ``count`` is not 0 and there are high tiles, as many rows of ``source`` as B
     has are copied into ``panel``; ``first`` is 0.
     """
     code = Code(function)
     masks = shape.TARGET.masks
-    rows, width, k, a, a_i, a_k, b, b_k, add, c, c_i, *ahead = code.arguments
+    rows, width, k, a, a_i, a_k, b, b_k, add, factor, c, c_i, *ahead = code.arguments
     two = v.lanes + 1 if masks else shape.width(v.itemsize)
     with code.either(width >= two) as (yes, no):
         with yes:
@@ -56,7 +57,21 @@ def emit_block(v: Vectors, function: Any) -> None:
                     code.call(_band(v, function, 1, False), *code.arguments)
                 at = whole.choose(v.lanes, 0)
                 with code.when(width > at):
-                    args = (rows, width - at, k, a, a_i, a_k, b + at, b_k, add, c + at, c_i, *ahead)
+                    args = (
+                        rows,
+                        width - at,
+                        k,
+                        a,
+                        a_i,
+                        a_k,
+                        b + at,
+                        b_k,
+                        add,
+                        factor,
+                        c + at,
+                        c_i,
+                        *ahead,
+                    )
                     code.call(_band(v, function, 1, True), *args)
     code.end()
 
@@ -74,7 +89,7 @@ def _emit_band(v: Vectors, function: Any, vectors: int, masked: bool) -> None:
     high tiles' rows.
     """
     code = Code(function)
-    rows, width, k, a, a_i, a_k, b, b_k, add, c, c_i, source, source_k, panel, _, count = (
+    rows, width, k, a, a_i, a_k, b, b_k, add, factor, c, c_i, source, source_k, panel, _, count = (
         code.arguments
     )
     high, middle, low, step = (
@@ -84,7 +99,7 @@ def _emit_band(v: Vectors, function: Any, vectors: int, masked: bool) -> None:
     def tile(height: int, i: Int, first: Int | int, copied: Int | int) -> None:
         code.call(
             _tile(v, function, height, vectors, masked),
-            rows - i, width, k, a + i * a_i, a_i, a_k, b, b_k, add, c + i * c_i, c_i,
+            rows - i, width, k, a + i * a_i, a_i, a_k, b, b_k, add, factor, c + i * c_i, c_i,
             source, source_k, panel, first, copied,
         )  # fmt: skip
 
@@ -127,9 +142,25 @@ def _emit_tile(v: Vectors, function: Any, height: int, vectors: int, masked: boo
     """
     code = Code(function)
     builder = code.builder
-    rows, width, k, a, a_i, a_k, b, b_k, add, c, c_i, source, source_k, panel, first, count = (
-        code.arguments
-    )
+    (
+        rows,
+        width,
+        k,
+        a,
+        a_i,
+        a_k,
+        b,
+        b_k,
+        add,
+        factor,
+        c,
+        c_i,
+        source,
+        source_k,
+        panel,
+        first,
+        count,
+    ) = code.arguments
     columns = range(0, vectors * v.lanes, v.lanes)
     grid = [(i, j) for i in range(height) for j in range(vectors)]
     last = v.mask(builder, (width - columns[-1]).ir) if masked else None
@@ -164,8 +195,9 @@ def _emit_tile(v: Vectors, function: Any, height: int, vectors: int, masked: boo
     after = builder.block
     places = [(c + (index[i] * c_i + columns[j])).ir for i, j in grid]
     with code.when(add.differs(0)):
+        scale = v.spread(builder, builder.fneg(builder.load(factor.ir)))
         seeded = [
-            builder.fadd(total, v.load(builder, p, masks[j]))
+            v.fma(builder, total, scale, v.load(builder, p, masks[j]))
             for total, p, (_, j) in zip(totals, places, grid, strict=True)
         ]
         added = builder.block

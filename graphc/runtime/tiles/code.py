@@ -104,6 +104,10 @@ class Address:
         steps = const(n) if isinstance(n, int) else n.ir
         return Address(self.builder, self.builder.gep(self.ir, [steps]))
 
+    def at(self, address: Int) -> Address:
+        """Return the address that is the number ``address``, of an element like this one."""
+        return Address(self.builder, self.builder.inttoptr(address.ir, self.ir.type))
+
     def opaque(self) -> Address:
         """Return this address in a register, as if nothing were known of how it was computed.
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.codegen.product import COLUMNS, PIECES, SUM
+from llvmlite import ir
+
+from graphc.codegen.product import COLUMNS, PIECES, SUM, UPDATE
 from graphc.runtime.tiles import blocks, narrow, shape
 from graphc.runtime.tiles.blocks import emit_block
 from graphc.runtime.tiles.code import Address, Code, Int, ceildiv, least, most
@@ -30,6 +32,9 @@ MANY = 48
 
 BROAD = 256
 """Columns for which it pays to copy a block of A."""
+
+SWEEP_KINDS = "iiiiipiipiipiiiip"
+"""Of (y0, y1, x0, x1, k, r, r_y, r_k, s, s_k, s_x, c, c_i, flipped, pieces, update, factor)."""
 
 
 def emit_product(v: Vectors, function: Any) -> None:
@@ -57,19 +62,21 @@ def emit_product(v: Vectors, function: Any) -> None:
         left, right = by_column.choose(lo, 0), by_column.choose(hi, n)
         _compute(
             v, code, top, end, left, right, k, form, a + e * a_b, a_i, a_k,
-            b + e * b_b, b_k, b_j, c + e * c_b, c_i,
+            b + e * b_b, b_k, b_j, c + e * c_b, c_i, c.at(c_b),
         )  # fmt: skip
     code.end()
 
 
 def _compute(
     v: Vectors, code: Code, top: Int, end: Int, left: Int, right: Int, k: Int, form: Int,
-    a: Address, a_i: Int, a_k: Int, b: Address, b_k: Int, b_j: Int, c: Address, c_i: Int,
+    a: Address, a_i: Int, a_k: Int, b: Address, b_k: Int, b_j: Int,
+    c: Address, c_i: Int, factor: Address,
 ) -> None:  # fmt: skip
     """Compute rows top..end and columns left..right of C by squares, by tiles, or by panels."""
+    update = (form & UPDATE).differs(0).choose(1, 0)
     module, columns, pieces = code.function.module, right - left, form >> PIECES
     block = v.part(module, "block", blocks.KINDS, emit_block)
-    sweep = v.part(module, "sweep", "iiiiipiipiipiii", emit_sweep)
+    sweep = v.part(module, "sweep", SWEEP_KINDS, emit_sweep)
     DEPTH, ROWS, WIDTH = (f(v.itemsize) for f in (shape.depth, shape.rows, shape.width))
     if shape.narrow(v.itemsize):
         (squares,) = code.lazily(
@@ -93,14 +100,15 @@ def _compute(
             with yes, code.loop(left, right, WIDTH) as x:
                 code.call(
                     block, end - top, least(right - x, WIDTH), k, a + top * a_i, a_i, a_k,
-                    b + x, b_k, 0, c + (top * c_i + x), c_i, b, 0, c, 0, 0,
+                    b + x, b_k, update, factor, c + (top * c_i + x), c_i, b, 0, c, 0, 0,
                 )  # fmt: skip
             with no:
                 # Rows y of R are broadcast; columns x of S enter as vectors.
                 plain: tuple[Any, ...] = (top, end, left, right, k, a, a_i, a_k, b, b_k, b_j)
                 turned: tuple[Any, ...] = (left, right, top, end, k, b, b_j, b_k, a, a_k, a_i)
                 both = [flip.choose(x, y) for x, y in zip(turned, plain, strict=True)]
-                code.call(sweep, *both, c, c_i, flip.choose(1, 0), pieces)
+                turn = flip.choose(1, 0)
+                code.call(sweep, *both, c, c_i, turn, pieces, update, factor)
 
 
 def emit_sum(v: Vectors, function: Any) -> None:
@@ -146,7 +154,9 @@ def _flip_is_cheaper(v: Vectors, rows: Int, columns: Int, k: Int, a_i: Int, b_j:
 def emit_sweep(v: Vectors, function: Any) -> None:
     """Fill ``sweep``: rows y0..y1 of R by columns x0..x1 of S, into C or its transpose."""
     code = Code(function)
-    y0, y1, x0, x1, k, r, r_y, r_k, s, s_k, s_x, c, c_i, flipped, pieces = code.arguments
+    y0, y1, x0, x1, k, r, r_y, r_k, s, s_k, s_x, c, c_i, flipped, pieces, update, factor = (
+        code.arguments
+    )
     module, size = function.module, v.itemsize
     block = v.part(module, "block", blocks.KINDS, emit_block)
     transpose = v.part(module, "transpose", "iipipi", emit_transpose)
@@ -159,6 +169,9 @@ def emit_sweep(v: Vectors, function: Any) -> None:
     even, odd = code.room(v.real, DEPTH * WIDTH), code.room(v.real, DEPTH * WIDTH)
     turned = code.room(v.real, SQUARE * WIDTH)
     held = code.room(v.real, max(ROWS * HELD, DEPTH * ACROSS))
+    minus_one = code.room(v.real, 1)
+    code.builder.store(ir.Constant(v.real, -1.0), minus_one.ir)
+    weight = update.differs(0).choose(factor, minus_one)
     flip, contiguous = flipped.differs(0), s_x.equals(1)
     span, turn = y1 - y0, s_k.equals(1) & s_x.differs(1)
     large = (span >= MANY) & ((x1 - x0) * k >= shape.large(size))
@@ -174,7 +187,7 @@ def emit_sweep(v: Vectors, function: Any) -> None:
     )
     with code.loop(y0, y1, least(tall, ROWS)) as y, code.loop(0, most(k, 1), depth) as t:
         rows, steps = least(y1 - y, least(tall, ROWS)), least(k - t, depth)
-        added, q = (t > 0).choose(1, 0), r + (y * r_y + t * r_k)
+        added, q = update | (t > 0).choose(1, 0), r + (y * r_y + t * r_k)
         with code.when(along):
             code.call(copy, rows, steps, q, r_y, 1, held, HELD)
         with code.when(across):
@@ -199,15 +212,15 @@ def emit_sweep(v: Vectors, function: Any) -> None:
             with code.either(flip) as (yes, no):
                 with no:
                     code.call(
-                        block, rows, width, steps, q, q_y, q_k, p, p_k, added,
+                        block, rows, width, steps, q, q_y, q_k, p, p_k, added, weight,
                         c + (y * c_i + x), c_i, after, s_k, other, 0, ahead.choose(1, 0),
                     )  # fmt: skip
                 with yes, code.loop(0, rows, SQUARE) as h:
                     height, out = least(rows - h, SQUARE), c + (x * c_i + y + h)
-                    with code.when(t > 0):
+                    with code.when(added.differs(0)):
                         code.call(transpose, height, width, out, c_i, turned, WIDTH)
                     code.call(
-                        block, height, width, steps, q + h * q_y, q_y, q_k, p, p_k, added,
+                        block, height, width, steps, q + h * q_y, q_y, q_k, p, p_k, added, weight,
                         turned, WIDTH, p, 0, turned, 0, 0,
                     )  # fmt: skip
                     code.call(transpose, width, height, turned, WIDTH, out, c_i)
