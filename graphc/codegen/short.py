@@ -100,7 +100,8 @@ class ShortPrinter(FoldPrinter):
                     loops.enter_context(writer.parallel(axis.index, axis.dim, bounds))
             writer.line(f"count = min({stop} - {lanes.index}, {self.rows})")
             self._block()
-        writer.lines[:0] = [f"{block} = {made}" for block, made in self.blocks.items()]
+        blocks = [f"{block} = {made}" for block, made in self.blocks.items()]
+        writer.lines[:0] = [f"# {self.rows} rows at a time, one in each lane of a vector", *blocks]
         return writer.finish(name)
 
     def _block(self) -> None:
@@ -135,14 +136,14 @@ class ShortPrinter(FoldPrinter):
     def _values(self, goals: Iterable[Tensor]) -> None:
         """Write the values of ``goals`` and of all they need, which may lie in blocks."""
         for node in self._needed(goals, self.done):
-            home = self._home(node) if node in self.kept else ""
-            if node in self.done:
-                self.writer.line(f"{self.names[node]} = {self.writer.load(home, node.dtype)}")
-                continue
-            self.compute(node)
-            if home:
-                self.writer.store(home, self.names[node], node.dtype)
-                self.done.add(node)
+            if node not in self.done:
+                self.compute(node)
+                if node in self.kept:
+                    self.writer.store(self._home(node), self.names[node], node.dtype)
+                    self.done.add(node)
+            elif self.level(node) > self.inner:
+                value = self.writer.load(self._home(node), node.dtype)
+                self.writer.line(f"{self.names[node]} = {value}")
 
     def _goals(self, turn: Pass) -> list[Tensor]:
         """Return what a loop along the rows must know to fold and to save."""
@@ -190,6 +191,9 @@ class ShortPrinter(FoldPrinter):
         self.writer.store(self._home(fold), value, fold.dtype)
 
     def operand(self, node: Tensor, position: int) -> str:
+        base = self.nest.places.place[node.inputs[position]].base
+        if base in self.done and self.level(base) == self.inner:
+            return self.writer.load(self._home(base), base.dtype)
         access = self.nest.loads.get((node, position))
         if access is None or (access.buffer, access.layout) not in self.operands:
             return super().operand(node, position)

@@ -28,7 +28,8 @@ def add_relu_103df934(lo, hi, x0, x1):
 
 
 @kernel("x0: float32*, x1: int64*, x2: float32*, y3: float32*, y4: float32*, y5: float32*, n0: int64, n1: int64")
-def add_multiply_subtract_9708e1a2(lo, hi, x0, x1, x2, y3, y4, y5, n0, n1):
+def add_multiply_subtract_a9df3738(lo, hi, x0, x1, x2, y3, y4, y5, n0, n1):
+    # 16 rows at a time, one in each lane of a vector
     block_x0 = rows.block(float32, 16 * n1)
     block_x1 = rows.block(int64, 16)
     block_max_0 = rows.block(float32, 16)
@@ -59,30 +60,25 @@ def add_multiply_subtract_9708e1a2(lo, hi, x0, x1, x2, y3, y4, y5, n0, n1):
             for r in range(16):
                 at = i1 * 16 + r
                 add_0 = block_add_0[at]
-                max_0 = block_max_0[r]
-                subtract_0 = add_0 - max_0
+                subtract_0 = add_0 - block_max_0[r]
                 exp_0 = vmath.exp(subtract_0)
                 block_exp_0[at] = exp_0
                 block_sum_0[r] = block_sum_0[r] + exp_0
         for r in range(16):
-            sum_0 = block_sum_0[r]
-            log_0 = vmath.log(sum_0)
+            log_0 = vmath.log(block_sum_0[r])
             block_log_0[r] = log_0
         for i1 in range(n1):
             for r in range(16):
                 at = i1 * 16 + r
                 add_0 = block_add_0[at]
                 iota_0 = int64(int64(i1))
-                max_0 = block_max_0[r]
-                subtract_0 = add_0 - max_0
+                subtract_0 = add_0 - block_max_0[r]
                 exp_0 = block_exp_0[at]
-                sum_0 = block_sum_0[r]
-                log_0 = block_log_0[r]
-                subtract_1 = subtract_0 - log_0
+                subtract_1 = subtract_0 - block_log_0[r]
                 equal_0 = iota_0 == block_x1[r]
                 where_0 = vmath.where(equal_0, subtract_1, float32(0.0))
                 where_1 = vmath.where(equal_0, negative_0, float32(0.0))
-                divide_1 = exp_0 / sum_0
+                divide_1 = exp_0 / block_sum_0[r]
                 multiply_0 = divide_1 * negative_0
                 subtract_2 = where_1 - multiply_0
                 block_subtract_2[at] = subtract_2
@@ -196,7 +192,7 @@ def forward(m):
     )
     # linear_1: add, iota, max, subtract, exp, sum, ..., subtract(None, 4)   models.py:11, models.py:12
     run(
-        add_multiply_subtract_9708e1a2, batch, m.matmul_1, m.x1, m.p3, m.add_0, m.sum_0,
+        add_multiply_subtract_a9df3738, batch, m.matmul_1, m.x1, m.p3, m.add_0, m.sum_0,
         m.subtract_0, batch, 4,
     )
     # negative, sum, divide()   models.py:12

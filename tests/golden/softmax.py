@@ -11,7 +11,8 @@ from graphc.runtime.kernel import kernel
 
 
 @kernel("x0: float32*, y1: float32*, n0: int64")
-def multiply_sum_divide_d89ca56f(lo, hi, x0, y1, n0):
+def multiply_sum_divide_819691e7(lo, hi, x0, y1, n0):
+    # 16 rows at a time, one in each lane of a vector
     block_x0 = rows.block(float32, 16 * n0)
     block_max_0 = rows.block(float32, 16)
     block_sum_0 = rows.block(float32, 16)
@@ -32,8 +33,7 @@ def multiply_sum_divide_d89ca56f(lo, hi, x0, y1, n0):
             for r in range(16):
                 at = i1 * 16 + r
                 multiply_0 = float32(2.0) * block_x0[at]
-                max_0 = block_max_0[r]
-                subtract_0 = multiply_0 - max_0
+                subtract_0 = multiply_0 - block_max_0[r]
                 exp_0 = vmath.exp(subtract_0)
                 block_exp_0[at] = exp_0
                 block_sum_0[r] = block_sum_0[r] + exp_0
@@ -41,8 +41,7 @@ def multiply_sum_divide_d89ca56f(lo, hi, x0, y1, n0):
             for r in range(16):
                 at = i1 * 16 + r
                 exp_0 = block_exp_0[at]
-                sum_0 = block_sum_0[r]
-                divide_0 = exp_0 / sum_0
+                divide_0 = exp_0 / block_sum_0[r]
                 block_divide_0[at] = divide_0
         rows.store(y1, i0 * n0, n0, block_divide_0, count, n0)
 
@@ -51,4 +50,4 @@ def call(m):
     """Compute every output and update."""
     batch, run = m.batch, m.run
     # multiply, max, subtract, exp, sum, divide(None, 10)   models.py:23
-    run(multiply_sum_divide_d89ca56f, batch, m.x0, m.divide_0, 10)
+    run(multiply_sum_divide_819691e7, batch, m.x0, m.divide_0, 10)
