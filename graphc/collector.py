@@ -20,11 +20,11 @@ def paused() -> Iterator[None]:
         yield
     finally:
         if enabled:
-            _age()
+            age()
             gc.enable()
 
 
-def _age() -> None:
+def age() -> None:
     """Put all objects into the oldest generation, unless the user has set some aside."""
     if not gc.get_freeze_count():
         gc.freeze()

@@ -9,6 +9,7 @@ nothing on the calling thread's way asks LLVM for anything.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -20,10 +21,13 @@ from typing import Any, TypeAlias
 
 from llvmlite import binding
 
-from graphc.collector import paused
+from graphc.collector import age, paused
 from graphc.runtime.frontend import lower
 from graphc.runtime.kernel import Kernel
+from graphc.runtime.resident import release
 from graphc.runtime.target import CODEGEN
+
+release("libllvmlite")
 
 Work: TypeAlias = Future[tuple[bytes, float]]
 """Object code, and the seconds of work that it took."""
@@ -38,12 +42,14 @@ def begin(kernels: Mapping[str, Kernel]) -> dict[str, Work]:
     try:
         with paused(), _TURNS.frequent():
             works = {}
+            age()
             for name, kernel in kernels.items():
                 start = time.perf_counter()
                 text = lower(kernel, name)
                 works[name] = beside.submit(
                     _finish, text, kernel.by_hand, time.perf_counter() - start
                 )
+                gc.collect(0)  # Numba's and llvmlite's graphs of the kernel, which are circular
     except BaseException:
         beside.shutdown(cancel_futures=True)
         raise
