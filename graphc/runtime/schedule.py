@@ -90,7 +90,9 @@ class Record:
     """(argument, name of its buffer) for pointers whose buffer may lie elsewhere next time."""
     kernel: str = ""
     descent: Descent | None = None
-    group: Group = field(init=False, repr=False)
+    place: int = field(init=False, repr=False, compare=False)
+    """Its place among the records that are scheduled."""
+    group: Group = field(init=False, repr=False, compare=False)
 
     @property
     def units(self) -> int:
@@ -159,8 +161,8 @@ class Schedule:
 def in_order(records: Iterable[Record]) -> Schedule:
     """Return the table in which one thread runs the records as they come."""
     schedule = Schedule()
-    for record in records:
-        schedule.add(record, record.numbers[-1], record.extent, 0)
+    for place, record in enumerate(records):
+        schedule.add(record, place, record.extent, 0)
     return schedule
 
 
@@ -222,7 +224,8 @@ class _Levels:
         self._stops = np.zeros(WINDOW, np.int64)
         self._written = np.zeros(WINDOW, bool)
         self._slices: list[tuple[Record, Slice]] = []
-        for record in records:
+        for place, record in enumerate(records):
+            record.place = place
             self._add(record)
 
     def groups(self) -> list[list[Group]]:
@@ -281,7 +284,7 @@ class _Levels:
                 moved.group = first
             del self._groups[group]
         if others:
-            first.records.sort(key=lambda r: r.numbers[-1])
+            first.records.sort(key=lambda r: r.place)
         first.rows, first.units = rows, units
         first.records.append(record)
         return first

@@ -147,14 +147,14 @@ def test_a_product_stands_for_the_step():
 @pytest.mark.parametrize(
     "between",
     [
-        touching(2040, 4, written=False),  # reads the gradient
-        touching(2040, 4, written=True),
-        touching(100, 4, written=True),  # overwrites A
-        touching(1100, 4, written=True),  # overwrites B
+        [touching(2040, 4, written=False)],  # reads the gradient
+        [touching(2040, 4, written=True)],
+        [touching(100, 4, written=True), touching(3040, 4, written=False)],  # overwrites A
+        [touching(1100, 4, written=True), touching(3040, 4, written=False)],  # overwrites B
     ],
 )
 def test_what_stands_between_can_prevent_it(between):
-    before = records([between])
+    before = records(between)
     assert take_steps(before) == before
 
 
@@ -187,3 +187,15 @@ def test_an_update_that_reads_elsewhere_is_no_descent():
     assert not found(p - f * g * g)
     assert not found(g - f * p)
     assert not found(p - g[0, 1] * g)
+
+
+def test_the_step_is_taken_as_soon_as_the_weight_is_free():
+    """What the product reads may be overwritten after that; the factor is computed before."""
+    reader = touching(3000, 96, written=False)
+    factor = Record(3, 1, [], (Slice(4000, 4, 0, 1, True),), 1.0, (6,), (), "factor")
+    spoiler = touching(0, 128, written=True)
+    found = take_steps(records([reader, spoiler, factor]))
+    assert [r.kernel for r in found] == ["other", "factor", "matmul_float32", "other"]
+    assert found[0] is reader
+    before = records([reader, spoiler, touching(4000, 4, written=False), factor])
+    assert take_steps(before) == before  # the old factor is still read
