@@ -58,20 +58,9 @@ def emit_block(v: Vectors, function: Any) -> None:
                 at = whole.choose(v.lanes, 0)
                 with code.when(width > at):
                     args = (
-                        rows,
-                        width - at,
-                        k,
-                        a,
-                        a_i,
-                        a_k,
-                        b + at,
-                        b_k,
-                        add,
-                        factor,
-                        c + at,
-                        c_i,
+                        rows, width - at, k, a, a_i, a_k, b + at, b_k, add, factor, c + at, c_i,
                         *ahead,
-                    )
+                    )  # fmt: skip
                     code.call(_band(v, function, 1, True), *args)
     code.end()
 
@@ -142,25 +131,10 @@ def _emit_tile(v: Vectors, function: Any, height: int, vectors: int, masked: boo
     """
     code = Code(function)
     builder = code.builder
-    (
-        rows,
-        width,
-        k,
-        a,
-        a_i,
-        a_k,
-        b,
-        b_k,
-        add,
-        factor,
-        c,
-        c_i,
-        source,
-        source_k,
-        panel,
-        first,
-        count,
-    ) = code.arguments
+    rows, width, k, a, a_i, a_k, b, b_k, add, factor, c, c_i, source, source_k, panel, *counts = (
+        code.arguments
+    )
+    first, count = counts
     columns = range(0, vectors * v.lanes, v.lanes)
     grid = [(i, j) for i in range(height) for j in range(vectors)]
     last = v.mask(builder, (width - columns[-1]).ir) if masked else None

@@ -46,8 +46,7 @@ def emit_product(v: Vectors, function: Any) -> None:
         total = v.part(function.module, "sum", "iiipip", emit_sum)
         code.call(total, lo * n, hi * n, k, a, a_b, c)
     by_column = (form & COLUMNS).differs(0)
-    thin = is_thin(code, m, n, k, a_i, a_k, b_k, b_j, c_i).differs(0)
-    thin = thin & (form | COLUMNS).equals(COLUMNS) & (lo < hi)
+    thin = is_thin(code, m, n, k, form, a_i, a_k, b_k, b_j, c_i).differs(0) & (lo < hi)
     with code.when(thin):
         code.call(v.part(function.module, "thin", KINDS, emit_thin), *code.arguments)
     hi = (adds | thin).choose(lo, hi)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,24 @@ from graphc.runtime.tiles.code import INT, Code, Int
 
 LANE = ir.IntType(32)
 VOID = ir.VoidType()
+
+
+@functools.cache
+def _numbers(*values: int) -> Any:
+    """Return a vector of constants, whose text llvmlite then writes but once."""
+    return ir.Constant(ir.VectorType(LANE, len(values)), list(values))
+
+
+@functools.cache
+def _zeros(kind: Any, lanes: int) -> Any:
+    """Return a vector of zeros."""
+    return ir.Constant(ir.VectorType(kind, lanes), [0.0] * lanes)
+
+
+@functools.cache
+def _blank(kind: Any, lanes: int) -> Any:
+    """Return a vector of any values."""
+    return ir.Constant(ir.VectorType(kind, lanes), ir.Undefined)
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,7 @@ class Vectors:
 
     @property
     def zero(self) -> Any:
-        return ir.Constant(self.type, [0.0] * self.lanes)
+        return _zeros(self.real, self.lanes)
 
     def part(self, module: Any, name: str, kinds: str, emit: Callable[[Vectors, Any], None]) -> Any:
         """Return the function ``name`` of ``module``, which ``emit`` fills if it is not there yet.
@@ -86,18 +105,17 @@ class Vectors:
 
     def spread(self, builder: Any, value: Any) -> Any:
         """Return a vector with ``value`` in every lane."""
-        blank = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
+        blank = _blank(value.type, self.lanes)
         first = builder.insert_element(blank, value, LANE(0))
-        zeros = ir.Constant(ir.VectorType(LANE, self.lanes), [0] * self.lanes)
-        return builder.shuffle_vector(first, blank, zeros)
+        return builder.shuffle_vector(first, blank, _numbers(*[0] * self.lanes))
 
     def shuffle(self, builder: Any, x: Any, y: Any, order: list[int]) -> Any:
         """Return the lanes ``order`` of ``x`` and ``y`` laid end to end."""
-        return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(LANE, self.lanes), order))
+        return builder.shuffle_vector(x, y, _numbers(*order))
 
     def mask(self, builder: Any, count: Any) -> Any:
         """Return a mask of the first ``count`` lanes."""
-        order = ir.Constant(ir.VectorType(LANE, self.lanes), list(range(self.lanes)))
+        order = _numbers(*range(self.lanes))
         return builder.icmp_signed("<", order, self.spread(builder, builder.trunc(count, LANE)))
 
     def prefetch(self, builder: Any, p: Any) -> None:
