@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from graphc.ir.source import aligned_empty
 from graphc.runtime.features import AVX512, host
 from graphc.runtime.loader import LOADER
 from graphc.runtime.products import matmul_float32, matmul_float64
@@ -63,6 +64,12 @@ def cases(quick: bool) -> Iterator[Case]:
                 yield f"{layer}: dX", batch, k, n, False, True
 
 
+def aligned(dtype: str, shape: tuple[int, int]) -> np.ndarray:
+    """Return an array that starts at a cache line, as graphc's and PyTorch's do."""
+    size = np.dtype(dtype).itemsize * shape[0] * shape[1]
+    return aligned_empty(size).view(dtype).reshape(shape)
+
+
 def strided(array: np.ndarray) -> list[int]:
     """Return what a record holds of a matrix."""
     return [array.ctypes.data, 0, *(s // array.itemsize for s in array.strides)]
@@ -77,7 +84,7 @@ def own(
     (m, k), n = left.shape, right.shape[1]
     form, extent = (COLUMNS, n) if n > m else (0, m)
     words = [m, n, k, form, *strided(left), *strided(right), *strided(out)[:3]]
-    record = Record(addresses[kernel.name], extent, words, (), 2 * m * n * k / EXPECTED, 0)
+    record = Record(addresses[kernel.name], extent, words, (), 2 * m * n * k / EXPECTED, (0,))
     table = by_levels([record], threads).table
     return lambda times: team(threads).run(table, times)
 
@@ -88,11 +95,15 @@ def measured(dtype: str, case: Case, threads: int) -> Row:
 
     name, m, n, k, a_turned, b_turned = case
     rng = np.random.default_rng(0)
-    a = rng.standard_normal((k, m) if a_turned else (m, k)).astype(dtype)
-    b = rng.standard_normal((n, k) if b_turned else (k, n)).astype(dtype)
+    a, b = (
+        aligned(dtype, (k, m) if a_turned else (m, k)),
+        aligned(dtype, (n, k) if b_turned else (k, n)),
+    )
+    for x in (a, b):
+        x[...] = rng.standard_normal(x.shape)
     left, right = (a.T if a_turned else a), (b.T if b_turned else b)
     repeats = max(1, int(WORK / (2 * m * n * k)))
-    c, d, e = (np.empty((m, n), dtype) for _ in range(3))
+    c, d, e = (aligned(dtype, (m, n)) for _ in range(3))
     compute = own(left, right, c, threads)
     p, q, r = torch.from_numpy(left), torch.from_numpy(right), torch.from_numpy(e)
 
