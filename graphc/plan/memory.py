@@ -20,8 +20,9 @@ ALIGNMENT = 64
 ROOMY = 512 << 10
 """Bytes up to which it does not matter how large the arena is: it stays in the second cache."""
 
-GENEROUS = 2
-"""How many times larger the arena may be, for calls to run side by side."""
+GENEROUS = 2.5
+"""How many times larger the arena may be, for calls to run side by side: with a deep network's
+activations, their gradients stay until the products that update the weights, twice as much."""
 
 Lifetimes = Mapping[Buffer, tuple[int, int]]
 """First and last moment at which a buffer holds a value, on some clock."""
