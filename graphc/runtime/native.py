@@ -23,6 +23,7 @@ from llvmlite import binding
 
 from graphc.collector import age, paused
 from graphc.runtime.frontend import lower
+from graphc.runtime.interleave import interleaved
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.resident import release
 from graphc.runtime.target import CODEGEN
@@ -75,19 +76,27 @@ def optimised(text: str, by_hand: bool = False) -> binding.ModuleRef:
     module = binding.parse_assembly(text, context=binding.create_context())
     module.verify()
     versions = [f for f in module.functions if f.linkage == binding.Linkage.weak_odr]
+    turns = AS_WRITTEN not in text and _straight(versions)
     if by_hand:
         for function in module.functions:
             if function.linkage == binding.Linkage.internal and not _stays(function):
                 function.add_function_attribute("alwaysinline")
         manager, builder = _passes_by_hand()
     elif versions or AS_WRITTEN in text:
-        manager, builder = _passes_as_written()
+        manager, builder = _passes_as_written(turns)
     else:
         manager, builder = CODEGEN._module_pass_manager()
     manager.run(module, builder)
     if versions:
         _inline(versions, module, builder)
+    if turns:
+        return binding.parse_assembly(interleaved(str(module)), context=binding.create_context())
     return module
+
+
+def _straight(versions: list[binding.ValueRef]) -> bool:
+    """Whether there are versions, all without a branch, so that vectors can take turns."""
+    return bool(versions) and all(sum(1 for _ in f.blocks) == 1 for f in versions)
 
 
 def _stays(function: binding.ValueRef) -> bool:
@@ -119,16 +128,16 @@ def _passes_by_hand() -> tuple[binding.ModulePassManager, binding.PassBuilder]:
     return manager, binding.create_pass_builder(CODEGEN._tm, options)
 
 
-def _passes_as_written() -> tuple[binding.ModulePassManager, binding.PassBuilder]:
+def _passes_as_written(turns: bool) -> tuple[binding.ModulePassManager, binding.PassBuilder]:
     """Return LLVM's passes for loops that become vectors as they are written.
 
-    Loops with calls look cheaper than what they stand for: LLVM would take four vectors at a time,
-    and leave up to 63 elements to the remainder. Loops over a block of rows, and other short ones,
-    it would write out before it looks for vectors.
+    Loops over a block of rows, and other short ones, LLVM would write out before it looks for
+    vectors. It takes up to four vectors at a time of loops with calls, which look cheaper than
+    what they stand for: only where ``turns`` says so, since a remainder is then as long.
     """
     options = binding.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization, options.slp_vectorization = True, False
-    options.loop_interleaving = options.loop_unrolling = False
+    options.loop_interleaving, options.loop_unrolling = turns, False
     builder = binding.create_pass_builder(CODEGEN._tm, options)
     return builder.getModulePassManager(), builder
 

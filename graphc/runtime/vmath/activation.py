@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.runtime.vmath.avx512 import inverse, quotient
 from graphc.runtime.vmath.exponential import exp_parts, exp_value, scale
 from graphc.runtime.vmath.logarithm import LN2_WHOLE, log1p_unit
 from graphc.runtime.vmath.lower import lowered
@@ -40,7 +41,15 @@ def _sigmoid(x: Any) -> Any:
 
 @lowered(_sigmoid, wide=(32, 64))
 def sigmoid(x: Real) -> Real:
-    """``s = 1 / (1 + e^-|x|)``; for ``x < 0``, ``e - e (e s)``, which damps the error of ``s``."""
+    """``s = 1 / (1 + e^-|x|)``; for ``x < 0``, ``e - e (e s)``, which damps the error of ``s``.
+
+    Wide, ``e^x / (1 + e^x)``.
+    """
+    if x.wide:
+        e = scale(*exp_parts(clamp(x, *((-104.0, 18.0) if x.single else (-746.0, 38.0)))))
+        r = inverse(e + 1.0)
+        s = e * r
+        return fma(fma(-e, s, e - s), r, s)
     e = exp_value(-abs(x))
     s = 1.0 / (e + 1.0)
     return select(x < 0.0, fma(-e, e * s, e), s)
@@ -56,10 +65,10 @@ def silu(x: Real) -> Real:
         low, high = (-120.0, 40.0) if x.single else (-800.0, 80.0)
         y = select(x < low, low, x)
         p, k = exp_parts(select(y > high, high, y))
-        return select(x > high, x, scale(y * p / (scale(p, k) + 1.0), k))
+        return select(x > high, x, scale(quotient(y * p, scale(p, k) + 1.0), k))
     a = held(abs(x))
     p, k = exp_parts(-a)
-    return rectified(x) - scale(a * p / (scale(p, k) + 1.0), k)
+    return rectified(x) - scale(quotient(a * p, scale(p, k) + 1.0), k)
 
 
 def _softplus(x: Any) -> Any:
@@ -97,7 +106,7 @@ def mish(x: Real) -> Real:
     p, k = exp_parts(clamp(x, low, 40.0))
     e = scale(p, k)
     m = e + 2.0
-    return scale(x * (fma(p, e, p * 2.0) / fma(e, m, 2.0)), k)
+    return scale(x * quotient(fma(p, e, p * 2.0), fma(e, m, 2.0)), k)
 
 
 _GELU_TANH = {  # 2 sqrt(2/pi) and 0.044715 times that, each with what its rounding leaves
@@ -130,4 +139,4 @@ def gelu_tanh(x: Real) -> Real:
     u = a * slope
     u_low = fma(a, slope, -u) + a * slope_low
     p, k = exp_parts(-u, -u_low)
-    return rectified(x) - scale(a * p / (scale(p, k) + 1.0), k)
+    return rectified(x) - scale(quotient(a * p, scale(p, k) + 1.0), k)

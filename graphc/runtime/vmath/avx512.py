@@ -11,7 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from graphc.runtime.vmath.trace import Bool, Int, Real, Value, fma
+from graphc.runtime.vmath.trace import Bool, Int, Real, Value, fma, polynomial
 
 _CURRENT_ROUNDING = ir.Constant(ir.IntType(32), 4)
 NOT_FINITE = 0x01 | 0x08 | 0x10 | 0x80
@@ -49,6 +49,47 @@ def mantissa(x: Real) -> Real:
 def scaled(x: Real, k: Real) -> Real:
     """``x 2^floor(k)``, rounded once."""
     return _call(x, "mask.scalef", x, k, *_all_lanes(x), _CURRENT_ROUNDING)
+
+
+def estimate(d: Real) -> Real:
+    """``1 / d`` to 14 bits; exact for powers of two."""
+    return _call(d, "rcp14", d, *_all_lanes(d))
+
+
+def inverse(d: Real) -> Real:
+    """``1 / d`` to half of the digits: an estimate for float32, a step of Newton's for float64."""
+    r = estimate(d)
+    return r if d.single else fma(r, fma(-d, r, 1.0), r)
+
+
+def quotient(a: Real, d: Real) -> Real:
+    """``a / d`` to 0.7 units in the last place, where ``d`` and its inverse are normal numbers.
+
+    From half of the digits and an exact residual: a division takes as long, and keeps all pipes
+    of the processor from other work.
+    """
+    if not d.wide:
+        return a / d
+    r = inverse(d)
+    q = a * r
+    return fma(fma(-d, q, a), r, q)
+
+
+def inverse_root(x: Real) -> Real:
+    """``1 / sqrt(x)`` to 14 bits."""
+    return _call(x, "rsqrt14", x, *_all_lanes(x))
+
+
+def root(x: Real) -> Real:
+    """``sqrt(x)`` to 0.7 units in the last place for positive normal ``x``, like a quotient."""
+    if not x.wide:
+        return x.intrinsic("sqrt")
+    r = inverse_root(x)
+    s, half = x * r, r * 0.5
+    if not x.single:
+        e = fma(-s, half, 0.5)
+        s, half = fma(s, e, s), fma(half, e, half)
+    return fma(fma(-s, s, x), half, s)
 
 
 def held(x: Real, bound: float) -> Real:
@@ -99,3 +140,12 @@ def piecewise(a: Real, bias: float, table: Sequence[Sequence[float]]) -> Real:
     d = a - node
     square = d * d
     return fma(square, fma(square, c[4], fma(c[3], d, c[2])), fma(c[1], d, c[0]))
+
+
+def uniform(x: Real, step: float, table: Sequence[Sequence[float]]) -> Real:
+    """A function of ``0 <= x <= 15.5 step`` in float64, from its :func:`.tables.uniform`."""
+    large = 1.5 * 2.0**52
+    shifted = fma(x, 1 / step, large)
+    index = shifted.bits()
+    d = fma(shifted - large, -step, x)
+    return polynomial(d, [lookup(row, index) for row in table])

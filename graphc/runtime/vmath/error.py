@@ -14,7 +14,7 @@ import numpy as np
 
 from graphc.runtime.vmath import tables
 from graphc.runtime.vmath.activation import rectified
-from graphc.runtime.vmath.avx512 import piecewise
+from graphc.runtime.vmath.avx512 import piecewise, quotient, uniform
 from graphc.runtime.vmath.exponential import scale, times_exp
 from graphc.runtime.vmath.lower import lowered
 from graphc.runtime.vmath.trace import Real, fma, polynomial, select
@@ -58,7 +58,7 @@ _ROOT_HALF = 0.7071067811865476
 def _tail(a: Real, table: dict[int, tuple[float, ...]]) -> Real:
     """The function of ``a >= 0`` that ``table`` is of."""
     centre, *coefficients = table[a.width]
-    inverse = 1.0 / (a + centre)
+    inverse = quotient(a.lift(1.0), a + centre)
     q = (a - centre) * inverse
     # one step of Newton's method with an exact residual: near a = 0 the error of q is felt
     q = fma(fma(-q, a, fma(q + 1.0, -centre, a)), inverse, q)
@@ -70,7 +70,11 @@ def _erfc_parts(a: Real) -> tuple[Real, Real]:
     limit = 10.5 if a.single else 28.0
     a = select(a > limit, limit, a)
     square = a * a
-    return times_exp(_tail(a, _ERFCX), -square, -fma(a, a, -square))
+    if a.wide and not a.single:
+        tail = quotient(uniform(quotient(a, a + 3.0), 1 / 16, tables.erfcx_wide()), a + 3.0)
+    else:
+        tail = _tail(a, _ERFCX)
+    return times_exp(tail, -square, -fma(a, a, -square))
 
 
 def _vectorized(scalar: Any) -> Any:
@@ -87,6 +91,9 @@ def erf(x: Real) -> Real:
         small = fma(a, polynomial(z, _ERF[32][:4]), a)
         large = piecewise(select(a > 4.0, 4.0, a), 0.5, tables.erf())
         return select(a < 0.125, small, large).copysign(x)
+    if x.wide:
+        a = select(a > 6.0, 6.0, a)
+        return uniform(a, tables.ERF_STEP, tables.erf_wide()).copysign(x)
     z = a * a
     small = fma(a, polynomial(z, _ERF[x.width]), a)
     return select(a < 1.0, small, 1.0 - scale(*_erfc_parts(a))).copysign(x)
@@ -97,6 +104,16 @@ def erfc(x: Real) -> Real:
     """``1 - erf(x)``, without cancellation for large ``x``."""
     tail = scale(*_erfc_parts(abs(x)))
     return select(x < 0.0, 2.0 - tail, tail)
+
+
+def _times_tail(a: Real) -> Real:
+    """``a e^(a^2/2)`` times the normal distribution at ``-a``, for ``a >= 0``."""
+    if not a.wide:
+        return a * _tail(a, _NORMAL)
+    if a.single:
+        return a * piecewise(a, 1.0, tables.normal())
+    w = quotient(a, a + 4.0)
+    return w * uniform(w, 1 / 16, tables.normal_wide())
 
 
 @lowered(_vectorized(lambda x: max(x, -1e3) * 0.5 * math.erfc(-x * _ROOT_HALF)), wide=(32, 64))
@@ -110,6 +127,5 @@ def gelu(x: Real) -> Real:
     a = select(a > limit, limit, a)
     half = a * 0.5
     square = a * half
-    tail = piecewise(a, 1.0, tables.normal()) if x.wide and x.single else _tail(a, _NORMAL)
-    p, k = times_exp(a * tail, -square, -fma(a, half, -square))
+    p, k = times_exp(_times_tail(a), -square, -fma(a, half, -square))
     return rectified(x) - scale(p, k)

@@ -9,13 +9,21 @@ from __future__ import annotations
 import numpy as np
 
 from graphc.runtime.vmath import tables
-from graphc.runtime.vmath.avx512 import piecewise
+from graphc.runtime.vmath.avx512 import estimate, inverse, inverse_root, piecewise, quotient, root
 from graphc.runtime.vmath.exponential import (
     exp_parts,
+    expm1_moderate,
     expm1_quarter,
     scale,
 )
-from graphc.runtime.vmath.logarithm import INFINITY, LN2_WHOLE, NAN, log1p_value
+from graphc.runtime.vmath.logarithm import (
+    INFINITY,
+    LN2_WHOLE,
+    NAN,
+    log1p_value,
+    log_near,
+    log_of_quotient,
+)
 from graphc.runtime.vmath.lower import lowered
 from graphc.runtime.vmath.trace import Real, fma, polynomial, select
 
@@ -34,12 +42,12 @@ def _tiny(x: Real) -> float:
     return 2.0**-13 if x.single else 2.0**-27
 
 
-@lowered(np.sinh, wide=(64,))
+@lowered(np.sinh, wide=(32, 64))
 def sinh(x: Real) -> Real:
     """``(E + E / (E + 1)) / 2`` with ``E = e^|x| - 1``."""
     a = abs(x)
     quarter = expm1_quarter(a)
-    result = fma(quarter, 2.0, quarter / fma(quarter, 2.0, 0.5))
+    result = fma(quarter, 2.0, quotient(quarter, quarter + 0.25) * 0.5)
     return select(a < _tiny(x), x, result.copysign(x))
 
 
@@ -49,7 +57,7 @@ def cosh(x: Real) -> Real:
     a = abs(x)
     p, k = exp_parts(select(a > 711.0, 711.0, a) if not x.single else select(a > 90.0, 90.0, a))
     half = scale(p, k - 1.0)
-    return half + 0.25 / half
+    return half + quotient(x.lift(0.25), select(half > 1e9, 1e9, half))
 
 
 @lowered(np.tanh, wide=(32, 64))
@@ -62,6 +70,11 @@ def tanh(x: Real) -> Real:
     limit = 9.1 if x.single else 20.0
     if x.wide and x.single:
         return piecewise(select(a > 9.4, 9.4, a), 0.75, tables.tanh()).copysign(x)
+    if x.wide:
+        e = expm1_moderate(select(a > limit, limit, a) * 2.0)
+        r = inverse(e + 2.0)
+        t = e * r
+        return fma(fma(-e, t, fma(t, -2.0, e)), r, t).copysign(x)
     z = a * a
     small = fma(a * z, polynomial(z, _TANH[x.width]), a)
     p, k = exp_parts(select(a > limit, limit, a) * 2.0)
@@ -69,32 +82,47 @@ def tanh(x: Real) -> Real:
     return select(a < 0.625, small, large).copysign(x)
 
 
-@lowered(np.arcsinh)
+@lowered(np.arcsinh, wide=(32, 64))
 def asinh(x: Real) -> Real:
     """``log1p(a + a^2 / (1 + sqrt(a^2 + 1)))`` with ``a = |x|``; ``log a + log 2`` if huge."""
     a = abs(x)
     huge = a > (2.0**30 if x.single else 2.0**60)
-    square = a * a
-    root = fma(a, a, 1.0).intrinsic("sqrt")
-    result = log1p_value(select(huge, a, a + square / (root + 1.0)))
+    b = select(huge, 1.0, a)
+    square = b * b
+    y = select(huge, a, b + quotient(square, root(square + 1.0) + 1.0))
+    if x.wide:
+        total = square + 1.0
+        result = log_near(y, select(huge, a, fma(total, inverse_root(total), b)))
+    else:
+        result = log1p_value(y)
     result = result + select(huge, LN2_WHOLE, x.lift(0.0))
     return select((a < _tiny(x)) | a.equals(INFINITY) | x.isnan(), x, result.copysign(x))
 
 
-@lowered(np.arccosh)
+@lowered(np.arccosh, wide=(32, 64))
 def acosh(x: Real) -> Real:
     """``log1p(t + sqrt(t (t + 2)))`` with ``t = x - 1``; ``log x + log 2`` if huge."""
     huge = x > (2.0**30 if x.single else 2.0**60)
     t = x - 1.0
-    result = log1p_value(select(huge, x, t + fma(t, t, t * 2.0).intrinsic("sqrt")))
+    square = fma(t, t, t * 2.0)
+    if x.wide:
+        square = select(square < 2.0**-60, 2.0**-60, square)
+        near = select(huge, x, fma(square, inverse_root(square), x))
+        result = log_near(select(huge, x, t + root(square)), near)
+        result = select(x.equals(1.0), 0.0, result)
+    else:
+        result = log1p_value(select(huge, x, t + root(square)))
     result = result + select(huge, LN2_WHOLE, x.lift(0.0))
     return select(x.equals(INFINITY), INFINITY, select(x >= 1.0, result, NAN))
 
 
-@lowered(np.arctanh)
+@lowered(np.arctanh, wide=(32, 64))
 def atanh(x: Real) -> Real:
     """``log1p(2a / (1 - a)) / 2`` with ``a = |x|``."""
     a = abs(x)
-    result = log1p_value((a + a) / (1.0 - a)) * 0.5
+    if x.wide:
+        result = log_of_quotient(a, (a + 1.0) * estimate(1.0 - a)) * 0.5
+    else:
+        result = log1p_value((a + a) / (1.0 - a)) * 0.5
     result = select(a.equals(1.0), INFINITY, select(a <= 1.0, result, NAN))
     return select(a < _tiny(x), x, result.copysign(x))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphc.runtime.vmath import tables
-from graphc.runtime.vmath.avx512 import exponent, lookup, mantissa, scaled
+from graphc.runtime.vmath.avx512 import exponent, lookup, mantissa, quotient, scaled
 from graphc.runtime.vmath.exponential import LN2
 from graphc.runtime.vmath.lower import lowered
 from graphc.runtime.vmath.trace import Int, Real, fma, polynomial, select
@@ -59,7 +59,7 @@ def log_of_one_plus(f: Real) -> Real:
     if f.single:
         return fma(f * square, polynomial(f, _LOG), square * -0.5)
     half_square = square * 0.5
-    s = f / (f + 2.0)
+    s = quotient(f, f + 2.0)
     z = s * s
     return fma(s, fma(z, polynomial(z, _LOG_ATANH), half_square), -half_square)
 
@@ -85,7 +85,7 @@ def _split_wide(x: Real) -> tuple[Real, Real, Int]:
     NaN for negative ``x``; at 0 and infinity, ``k`` is what the logarithm is.
     """
     k, m = exponent(x), mantissa(x)
-    return k, m, m.bits().shift_down(18 if x.single else 48)
+    return k, m, _interval_of(m)
 
 
 def _log_wide(x: Real, base: int) -> Real:
@@ -148,6 +148,8 @@ def log1p_value(x: Real) -> Real:
     The power of two is that of ``1 + x`` rounded; ``f = 2^-k x + (2^-k - 1)`` is then computed
     with one rounding, from four times ``2^-k`` because that is always a normal number.
     """
+    if x.wide:
+        return _log1p_wide(x)
     digits, root = _DIGITS[x.width], _ROOT_HALF[x.width]
     power = ((x + 1.0).bits() - root) & -(1 << digits)
     bias = 127 if x.single else 1023
@@ -164,14 +166,38 @@ def _log1p_wide(x: Real) -> Real:
     inverse = lookup(tables.inverses(x.width), j)
     rest = (x - (total - 1.0)) * scaled(inverse, -k)
     r = fma(m, inverse, -1.0) + select(abs(k) < INFINITY, rest, 0.0)
-    return _sum_wide(k, r, j, 0).copysign(x)
+    return _sum_wide(k, r, j, 0)
+
+
+def log_near(y: Real, near: Real) -> Real:
+    """``log(1 + y)`` for ``y >= 0``, with a number near ``1 + y`` that may be ready earlier."""
+    k, j, scale = _interval(near)
+    return _sum_wide(k, fma(y, scale, scale - 1.0), j, 0)
+
+
+def log_of_quotient(a: Real, near: Real) -> Real:
+    """``log((1 + a) / (1 - a))`` for ``0 <= a < 1``, with a number near the quotient."""
+    k, j, scale = _interval(near)
+    d = 1.0 - a
+    small, large = fma(a, scale + 1.0, scale - 1.0), fma(scale, a + 1.0, -d)
+    return _sum_wide(k, quotient(select(a < 0.5, small, large), d), j, 0)
+
+
+def _interval(near: Real) -> tuple[Real, Int, Real]:
+    """Return ``k``, the interval ``j`` and ``2^-k / c`` for a logarithm of about ``near``."""
+    k, j = exponent(near), _interval_of(near)
+    return k, j, scaled(lookup(tables.inverses(near.width), j), -k)
+
+
+def _interval_of(m: Real) -> Int:
+    return m.bits().shift_down(18 if m.single else 48)
 
 
 @lowered(np.log1p, wide=(32, 64))
 def log1p(x: Real) -> Real:
     """``log(1 + x)``; ``x`` itself where that is as good."""
     if x.wide:
-        return _log1p_wide(x)
+        return _log1p_wide(x).copysign(x)
     tiny = abs(x) < (2.0**-25 if x.single else 2.0**-54)
     result = select(tiny | x.equals(INFINITY), x, log1p_value(x))
     result = select(x >= -1.0, result, NAN)

@@ -14,7 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from graphc.runtime.vmath import analytic
+
 DIGITS = 50
+ERF_STEP = 25 / 64
 
 
 def two_parts(values: Sequence[Decimal], width: int) -> tuple[list[float], list[float]]:
@@ -145,3 +148,55 @@ def erf() -> list[list[float]]:
 def normal() -> list[list[float]]:
     """``e^(a^2/2)`` times the normal distribution function at ``-a``."""
     return pieces(lambda a: 0.5 * math.erfc(a * math.sqrt(0.5)) * math.exp(a * a / 2), 1.0, 14.7)
+
+
+def uniform(function: analytic.Function, step: float, degree: int) -> list[list[float]]:
+    """Return coefficients of ``function`` for float64 around 16 multiples of ``step``, in columns.
+
+    Column ``j`` has those of a polynomial in ``x - j step``. Where the function is 0 at 0, the
+    first has no constant, and its error is relative.
+    """
+    with localcontext(prec=DIGITS):
+        width = Decimal(step)
+        odd = function(Decimal(0)) == 0
+        nodes = [j * width for j in range(16)]
+        columns = [_around(function, n, width / 2, degree, odd and not n) for n in nodes]
+        return [[float(c) for c in row] for row in zip(*columns, strict=True)]
+
+
+def _around(
+    function: analytic.Function, node: Decimal, half: Decimal, degree: int, odd: bool
+) -> list[Decimal]:
+    count = degree + (not odd)
+    angles = [math.cos(math.pi * (i + 0.5) / count) for i in range(count)]
+    d = [half * (Decimal(a) + 1) / 2 if node == 0 else half * Decimal(a) for a in angles]
+    if odd:
+        return [Decimal(0), *analytic.interpolated(lambda v: function(v) / v, d)]
+    return analytic.interpolated(lambda v: function(node + v), d)
+
+
+@functools.cache
+def erf_wide() -> list[list[float]]:
+    return uniform(analytic.erf, ERF_STEP, 12)
+
+
+@functools.cache
+def erfcx_wide() -> list[list[float]]:
+    """``(a + 3) e^(a^2) erfc(a)`` as a function of ``a / (a + 3)``."""
+
+    def function(w: Decimal) -> Decimal:
+        a = 3 * w / (1 - w)
+        return (a + 3) * analytic.erfcx(a)
+
+    return uniform(function, 1 / 16, 8)
+
+
+@functools.cache
+def normal_wide() -> list[list[float]]:
+    """``(a + 4) e^(a^2/2)`` times the normal distribution at ``-a``, as one of ``a / (a + 4)``."""
+
+    def function(w: Decimal) -> Decimal:
+        a = 4 * w / (1 - w)
+        return (a + 4) / 2 * analytic.erfcx(a / Decimal(2).sqrt())
+
+    return uniform(function, 1 / 16, 8)

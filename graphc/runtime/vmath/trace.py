@@ -265,7 +265,7 @@ def clamp(x: Real, low: Number, high: Number) -> Real:
     return select(x < low, low, x)
 
 
-def estrin(x: Real, coefficients: Sequence[float]) -> Real:
+def estrin(x: Real, coefficients: Sequence[Real | float]) -> Real:
     """``c[0] + c[1] x + c[2] x^2 + ...`` in pairs: a short chain of dependent operations."""
     rest = [x.lift(c) for c in coefficients]
     power = x
@@ -277,7 +277,7 @@ def estrin(x: Real, coefficients: Sequence[float]) -> Real:
     return rest[0]
 
 
-def polynomial(x: Real, coefficients: Sequence[float]) -> Real:
+def polynomial(x: Real, coefficients: Sequence[Real | float]) -> Real:
     """``c[0] + c[1] x + c[2] x^2 + ...``, each step fused.
 
     The first two steps, which decide the rounding error, are Horner's; the rest is Estrin's.
