@@ -43,7 +43,7 @@ def descent(nest: LoopNest, kernel: KernelCall) -> Descent | None:
         return None
     ((product,), (step,)) = products, steps
     factors = {key: a for key, a in nest.loads.items() if not any(a.layout.strides)}
-    if [n for n, _ in factors] != [product] or set(nest.stores) != {step}:
+    if [n.id for n, _ in factors] != [product.id] or set(nest.stores) != {step}:
         return None
     directions = [a for key, a in nest.loads.items() if key[0] is product and key not in factors]
     target, read = nest.stores[step], nest.loads.get((step, 0))

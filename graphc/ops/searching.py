@@ -8,24 +8,30 @@ from typing import Any, ClassVar
 import numpy as np
 
 from graphc.errors import ShapeError
-from graphc.ir.op import Access, Array, Emitter, Loops, Sample, function, reduced_shape, register
+from graphc.ir.op import Array, Composite, Sample, function, reduced_shape, register
+from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.cast import cast
-from graphc.ops.loops import nest
+from graphc.ops.comparison import equal, logical_or, where
+from graphc.ops.creation import iota_along, zeros
 from graphc.ops.operands import as_tensor
-from graphc.ops.reduce import keep
+from graphc.ops.reduce import keep, max, min
+from graphc.ops.rounding import isnan
 from graphc.ops.shape import ravel
-from graphc.types import BOOL, INT32, INT64, AnyDim, TensorType, normalize_axis
+from graphc.types import BOOL, INT32, INT64, TensorType, normalize_axis
 
 SECTION = "Searching"
 
+_FEW = 1 << 30
+"""Elements whose places are found as short integers, of which a vector holds more."""
 
-class Search(Loops):
+
+class Search(Composite):
     """Place of the first extreme element along ``axis``; a NaN is more extreme than all."""
 
     axis: int
     find: ClassVar[Callable[..., Any]]
-    beats: ClassVar[str]
+    extreme: ClassVar[Callable[..., Tensor]]
 
     def infer(self, *types: TensorType) -> TensorType:
         (x,) = types
@@ -40,26 +46,19 @@ class Search(Loops):
             return np.zeros(np.delete(x.shape, self.axis), INT64)
         return np.asarray(type(self).find(x, self.axis), INT64)
 
-    def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
-        (x,) = ins
-        names = [f"i{k}" for k in range(len(x.shape))]
-        kept = [k for k in range(len(names)) if k != self.axis]
-        along = names[self.axis]
-        with nest(e, x, kept, parallel=True):
-            e.line(f"best = {e.lit(0, x.dtype)}")
-            e.line("place = int64(0)")
-            with nest(e, x, [self.axis]):
-                e.line(f"value = {x.at(*names)}")
-                test = f"{along} == 0 or value {self.beats} best"
-                if x.dtype.kind == "f":
-                    test += " or (value != value and best == best)"
-                e.line(f"if {test}:")
-                e.line("    best = value")
-                e.line(f"    place = int64({along})")
-            e.line(f"{out.at(*(names[k] for k in kept))} = place")
-
-    def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
-        return types[0].size
+    def expand(self, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        length = x.type.shape[self.axis]
+        if length == 0:
+            return zeros(self.infer(x.type).shape, dtype=INT64)
+        found = equal(x, type(self).extreme(x, self.axis, keepdims=True))
+        if x.dtype.kind == "f":
+            found = logical_or(found, isnan(x))  # then the extreme is NaN, and equals nothing
+        known = isinstance(length, int) and length <= _FEW
+        dtype = INT32 if known else INT64
+        none = constant(np.iinfo(dtype).max, dtype)
+        place = min(where(found, iota_along(x, self.axis, dtype), none), self.axis)
+        return cast(place, INT64) if known else where(equal(place, none), 0, place)
 
 
 @register
@@ -69,7 +68,7 @@ class Argmax(Search):
     axis: int
 
     find = np.argmax
-    beats = ">"
+    extreme = max
 
 
 @register
@@ -79,7 +78,7 @@ class Argmin(Search):
     axis: int
 
     find = np.argmin
-    beats = "<"
+    extreme = min
 
 
 def _search(op: type[Argmax] | type[Argmin], x: Any, axis: int | None, keepdims: bool) -> Tensor:
@@ -92,7 +91,8 @@ def _search(op: type[Argmax] | type[Argmin], x: Any, axis: int | None, keepdims:
 
 def _samples() -> Iterable[Sample]:
     x = np.random.default_rng(0).standard_normal((3, 4, 5))
-    ties = np.array([[1.0, 3.0, 3.0], [np.nan, 0.0, np.nan], [np.inf, -np.inf, np.inf]])
+    ties = np.array([[1.0, 3.0, 3.0], [np.nan, 0.0, np.nan], [np.inf, -np.inf, np.inf],
+                     [-np.inf] * 3, [2.0, np.nan, np.inf], [-np.inf, np.inf, np.nan]])  # fmt: skip
     for value in (x, ties, (x * 2).astype("int32"), x > 0, x[:, :1], x[:, :, 0]):
         for axis in (None, 0, -1):
             for keepdims in (False, True):

@@ -75,6 +75,7 @@ class Fusion:
         ]
         self.users = self._real_users()
         self.kept = {places.place[t].base for t in graph.roots}
+        self.kept.update(n for n in self.compute if self._must_stay(n))
         self.group: dict[Tensor, Group] = {}
         self._sink()
         self.groups = self._ordered()
@@ -91,6 +92,22 @@ class Fusion:
             for position, operand in enumerate(node.inputs):
                 users[self.places.place[operand].base].append((node, position))
         return users
+
+    def _must_stay(self, node: Tensor) -> bool:
+        """Tell whether ``node`` is folded, and compared with what may be a fold of it.
+
+        The greatest element must equal one of them. Computed again, in a loop with other users of
+        its products, it could differ by a rounding; unless it is a single operation on memory.
+        """
+        users = [u for u, _ in self.users[node]]
+        if not isinstance(node.op, Elementwise) or node.dtype.kind != "f":
+            return False
+        if not any(isinstance(u.op, Reduction) for u in users):
+            return False
+        if not any(u.dtype.kind == "b" for u in users):
+            return False
+        bases = [self.places.place[x].base for x in node.inputs]
+        return node.op.cost > 1.0 or any(is_fusible(b) for b in bases)
 
     def _producers(self, group: Group) -> set[Group]:
         found = set()

@@ -9,7 +9,7 @@ x1   input     int64(None,)  y
 p4   parameter float64()  sgd.lr
 """
 
-from numpy import float32, float64, inf, int64
+from numpy import float32, float64, inf, int32, int64
 
 from graphc.runtime import rows
 from graphc.runtime import vmath
@@ -27,13 +27,14 @@ def add_relu_103df934(lo, hi, x0, x1):
             x0[i0 * 16 + i1] = relu_0
 
 
-@kernel("x0: float32*, x1: int64*, x2: float32*, y3: float32*, y4: float32*, y5: float32*, n0: int64, n1: int64")
-def add_multiply_subtract_a9df3738(lo, hi, x0, x1, x2, y3, y4, y5, n0, n1):
+@kernel("x0: float32*, x1: int64*, x2: float32*, y3: float32*, y4: float32*, y5: int32*, y6: float32*, n0: int64, n1: int64")
+def add_multiply_subtract_d1636fb7(lo, hi, x0, x1, x2, y3, y4, y5, y6, n0, n1):
     # 16 rows at a time, one in each lane of a vector
     block_x0 = rows.block(float32, 16 * n1)
     block_x1 = rows.block(int64, 16)
     block_max_0 = rows.block(float32, 16)
     block_sum_0 = rows.block(float32, 16)
+    block_min_0 = rows.block(int32, 16)
     block_sum_1 = rows.block(float32, 16)
     block_add_0 = rows.block(float32, 16 * n1)
     block_exp_0 = rows.block(float32, 16 * n1)
@@ -49,6 +50,7 @@ def add_multiply_subtract_a9df3738(lo, hi, x0, x1, x2, y3, y4, y5, n0, n1):
         for r in range(16):
             block_max_0[r] = float32(-inf)
             block_sum_0[r] = float32(0.0)
+            block_min_0[r] = int32(2147483647)
             block_sum_1[r] = float32(0.0)
         for i1 in range(n1):
             for r in range(16):
@@ -60,10 +62,16 @@ def add_multiply_subtract_a9df3738(lo, hi, x0, x1, x2, y3, y4, y5, n0, n1):
             for r in range(16):
                 at = i1 * 16 + r
                 add_0 = block_add_0[at]
+                iota_1 = int32(int32(i1))
                 subtract_0 = add_0 - block_max_0[r]
                 exp_0 = vmath.exp(subtract_0)
                 block_exp_0[at] = exp_0
+                equal_1 = add_0 == block_max_0[r]
+                isnan_0 = vmath.isnan(add_0)
+                logical_or_0 = equal_1 | isnan_0
+                where_1 = int32(vmath.where(logical_or_0, iota_1, int32(2147483647)))
                 block_sum_0[r] = block_sum_0[r] + exp_0
+                block_min_0[r] = vmath.minimum(where_1, block_min_0[r])
         for r in range(16):
             log_0 = vmath.log(block_sum_0[r])
             block_log_0[r] = log_0
@@ -77,16 +85,17 @@ def add_multiply_subtract_a9df3738(lo, hi, x0, x1, x2, y3, y4, y5, n0, n1):
                 subtract_1 = subtract_0 - block_log_0[r]
                 equal_0 = iota_0 == block_x1[r]
                 where_0 = vmath.where(equal_0, subtract_1, float32(0.0))
-                where_1 = vmath.where(equal_0, negative_0, float32(0.0))
+                where_2 = vmath.where(equal_0, negative_0, float32(0.0))
                 divide_1 = exp_0 / block_sum_0[r]
                 multiply_0 = divide_1 * negative_0
-                subtract_2 = where_1 - multiply_0
+                subtract_2 = where_2 - multiply_0
                 block_subtract_2[at] = subtract_2
                 block_sum_1[r] = block_sum_1[r] + where_0
         rows.store(y3, i0 * n1, n1, block_add_0, count, n1)
-        rows.store(y5, i0 * n1, n1, block_subtract_2, count, n1)
+        rows.store(y6, i0 * n1, n1, block_subtract_2, count, n1)
         for r in range(count):
             y4[i0 + r] = block_sum_1[r]
+            y5[i0 + r] = block_min_0[r]
 
 
 @kernel("x0: float32*, y1: float32*, n0: int64", reassociate=True)
@@ -104,29 +113,17 @@ def negative_sum_divide_6b2af67d(lo, hi, x0, y1, n0):
         y1[0] = divide_0
 
 
-@kernel("x0: float32*, y1: int64*, n0: int64")
-def argmax_049357ff(lo, hi, x0, y1, n0):
-    for i0 in range(lo, hi):
-        best = float32(0.0)
-        place = int64(0)
-        for i1 in range(4):
-            value = x0[i0 * 4 + i1]
-            if i1 == 0 or value > best or (value != value and best == best):
-                best = value
-                place = int64(i1)
-        y1[i0] = place
-
-
-@kernel("x0: int64*, x1: int64*, y2: float32*, n0: int64", reassociate=True)
-def equal_sum_divide_02604789(lo, hi, x0, x1, y2, n0):
+@kernel("x0: int32*, x1: int64*, y2: float32*, n0: int64", reassociate=True)
+def cast_sum_divide_86e8b6c0(lo, hi, x0, x1, y2, n0):
     for _ in range(lo, hi):
         wide_sum_0 = float64(0.0)
         for b in range(0, n0, 2048):
             sum_0 = float32(0.0)
             for i0 in range(b, min(b + 2048, n0)):
-                equal_0 = x0[i0] == x1[i0]
-                cast_0 = float32(equal_0)
-                sum_0 = sum_0 + cast_0
+                cast_0 = int64(int64(x0[i0]))
+                equal_0 = cast_0 == x1[i0]
+                cast_1 = float32(equal_0)
+                sum_0 = sum_0 + cast_1
             wide_sum_0 = wide_sum_0 + sum_0
         sum_0 = float32(wide_sum_0)
         divide_0 = sum_0 / float32(n0)
@@ -190,17 +187,15 @@ def forward(m):
         matmul_float32, batch, batch, 4, 16, 0, m.matmul_0, 0, 16, 1, m.p2, 0, 4, 1,
         m.matmul_1, 0, 4,
     )
-    # linear_1: add, iota, max, subtract, exp, sum, ..., subtract(None, 4)   models.py:11, models.py:12
+    # linear_1: add, iota, iota, max, subtract, exp, ..., subtract(None, 4)   models.py:11, models.py:12, models.py:13
     run(
-        add_multiply_subtract_a9df3738, batch, m.matmul_1, m.x1, m.p3, m.add_0, m.sum_0,
-        m.subtract_0, batch, 4,
+        add_multiply_subtract_d1636fb7, batch, m.matmul_1, m.x1, m.p3, m.add_0, m.sum_0,
+        m.min_0, m.subtract_0, batch, 4,
     )
     # negative, sum, divide()   models.py:12
     run(negative_sum_divide_6b2af67d, 1, m.sum_0, m.divide_0, batch)
-    # argmax(None,)   models.py:13
-    run(argmax_049357ff, batch, m.add_0, m.argmax_0, batch)
-    # equal, cast, sum, divide()   models.py:13
-    run(equal_sum_divide_02604789, 1, m.argmax_0, m.x1, m.divide_1, batch)
+    # cast, equal, cast, sum, divide()   models.py:13
+    run(cast_sum_divide_86e8b6c0, 1, m.min_0, m.x1, m.divide_1, batch)
 
 
 def backward(m):

@@ -11,7 +11,6 @@ import pytest
 from graphc.ir.op import Loops
 from graphc.ops.cumulative import CumulativeProd, CumulativeSum, LinearRecurrence, Shift
 from graphc.ops.gather import ScatterAdd, ScatterAddAlongAxis, Take, TakeAlongAxis
-from graphc.ops.searching import Argmax, Argmin
 from graphc.types import TensorType
 
 
@@ -100,16 +99,6 @@ def test_running(shape, axis):
         result, text = run(op, *arrays)
         np.testing.assert_allclose(result, op.numpy(*arrays), rtol=1e-13, err_msg=op.name)
         assert text.shared == (len(shape) > 1)
-
-
-@pytest.mark.parametrize("op", [Argmax, Argmin])
-def test_search(op):
-    x = np.array([[1.0, 3.0, 3.0, -1.0], [np.nan, 0.0, np.nan, 5.0], [np.inf, -np.inf, np.inf, 0.0],
-                  [-np.inf] * 4, [2.0, np.nan, -np.inf, np.inf]])  # fmt: skip
-    for value in (x, x[:, :1], x[0], np.arange(6, dtype="int32").reshape(2, 3), x[:0]):
-        for axis in range(value.ndim):
-            if value.shape[axis]:
-                np.testing.assert_array_equal(run(op(axis), value)[0], op(axis).numpy(value))
 
 
 @pytest.mark.parametrize(("shape", "axis"), CASES)

@@ -221,3 +221,25 @@ def test_what_waits_in_a_results_memory_is_not_lost():
         return e / gx.sum(e, 1, keepdims=True) * x + e
 
     np.testing.assert_allclose(computed(make, x)[0], wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("length", [10, 33, 300])
+def test_the_greatest_element_is_found_again(length):
+    """What is folded and compared has one rounding, whatever its loops compute beside it."""
+    a, b, c = (gx.input(n, (None, length)) for n in "abc")
+    product = a * b
+    values = product + c
+    greatest = gx.max(values, -1)
+    outputs = {
+        "sums": gx.sum(product, -1) + gx.sum(product * product, -1),
+        "gradient": gx.grad(gx.sum(greatest), a),
+        "place": gx.argmax(values, -1),
+        "found": gx.any(values >= gx.max(values, -1, keepdims=True), -1),
+    }
+    function = gx.function([a, b, c], outputs)
+    for _ in range(20):
+        x, y, z = RNG.standard_normal((3, 50, length)).astype("float32")
+        found = function(x, y, z)
+        np.testing.assert_array_equal(np.count_nonzero(found["gradient"], axis=1), 1)
+        np.testing.assert_array_equal(found["place"], np.abs(found["gradient"]).argmax(1))
+        assert np.all(found["found"])
