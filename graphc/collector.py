@@ -6,6 +6,9 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+MANY = 20_000
+"""New objects that take milliseconds to walk."""
+
 
 @contextmanager
 def paused() -> Iterator[None]:
@@ -25,7 +28,10 @@ def paused() -> Iterator[None]:
 
 
 def age() -> None:
-    """Put all objects into the oldest generation, unless the user has set some aside."""
-    if not gc.get_freeze_count():
+    """Put all objects into the oldest generation, if many are new.
+
+    Not if the user has set some aside, which would come back.
+    """
+    if gc.get_count()[0] >= MANY and not gc.get_freeze_count():
         gc.freeze()
         gc.unfreeze()

@@ -178,6 +178,7 @@ def by_levels(records: Sequence[Record], threads: int) -> Schedule:
         for group in groups:
             schedule.add_group(group, threads, SHARED * (shared and group.rows > 1), meet)
             meet = False
+            group.records.clear()  # they refer to it: no cycle is left
         alone = not shared
     if not alone:  # repeated, the first record follows the last
         schedule.barriers += not schedule.words[3] & BARRIER

@@ -187,10 +187,11 @@ def test_collections_are_put_off_and_taken_up_again():
         gc.enable()
 
 
-def test_what_a_pause_made_is_old():
+@pytest.mark.parametrize("many", [True, False])
+def test_much_that_a_pause_made_is_old(many):
     with collector.paused():
-        made = [[] for _ in range(10)]
-    assert any(x is made for x in gc.get_objects(generation=2))
+        made = [[] for _ in range(collector.MANY * many)]
+    assert any(x is made for x in gc.get_objects(generation=2)) == many
 
 
 def test_what_the_user_set_aside_stays_there():
@@ -198,8 +199,9 @@ def test_what_the_user_set_aside_stays_there():
     try:
         count = gc.get_freeze_count()
         with collector.paused():
-            pass
+            made = [[] for _ in range(collector.MANY)]
         assert gc.get_freeze_count() == count
+        assert not any(x is made for x in gc.get_objects(generation=2))
     finally:
         gc.unfreeze()
 
