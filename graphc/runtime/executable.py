@@ -77,7 +77,7 @@ class Executable:
         start = time.perf_counter()
         self.source_path = write_source(module)
         self._module = define_kernels(self.source_path, module)
-        kernels = () if self._plain else (*kernels_of(self._module).values(), replay, serve)
+        kernels = () if self._plain else (*kernels_of(self._module), replay, serve)
         LOADER.begin(kernels)  # LLVM is at work beside what follows
         define_functions(self._module, module)
         self._persistent, self._flat = place_persistent(program, module)

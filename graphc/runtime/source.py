@@ -41,6 +41,12 @@ def define_functions(into: ModuleType, module: Module) -> None:
     exec(compile(before + module.functions, str(into.__file__), "exec"), into.__dict__)
 
 
-def kernels_of(module: ModuleType) -> dict[str, Kernel]:
+def kernels_of(module: ModuleType) -> list[Kernel]:
+    """Return the kernels that a module calls, in the order in which to compile them.
+
+    What takes LLVM longest comes last: while Python compiles the functions, no thread that needs
+    Python goes on.
+    """
     # Not isinstance: that would execute the lazy modules among the values.
-    return {v.name: v for v in vars(module).values() if type(v) is Kernel}
+    found = [v for v in vars(module).values() if type(v) is Kernel]
+    return sorted(found, key=lambda kernel: kernel.by_hand)
