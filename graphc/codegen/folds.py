@@ -37,6 +37,9 @@ class FoldPrinter(NestPrinter):
             borders = (n for n, a in enumerate(self.axes) if a.covers[0] >= self.group.inner)
             self.inner = min(borders)
         self.folded = self.axes[self.inner :]
+        floats = [n.dtype.itemsize for n in self.group.nodes if n.dtype.kind == "f"]
+        self.widest = max(floats, default=4)
+        """Bytes of the widest floats."""
 
     def _stage_table(self) -> dict[Tensor, int]:
         """Return for each node how many inner loops must have run before it is computable."""

@@ -153,10 +153,15 @@ class _RowPrinter(FoldPrinter):
         self.writer.line(f"{self.names[node]} = {value}")
 
     def _is_unrolled_badly(self) -> bool:
-        """Tell whether the kernel must learn its lengths at run time, lest loops are unrolled."""
+        """Tell whether the kernel must learn its lengths at run time, lest loops are unrolled.
+
+        Most elementary functions keep LLVM from that, and it makes the best of lengths it knows;
+        but not the exponential of float32, of which softmax is made.
+        """
         length = size_of(a.dim for a in self.folded)
-        alone = self.loops() == 1 and self.is_dear(within=True)
-        return self.group.folds and length in _SHORT and not alone
+        alone = self.widest == 8 or self.loops() == 1
+        kept = self.is_dear(within=False) or (self.is_dear(within=True) and alone)
+        return self.group.folds and length in _SHORT and not kept
 
     # -- passes over a row ------------------------------------------------------------------------
 

@@ -38,8 +38,7 @@ class ShortPrinter(FoldPrinter):
     def __init__(self, nest: LoopNest) -> None:
         super().__init__(nest, generic=True)
         self.outer = self.axes[: self.inner]
-        floats = [n.dtype.itemsize for n in self.group.nodes if n.dtype.kind == "f"]
-        self.rows = LINE // max(floats, default=4)
+        self.rows = LINE // self.widest
         """Rows of a block: those of one vector, of the widest type."""
         hoisted = set(self.hoisted())
         self.nodes = dict.fromkeys(n for n in self.group.nodes if n not in hoisted)
@@ -67,7 +66,7 @@ class ShortPrinter(FoldPrinter):
         dear = self.is_dear(within=True)
         if self.loops() < (2 if dear else 3):
             return False
-        if self.rows == LINE // 4:
+        if self.widest == 4:
             return length in _FLOAT32
         return length in (_DEAR_FLOAT64 if dear else _FLOAT64)
 
