@@ -177,7 +177,7 @@ def test_every_number_of_rows_and_columns(dtype, isa):
 @pytest.mark.parametrize("layouts", [("rows", "rows"), ("rows", "columns"), ("columns", "rows")])
 @pytest.mark.parametrize(
     "size",
-    [(37, 10, 700), (50, 10, 300), (70, 45, 33), (101, 640, 700), (10, 300, 520)],
+    [(37, 10, 700), (50, 10, 300), (50, 10, 30), (70, 45, 33), (101, 640, 700), (10, 300, 520)],
 )
 def test_bits_depend_neither_on_form_nor_on_parts(size, layouts, isa):
     rng = np.random.default_rng(6)
@@ -251,7 +251,7 @@ def test_ten_columns(dtype, isa):
     rng = np.random.default_rng(13)
     run = compiled("gemm", dtype, isa)
     for m in (2, 8, 16, 23, 32, 49):
-        for k in (1, 4, 15, 16, 17, 40, 512, 513):
+        for k in (1, 4, 15, 16, 17, 40, 63, 64, 512, 513):
             for layouts in itertools.product(["rows", "columns", "gaps"], repeat=2):
                 check(run, rng, dtype, (2, m, 10, k), layouts, AUTO)
                 check(run, rng, dtype, (1, m, 10, k), layouts, AUTO | COLUMNS)

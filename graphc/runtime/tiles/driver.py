@@ -33,6 +33,9 @@ MANY = 48
 BROAD = 256
 """Columns for which it pays to copy a block of A."""
 
+SHORT = 64
+"""K for which to store C takes long enough that wider tiles, which are turned later, do not pay."""
+
 SWEEP_KINDS = "iiiiipiipiipiiiip"
 """Of (y0, y1, x0, x1, k, r, r_y, r_k, s, s_k, s_x, c, c_i, flipped, pieces, update, factor)."""
 
@@ -86,7 +89,7 @@ def _compute(
         with code.when(squares > 0):
             part = v.part(module, "narrow", narrow.KINDS, narrow.emit_narrow)
             at = c + (top * c_i + left)
-            code.call(part, squares, k, a + top * a_i, a_i, b + left, b_k, at, c_i)
+            code.call(part, squares, k, a + top * a_i, a_i, a_k, b + left, b_k, at, c_i)
         top = top + squares
     with code.when(top < end):
         chosen, cheaper = (
@@ -128,8 +131,8 @@ def emit_sum(v: Vectors, function: Any) -> None:
 
 def _squares(v: Vectors, rows: Int, k: Int, form: Int, a_i: Int, a_k: Int, b_j: Int) -> Int:
     """Return how many rows of a narrow product to compute by squares of A."""
-    suited = (k >= v.lanes) & (k <= shape.depth(v.itemsize)) & (form | COLUMNS).equals(COLUMNS)
-    suited = suited & b_j.equals(1) & a_k.equals(1) & a_i.differs(1)
+    lie = (a_k.equals(1) & (k >= v.lanes)) | (a_i.equals(1) & (k < SHORT))
+    suited = lie & b_j.equals(1) & (k <= shape.depth(v.itemsize)) & (form | COLUMNS).equals(COLUMNS)
     squares: Int = suited.choose(rows // v.lanes * v.lanes, 0)
     return squares
 
