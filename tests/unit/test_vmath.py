@@ -202,6 +202,18 @@ def test_error_of_one_operand(name, dtype):
     check(loop(name, dtype)(x), _wide(reference)(x), bound, x)
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", UNARY)
+def test_error_on_dense_points(name, dtype):
+    """The edges of tables' intervals, met by few of the other points, are near some of these."""
+    bound, reference = UNARY[name]
+    rng = np.random.default_rng(8)
+    t = rng.integers(32, 256, 2**15) / 32 * (1 + rng.normal(0, 3e-5, 2**15))
+    near = [t / 2, t / 16, t - 1, (t - 1 / t) / 2, (t + 1 / t) / 2, (t - 1) / (t + 1)]
+    x = np.concatenate([rng.uniform(-3, 3, 2**16), *near]).astype(dtype)
+    check(loop(name, dtype)(x), _wide(reference)(x), bound, x)
+
+
 @pytest.fixture
 def portable(monkeypatch):
     """Formulas as for a processor that has no AVX-512."""

@@ -93,9 +93,8 @@ def asinh(x: Real) -> Real:
     if x.wide:
         total = square + 1.0
         result = log_near(y, select(huge, a, fma(total, inverse_root(total), b)))
-    else:
-        result = log1p_value(y)
-    result = result + select(huge, LN2_WHOLE, x.lift(0.0))
+        return (result + select(huge, LN2_WHOLE, x.lift(0.0))).copysign(x)
+    result = log1p_value(y) + select(huge, LN2_WHOLE, x.lift(0.0))
     return select((a < _tiny(x)) | a.equals(INFINITY) | x.isnan(), x, result.copysign(x))
 
 
@@ -112,8 +111,8 @@ def acosh(x: Real) -> Real:
         result = select(x.equals(1.0), 0.0, result)
     else:
         result = log1p_value(select(huge, x, t + root(square)))
-    result = result + select(huge, LN2_WHOLE, x.lift(0.0))
-    return select(x.equals(INFINITY), INFINITY, select(x >= 1.0, result, NAN))
+        result = select(x.equals(INFINITY), INFINITY, result)
+    return select(x >= 1.0, result + select(huge, LN2_WHOLE, x.lift(0.0)), NAN)
 
 
 @lowered(np.arctanh, wide=(32, 64))
@@ -122,7 +121,7 @@ def atanh(x: Real) -> Real:
     a = abs(x)
     if x.wide:
         result = log_of_quotient(a, (a + 1.0) * estimate(1.0 - a)) * 0.5
-    else:
-        result = log1p_value((a + a) / (1.0 - a)) * 0.5
+        return select(a <= 1.0, result.copysign(x), NAN)
+    result = log1p_value((a + a) / (1.0 - a)) * 0.5
     result = select(a.equals(1.0), INFINITY, select(a <= 1.0, result, NAN))
     return select(a < _tiny(x), x, result.copysign(x))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphc.runtime.vmath import tables
-from graphc.runtime.vmath.avx512 import exponent, lookup, mantissa, quotient, scaled
+from graphc.runtime.vmath.avx512 import exponent, held, lookup, mantissa, quotient, scaled
 from graphc.runtime.vmath.exponential import LN2
 from graphc.runtime.vmath.lower import lowered
 from graphc.runtime.vmath.trace import Int, Real, fma, polynomial, select
@@ -29,9 +29,9 @@ _LOG_ATANH = (  # float64: (2 atanh(s) - 2 s) / s^3 in powers of s^2
 )  # fmt: skip
 _LOG_WIDE = {  # (log(1+r) - r) / r^2 for -1/30 < r < 1/16 (float32: -1/60 < r < 1/32)
     32: (-0.5000011920928955, 0.333366334438324, -0.24398064613342285),
-    64: (-0.5000000000000002, 0.3333333333334754, -0.24999999999860775, 0.19999999927812542,
-         -0.16666666160508875, 0.1428581983810067, -0.12501869396200338, 0.11071428151286158,
-         -0.08745026296983453),
+    64: (-0.49999999999999994, 0.3333333333333331, -0.2500000000004872, 0.2000000000058062,
+         -0.16666666550758358, 0.14285712061643469, -0.1250009740899813, 0.11113846916215103,
+         -0.0998433749430443, 0.08073951408748502),
 }  # fmt: skip
 _ROOT_HALF = {32: 0x3F3504F3, 64: 0x3FE6A09E667F3BCD}  # bits of sqrt(1/2)
 _LOG10_2 = {  # log10(2) and what its rounding leaves
@@ -148,8 +148,6 @@ def log1p_value(x: Real) -> Real:
     The power of two is that of ``1 + x`` rounded; ``f = 2^-k x + (2^-k - 1)`` is then computed
     with one rounding, from four times ``2^-k`` because that is always a normal number.
     """
-    if x.wide:
-        return _log1p_wide(x)
     digits, root = _DIGITS[x.width], _ROOT_HALF[x.width]
     power = ((x + 1.0).bits() - root) & -(1 << digits)
     bias = 127 if x.single else 1023
@@ -159,28 +157,18 @@ def log1p_value(x: Real) -> Real:
     return _joined(k, f)
 
 
-def _log1p_wide(x: Real) -> Real:
-    """The logarithm of ``1 + x`` rounded, whose rest is added to the reduced argument."""
-    total = x + 1.0
-    k, m, j = _split_wide(total)
-    inverse = lookup(tables.inverses(x.width), j)
-    rest = (x - (total - 1.0)) * scaled(inverse, -k)
-    r = fma(m, inverse, -1.0) + select(abs(k) < INFINITY, rest, 0.0)
-    return _sum_wide(k, r, j, 0)
-
-
 def log_near(y: Real, near: Real) -> Real:
-    """``log(1 + y)`` for ``y >= 0``, with a number near ``1 + y`` that may be ready earlier."""
+    """``log(1 + y)`` for ``y > -1``, with a number near ``1 + y`` that may be ready earlier."""
     k, j, scale = _interval(near)
-    return _sum_wide(k, fma(y, scale, scale - 1.0), j, 0)
+    return _sum_wide(k, held(fma(y, scale, scale - 1.0), 1 / 8), j, 0)
 
 
 def log_of_quotient(a: Real, near: Real) -> Real:
-    """``log((1 + a) / (1 - a))`` for ``0 <= a < 1``, with a number near the quotient."""
+    """``log((1 + a) / (1 - a))`` for ``0 <= a <= 1``, with a number near the quotient."""
     k, j, scale = _interval(near)
     d = 1.0 - a
     small, large = fma(a, scale + 1.0, scale - 1.0), fma(scale, a + 1.0, -d)
-    return _sum_wide(k, quotient(select(a < 0.5, small, large), d), j, 0)
+    return _sum_wide(k, held(quotient(select(a < 0.5, small, large), d), 1 / 8), j, 0)
 
 
 def _interval(near: Real) -> tuple[Real, Int, Real]:
@@ -197,7 +185,7 @@ def _interval_of(m: Real) -> Int:
 def log1p(x: Real) -> Real:
     """``log(1 + x)``; ``x`` itself where that is as good."""
     if x.wide:
-        return _log1p_wide(x).copysign(x)
+        return select(x >= -1.0, log_near(x, x + 1.0).copysign(x), NAN)
     tiny = abs(x) < (2.0**-25 if x.single else 2.0**-54)
     result = select(tiny | x.equals(INFINITY), x, log1p_value(x))
     result = select(x >= -1.0, result, NAN)

@@ -48,13 +48,13 @@ class Logarithms(NamedTuple):
 def inverses(width: int) -> list[float]:
     """Return ``1/c`` in 512ths for the intervals of ``[1, 2)`` that start with the same bits.
 
-    ``c`` is about the middle of an interval, but 1 and 2 at the ends, and next to these the end
-    that is nearer, so that nothing cancels when the logarithm of ``c`` is added.
+    ``c`` is about the middle of an interval, but 1 and 2 at the ends. Next to these, where the
+    logarithm is small, ``1/c`` is so short that ``m/c - 1`` is exact.
     """
     count = 32 if width == 32 else 16
     whole = [round(512 / (1 + (j + 0.5) / count)) for j in range(count)]
     whole[0], whole[-1] = 512, 256
-    whole[1], whole[-2] = (496, 260) if width == 32 else (482, 264)
+    whole[1], whole[-2] = (496, 264) if width == 32 else (480, 272)
     return [w / 512 for w in whole]
 
 
