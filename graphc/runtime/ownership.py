@@ -14,8 +14,10 @@ same pieces whatever the number of threads, so that they do not change a bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from graphc.codegen.kernel import Touch
 from graphc.codegen.product import COLUMNS, FORM, PIECES, SUM, A, B, C
@@ -23,7 +25,7 @@ from graphc.ir.op import Array
 from graphc.ir.source import address_of, aligned_empty
 from graphc.plan.cost import CACHED_BYTES_PER_NANOSECOND
 from graphc.runtime.epoch import gathering
-from graphc.runtime.factors import Product, Span, slices_of
+from graphc.runtime.factors import Product, slices_of
 from graphc.runtime.features import host, panel_depth
 from graphc.runtime.schedule import Record
 
@@ -40,14 +42,15 @@ SHORTEST = 64
 def own_weights(records: Sequence[Record], threads: int) -> tuple[list[Record], list[Array]]:
     """Return the records with products divided by owner, and the planes that these need."""
     written = [(s, r) for r in records for s in r.slices if s.written and s.stride > 0]
-    changed = [(s.first, s.stop(r.extent)) for s, r in written]
+    changed = np.array([(s.first, s.stop(r.extent)) for s, r in written], np.int64).reshape(-1, 2)
     result: list[Record] = []
     planes: list[Array] = []
     parted: dict[int, tuple[Product, int]] = {}
+    columns: dict[int, Product] = {}
     for record in records:
         product = Product.of(record)
         if product is None or not _is_worth_owning(product, changed):
-            result.append(record)
+            result.append(_by_columns(record, columns))
         elif (pieces := _pieces(product)) > 1:
             record.arguments[FORM] = pieces << PIECES
             if threads > 1:
@@ -61,17 +64,18 @@ def own_weights(records: Sequence[Record], threads: int) -> tuple[list[Record], 
             arguments = list(record.arguments)
             arguments[FORM] = COLUMNS
             result.append(product.having(extent=product.n, arguments=arguments))
+            columns[record.arguments[C]] = product
         else:
             result.append(record)
     return [_gathering_parts(record, parted) for record in result], planes
 
 
-def _is_worth_owning(product: Product, changed: Iterable[Span]) -> bool:
+def _is_worth_owning(product: Product, changed: Array) -> bool:
     """Tell whether B is a weight worth owning that the step changes by rows."""
     if product.form or product.k * product.n * product.itemsize < LEAST_BYTES:
         return False
     start, stop = product.right
-    return any(first < stop and last > start for first, last in changed)
+    return bool(((changed[:, 0] < stop) & (changed[:, 1] > start)).any())
 
 
 def _pieces(product: Product) -> int:
@@ -112,6 +116,33 @@ def _in_pieces(product: Product, pieces: int, plane: Array) -> list[Record]:
     touches = (Touch(A, False, n, ((pieces, m * n), (n, 1))), Touch(C, True, n, ((n, 1),)))
     total.slices = slices_of(touches, total, product.itemsize)
     return [parts, total]
+
+
+def _by_columns(record: Record, columns: dict[int, Product]) -> Record:
+    """Return a record that takes a matrix element by element by its columns, if those are at hand.
+
+    ``columns`` are the products that leave matrices so, by their addresses.
+    """
+    found = [
+        product
+        for s in record.slices
+        if (product := columns.get(s.first)) is not None and s.stride == product.itemsize
+    ]
+    if not found or record.kernel in ("", "gather"):
+        return record
+    rows, width = found[0].m, found[0].n
+    moving = [s for s in record.slices if s.stride]
+    if record.extent != rows * width or any(s.span != s.stride or s.every > 1 for s in moving):
+        return record
+    if any(s.written for s in record.slices if not s.stride):
+        return record
+    columns.update(
+        (s.first, found[0]) for s in moving if s.written and s.stride == found[0].itemsize
+    )
+    slices = tuple(
+        replace(s, pitch=width * s.stride, lines=rows) if s.stride else s for s in record.slices
+    )
+    return replace(record, extent=width, times=rows, pitch=width, slices=slices)
 
 
 def _gathering_parts(record: Record, parted: Mapping[int, tuple[Product, int]]) -> Record:

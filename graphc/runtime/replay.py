@@ -68,13 +68,21 @@ def replay(lo: int, hi: int, table: Any, words: int, threads: int, team: Any) ->
                     record = first
                     while record < at:
                         factor = table[record + 3] >> FACTOR
-                        intrinsics.invoke(table, record, start * factor, last * factor)
+                        for time in range(table[record + 4]):
+                            further = time * table[record + 5]
+                            intrinsics.invoke(
+                                table, record, start * factor + further, last * factor + further
+                            )
                         record += table[record]
                     start = last
             else:
                 if start < stop:
                     factor = sharing >> FACTOR
-                    intrinsics.invoke(table, at, start * factor, stop * factor)
+                    for time in range(table[at + 4]):
+                        further = time * table[at + 5]
+                        intrinsics.invoke(
+                            table, at, start * factor + further, stop * factor + further
+                        )
                 at += table[at]
     if threads > 1:
         intrinsics.atomic_add(team, ARRIVED, 1)

@@ -21,8 +21,9 @@ from graphc.codegen.kernel import Descent
 from graphc.ir.op import Array
 from graphc.runtime.features import cache_bytes
 
-RECORD_HEAD = 4
-"""Words before the arguments: record length, entry address, rows, and how to share them."""
+RECORD_HEAD = 6
+"""Words before the arguments: record length, entry address, rows, how to share them, and how many
+times to run them, each time so many iterations further on."""
 
 SHARED = 1
 """In the sharing word: the threads divide the rows, else the first takes them all."""
@@ -90,6 +91,9 @@ class Record:
     """(argument, name of its buffer) for pointers whose buffer may lie elsewhere next time."""
     kernel: str = ""
     descent: Descent | None = None
+    times: int = 1
+    """How often to run its iterations, each time ``pitch`` further on: as columns of a matrix."""
+    pitch: int = 0
     place: int = field(init=False, repr=False, compare=False)
     """Its place among the records that are scheduled."""
     group: Group = field(init=False, repr=False, compare=False)
@@ -136,7 +140,8 @@ class Schedule:
         self.moving += [(start + position, name) for position, name in record.moving]
         self.levels += [(number, level) for number in record.numbers]
         length = RECORD_HEAD + len(record.arguments)
-        self.words += [length, record.entry, rows, sharing, *record.arguments]
+        head = [length, record.entry, rows, sharing, record.times, record.pitch]
+        self.words += [*head, *record.arguments]
 
     def add_group(self, group: Group, threads: int, shared: int, meet: bool) -> None:
         """Append the records of a group, in blocks of rows where they overflow the cache."""
@@ -148,6 +153,8 @@ class Schedule:
                 0,
                 group.rows,
                 CHAIN | shared | BARRIER * meet,
+                1,
+                0,
                 block,
                 0,
             ]

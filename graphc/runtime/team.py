@@ -32,6 +32,7 @@ from graphc.runtime.replay import (
     replay,
     serve,
 )
+from graphc.runtime.schedule import RECORD_HEAD
 
 _WATCH_TURNS = 20_000
 """Turns that an idle worker watches for the next job: about 0.2 ms."""
@@ -148,7 +149,7 @@ class Team:
     def _work(self, worker: int) -> None:
         if sys.platform == "linux":
             self._places[threading.get_native_id()] = set()
-        head = [0, self._replay_address, 0, 0]
+        head = [0, self._replay_address, *[0] * (RECORD_HEAD - 2)]
         record = np.array([*head, 0, 0, self.threads, address_of(self._words)], np.int64)
         call = np.array([address_of(self._words), address_of(record)], np.int64)
         while True:

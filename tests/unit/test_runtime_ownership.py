@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 
 import numpy as np
 import pytest
@@ -147,6 +148,50 @@ def test_a_transposed_weight_is_divided_by_columns():
     np.testing.assert_array_equal(dx, expected)
 
 
+def elementwise(source, target, number=1, **changes):
+    """Return a record of ``target = f(source)``, element by element."""
+    slices = tuple(
+        Slice(address_of(a), a.itemsize, a.itemsize, 1, a is target) for a in (source, target)
+    )
+    made = Record(0, source.size, [], slices, 1e6, (number,), (), "relu")
+    return dataclasses.replace(made, **changes)
+
+
+def test_elements_of_a_matrix_that_lies_by_columns_are_taken_so():
+    y, w, dx, mask = (
+        random(24, 128),
+        random(160, 128),
+        random(24, 160),
+        np.zeros((24, 160), "uint8"),
+    )
+    product_record = product(y, w.T, dx)
+    (columns, own), _ = owned(product_record, elementwise(dx, mask), update(w))
+    assert (own.extent, own.times, own.pitch) == (160, 24, 160)
+    for array in (dx, mask):
+        found = touched(own, 7, array)
+        assert found[:, 7].all()
+        assert found.sum() == 24
+    assert by_levels([columns, own], 2).barriers == 1  # no more between them
+    again, more = elementwise(dx, random(24, 160)), elementwise(dx, mask, 2)
+    (_, _, last), _ = owned(product(y, w.T, dx), again, more, update(w))
+    assert last.times == 24
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda dx, out: elementwise(dx, out, extent=24),
+        lambda dx, out: elementwise(dx, out, slices=(Slice(address_of(dx), 640, 640, 1, False),)),
+        lambda dx, out: elementwise(out, out),
+    ],
+)
+def test_what_is_not_element_by_element_stays_as_it_is(other):
+    y, w, dx, out = random(24, 128), random(160, 128), random(24, 160), random(24, 160)
+    record = other(dx, out)
+    (_, same), _ = owned(product(y, w.T, dx), record, update(w))
+    assert same == record
+
+
 @pytest.mark.parametrize(
     ("samples", "shape", "changed"),
     [
@@ -179,6 +224,7 @@ def divided(monkeypatch):
     def own(records, threads):
         found, planes = own_weights(records, threads)
         forms.extend(r.arguments[FORM] for r in found if r.kernel.startswith("matmul_float"))
+        forms.extend("columns" for r in found if r.times > 1)
         return found, planes
 
     monkeypatch.setattr(table, "own_weights", own)
@@ -206,10 +252,10 @@ def test_training_does_not_depend_on_the_threads(optimizer, divided):
         return losses, {k: v.copy() for k, v in model.parameters.items()}
 
     losses, values = trained(1)
-    assert not set(divided) & {COLUMNS, SUM}
+    assert not set(divided) & {COLUMNS, SUM, "columns"}
     for threads in (2, 3, 4, 5):
         again, others = trained(threads)
-        assert {COLUMNS, SUM} < set(divided)
+        assert {COLUMNS, SUM, "columns"} < set(divided)
         assert again == losses
         for name, value in values.items():
             np.testing.assert_array_equal(others[name], value, name)
