@@ -53,6 +53,8 @@ def descent(nest: LoopNest, kernel: KernelCall) -> Descent | None:
     if not whole or any(a.layout.offset != 0 for a in factors.values()):
         return None
     (factor,), (direction,) = factors.values(), directions
+    if len({access.buffer.dtype for access in (factor, direction, target)}) > 1:
+        return None
     buffers = [a[0] if isinstance(a, tuple) else None for a in kernel.arguments]
     return Descent(*(buffers.index(a.buffer) for a in (factor, direction, target)))
 
