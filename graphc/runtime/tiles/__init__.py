@@ -8,9 +8,10 @@ Sources: Goto and van de Geijn, *Anatomy of High-Performance Matrix Multiplicati
 panel of B and the block of A that stay in cache; Van Zee and van de Geijn, *BLIS* (2015), for one
 tile kernel from which all else is made; SimpleChains.jl for small operands read where they lie.
 
-Compiled, the functions are vector code (:mod:`.blocks`, :mod:`.transposes`) and a driver
-(:mod:`.driver`), once for each element type. In plain Python, where a pointer is a flat array
-that starts at the address, they compute the same with NumPy.
+Compiled, the functions are vector code (:mod:`.blocks`, :mod:`.transposes`, :mod:`.narrow` for few
+columns, :mod:`.thin` for a side of 1) and a driver (:mod:`.driver`), once for each element type. In
+plain Python, where a pointer is a flat array that starts at the address, they compute the same with
+NumPy.
 """
 
 from __future__ import annotations
