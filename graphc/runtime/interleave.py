@@ -20,7 +20,7 @@ _BODY = re.compile(
 )
 _NUMBER = re.compile(r"%(\d+)\b|^(\d+):", re.M)
 _NAME = re.compile(r'%[\w.$-]+|%"[^"]+"')
-_MEMORY = re.compile(r"load |store |(tail )?call .*@(?!llvm\.)|.*@llvm\.masked\.")
+_MEMORY = re.compile(r"load |store |(tail )?call .*@(?!llvm\.)|.*@llvm\.(masked|mem)")
 _CYCLES = {
     "load": 7, "fadd": 2, "fsub": 2, "fmul": 4, "@llvm.fma": 4, "fdiv": 13, "@llvm.sqrt": 20,
     ".scalef.": 6, ".perm": 5, ".vpermi2": 5, "14.p": 5, "avx512.mask": 3, "@llvm.rint": 3,

@@ -2,7 +2,8 @@
 
 ``(a + c) erfcx(a)`` is a polynomial in ``(a - c) / (a + c)`` over the whole half line, minimax by
 Remez' algorithm (the variable is that of Shepherd and Laframboise, *Chebyshev approximation of
-(1 + 2x) exp(x^2) erfc x*, 1981). ``e^(-a^2)`` takes ``a^2`` in two parts.
+(1 + 2x) exp(x^2) erfc x*, 1981). ``e^(-a^2)`` takes ``a^2`` in two parts. With AVX-512 both it and
+``erf`` are piecewise polynomials, in float64 the former in ``a / (a + c)``.
 """
 
 from __future__ import annotations

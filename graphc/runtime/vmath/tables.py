@@ -1,7 +1,7 @@
 """Tables that a vector register holds, computed when they are first used.
 
-Exponentials and logarithms come from decimal arithmetic of 50 digits, coefficients of piecewise
-polynomials from interpolation at Chebyshev's nodes in float64, for float32.
+Exponentials and logarithms come from decimal arithmetic of 50 digits. Coefficients of piecewise
+polynomials interpolate at Chebyshev's nodes: in float64 for float32, in decimals for float64.
 """
 
 from __future__ import annotations
