@@ -135,6 +135,7 @@ def test_a_damaged_entry_is_compiled_when_it_is_read(fresh, tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of JAX, where it is installed
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # Python 3.12
 def test_a_child_compiles_what_its_parent_had_begun(fresh, monkeypatch):
     ours, _ = fresh
     monkeypatch.setattr(loader, "LOADER", ours)
