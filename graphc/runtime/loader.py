@@ -18,7 +18,6 @@ from graphc.lazy import lazy_module
 from graphc.runtime import native
 from graphc.runtime.features import features
 from graphc.runtime.kernel import Kernel
-from graphc.runtime.resident import release
 from graphc.runtime.store import Store
 
 if TYPE_CHECKING:
@@ -119,7 +118,6 @@ def _key(kernel: Kernel) -> str:
 
 def _new_engine() -> binding.ExecutionEngine:
     binding.initialize_native_target()
-    release("libllvmlite")
     binding.initialize_native_asmprinter()
     machine = binding.Target.from_default_triple().create_target_machine(jit=True)
     return binding.create_mcjit_compiler(binding.parse_assembly(""), machine)

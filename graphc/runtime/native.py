@@ -28,7 +28,7 @@ from graphc.runtime.kernel import Kernel
 from graphc.runtime.resident import release
 from graphc.runtime.target import CODEGEN
 
-release("libllvmlite")
+release("libllvmlite")  # before compiling takes more
 
 Work: TypeAlias = Future[tuple[bytes, float]]
 """Object code, and the seconds of work that it took."""

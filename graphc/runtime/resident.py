@@ -1,9 +1,9 @@
 """Memory that loading a library took, given back.
 
 LLVM is a library of 180 MB. To load it is to relocate it and to run 700 constructors, which
-touch 35 MB that are hardly needed again. Those pages are what the file holds, so the kernel may
-take them back whenever it wants to, and reads them anew when they are touched. Here it is told
-that it may do so now: a training process takes a sixth less at its peak.
+touch 35 MB, most of which is not needed again. Those pages are what the file holds, so the kernel
+may take them back whenever it wants to, and reads them anew when they are touched. Here it is told
+that it may do so now: a process that compiles and trains takes 20 MB less at its peak.
 """
 
 from __future__ import annotations
