@@ -47,5 +47,6 @@ def test_pieces_are_near_their_function_from_end_to_end(table, step, function):
             if j + d <= 0:
                 continue
             with mpmath.workdps(40):
-                got = sum(mpmath.mpf(c) * mpmath.mpf(d * step) ** i for i, c in enumerate(rows[:, j]))
+                x, terms = mpmath.mpf(d * step), enumerate(rows[:, j])
+                got = sum(mpmath.mpf(c) * x**i for i, c in terms)
                 assert abs(got / function(mpmath.mpf((j + d) * step)) - 1) < 2.0**-52
