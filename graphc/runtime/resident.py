@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-_HEAD = re.compile(r"([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \S+ *(.*)")
+_HEAD = re.compile(r"([0-9a-f]+)-([0-9a-f]+) .(.).. \S+ \S+ \S+ *(.*)")
 
 
 def release(library: str) -> None:
@@ -30,12 +30,13 @@ def release(library: str) -> None:
 def unmodified(lines: Iterable[str], library: str) -> Iterator[tuple[int, int]]:
     """Yield where the parts of ``library`` lie that have no page of this process's own.
 
-    ``lines`` are in the format of ``/proc/PID/smaps``. Relocated tables are pages of its own.
+    ``lines`` are in the format of ``/proc/PID/smaps``. Relocated tables are pages of its own; what
+    may be written is left out, for another thread may do so meanwhile.
     """
     part = None
     for line in lines:
         if head := _HEAD.match(line):
-            named = library in head[3].rpartition("/")[2]
-            part = (int(head[1], 16), int(head[2], 16)) if named else None
+            fixed = head[3] == "-" and library in head[4].rpartition("/")[2]
+            part = (int(head[1], 16), int(head[2], 16)) if fixed else None
         elif part and line.split() == ["Anonymous:", "0", "kB"]:
             yield part

@@ -17,7 +17,9 @@ Anonymous:             0 kB
 Anonymous:             0 kB
 7f0000008000-7f000000c000 r--p 00008000 fd:00 11 /lib/libone.so
 Anonymous:             4 kB
-7f000000c000-7f0000010000 rw-p 00000000 00:00 0
+7f000000c000-7f000000e000 rw-p 0000c000 fd:00 11 /lib/libone.so
+Anonymous:             0 kB
+7f000000e000-7f0000010000 rw-p 00000000 00:00 0
 Anonymous:             0 kB
 7f0000010000-7f0000014000 r-xp 00000000 fd:00 12 /libone.so/libtwo.so
 Anonymous:             0 kB
@@ -26,7 +28,7 @@ Anonymous:             0 kB
 """
 
 
-def test_parts_with_pages_of_their_own_are_kept():
+def test_parts_with_pages_of_their_own_or_writable_are_kept():
     found = list(unmodified(SMAPS.splitlines(), "libone"))
     assert found == [(0x7F0000000000, 0x7F0000004000), (0x7F0000004000, 0x7F0000008000)]
 
