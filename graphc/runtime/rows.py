@@ -7,15 +7,14 @@ ones, and so on. Rows are transposed on their way in and out, in squares of 16 b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import lower_builtin
 
+from graphc.runtime.emitted import register
 from graphc.runtime.native import AS_WRITTEN
 from graphc.runtime.tiles.code import INT, Address, Code, Int, least
 
@@ -50,21 +49,6 @@ def store(pointer: Any, start: int, stride: int, block: Any, count: int, length:
 
 
 # -- the same for Numba --------------------------------------------------------------------------
-
-
-def _register(
-    function: Callable[..., Any], typed: Callable[[tuple[Any, ...]], Any], lower: Callable[..., Any]
-) -> None:
-    """Let Numba compile calls of ``function``, whose result is ``typed(types of operands)``."""
-
-    class Template(AbstractTemplate):
-        key = function
-
-        def generic(self, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
-            return signature(typed(args), *map(types.unliteral, args))
-
-    infer_global(function, types.Function(Template))
-    lower_builtin(function, types.VarArg(types.Any))(lower)
 
 
 def _block(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
@@ -196,6 +180,6 @@ def _vector(p: Address, lanes: int) -> Any:
     return p.builder.bitcast(p.ir, ir.VectorType(p.ir.type.pointee, lanes).as_pointer())
 
 
-_register(block, lambda args: types.CPointer(args[0].dtype), _block)
-_register(load, lambda args: types.none, _load)
-_register(store, lambda args: types.none, _store)
+register(block, lambda args: types.CPointer(args[0].dtype), _block)
+register(load, lambda args: types.none, _load)
+register(store, lambda args: types.none, _store)

@@ -8,14 +8,13 @@ threads see them in order (Intel, *Optimization Reference Manual*, non-temporal 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import lower_builtin
+
+from graphc.runtime.emitted import register
 
 BLOCK = 1024
 """Elements of a block."""
@@ -41,26 +40,6 @@ def fence() -> None:
 # -- the same for Numba --------------------------------------------------------------------------
 
 
-def _register(
-    function: Callable[..., Any], typed: Callable[[tuple[Any, ...]], Any], emit: Callable[..., Any]
-) -> None:
-    """Let Numba compile calls of ``function``, whose result is ``typed(types of operands)``."""
-
-    class Template(AbstractTemplate):
-        key = function
-
-        def generic(self, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
-            args = tuple(map(types.unliteral, args))
-            return signature(typed(args), *args)
-
-    def lower(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
-        emit(builder, *args)
-        return context.get_dummy_value()
-
-    infer_global(function, types.Function(Template))
-    lower_builtin(function, types.VarArg(types.Any))(lower if function is not block else _block)
-
-
 def _block(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
     kind = args[0].type.pointee
     memory = builder.alloca(kind, ir.Constant(_WORD, BLOCK))
@@ -68,7 +47,8 @@ def _block(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
     return memory
 
 
-def _write(builder: Any, pointer: Any, start: Any, values: Any, count: Any) -> None:
+def _write(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
+    pointer, start, values, count = args
     kind = pointer.type.pointee
     lanes = _LINE // (kind.width // 8 if isinstance(kind, ir.IntType) else _SIZES[type(kind)])
     target = builder.gep(pointer, [start])
@@ -88,15 +68,17 @@ def _write(builder: Any, pointer: Any, start: Any, values: Any, count: Any) -> N
         _,
     ):
         builder.store(builder.load(builder.gep(values, [index])), builder.gep(target, [index]))
+    return context.get_dummy_value()
 
 
 _SIZES = {ir.FloatType: 4, ir.DoubleType: 8}
 
 
-def _fence(builder: Any) -> None:
+def _fence(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
     builder.fence("seq_cst")
+    return context.get_dummy_value()
 
 
-_register(block, lambda args: args[0], _block)
-_register(write, lambda args: types.none, _write)
-_register(fence, lambda args: types.none, _fence)
+register(block, lambda args: args[0], _block)
+register(write, lambda args: types.none, _write)
+register(fence, lambda args: types.none, _fence)
