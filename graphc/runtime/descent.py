@@ -14,7 +14,6 @@ from graphc.codegen.kernel import Touch
 from graphc.codegen.product import FORM, UPDATE, C
 from graphc.ir.op import Array
 from graphc.runtime.factors import Product
-from graphc.runtime.features import host, panel_depth
 from graphc.runtime.schedule import Record
 
 FACTOR = C + 1
@@ -69,7 +68,7 @@ class _Traffic:
         It must be the whole gradient, and K be one piece: then the bits are equal.
         """
         gradient = product.result
-        if gradient is None or product.k > panel_depth(2 * host().vector_bytes):
+        if gradient is None or product.panels > 1:
             return False
         others = (self.place != before) & (self.place != place)
         whole = product.m * product.n == self.extents[place]
@@ -121,5 +120,4 @@ def _stepping(product: Product, step: Record) -> Record:
         arguments=arguments,
         moving=tuple(moving),
         numbers=(*whole.numbers, *step.numbers),
-        nanoseconds=whole.nanoseconds,
     )

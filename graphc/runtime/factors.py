@@ -17,6 +17,7 @@ from graphc.codegen.product import (
     touches_by_columns,
     touches_by_rows,
 )
+from graphc.runtime.features import host, panel_depth
 from graphc.runtime.frame import Pointer, slice_at
 from graphc.runtime.schedule import Record, Slice
 
@@ -44,6 +45,11 @@ class Product:
         if form & ~COLUMNS or record.extent != (n if form else m):
             return None
         return cls(record, m, n, k, form, int(record.kernel[-2:]) // 8)
+
+    @property
+    def panels(self) -> int:
+        """In how many parts K is taken at least, each of which is added to C in memory."""
+        return -(-self.k // panel_depth(2 * host().vector_bytes))
 
     @property
     def left(self) -> Span:

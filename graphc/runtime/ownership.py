@@ -26,7 +26,6 @@ from graphc.ir.source import address_of, aligned_empty
 from graphc.plan.cost import CACHED_BYTES_PER_NANOSECOND
 from graphc.runtime.epoch import gathering
 from graphc.runtime.factors import Product, slices_of
-from graphc.runtime.features import host, panel_depth
 from graphc.runtime.schedule import Record
 
 LEAST_BYTES = 48 << 10
@@ -80,8 +79,7 @@ def _is_worth_owning(product: Product, changed: Array) -> bool:
 
 def _pieces(product: Product) -> int:
     """Return in how many equal pieces of K rows of B can be divided, or 1."""
-    panel = panel_depth(2 * host().vector_bytes)
-    pieces = max(2, -(-product.k // panel))
+    pieces = max(2, product.panels)
     _, _, b_k, b_j = product.record.arguments[B : B + 4]
     by_rows = b_j == 1 and b_k >= product.n and product.result is not None
     fits = product.k % pieces == 0 and product.k // pieces >= SHORTEST
@@ -128,7 +126,7 @@ def _by_columns(record: Record, columns: dict[int, Product]) -> Record:
         for s in record.slices
         if (product := columns.get(s.first)) is not None and s.stride == product.itemsize
     ]
-    if not found or record.kernel in ("", "gather"):
+    if not found:
         return record
     rows, width = found[0].m, found[0].n
     moving = [s for s in record.slices if s.stride]
