@@ -250,12 +250,23 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     return tuple(result)
 
 
+MAX_RANK = 64
+"""Dimensions that an array of NumPy can have."""
+
+
 @dataclass(frozen=True, slots=True)
 class TensorType:
-    """Data type and shape of a tensor."""
+    """Data type and shape of a tensor, of at most :data:`MAX_RANK` dimensions."""
 
     dtype: np.dtype[Any]
     shape: Shape
+
+    def __post_init__(self) -> None:
+        if len(self.shape) > MAX_RANK:
+            raise ShapeError(
+                f"maximum supported dimension for an ndarray is currently {MAX_RANK}, "
+                f"found {len(self.shape)}"
+            )
 
     @property
     def ndim(self) -> int:

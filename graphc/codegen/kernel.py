@@ -10,11 +10,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphc.errors import ShapeError
 from graphc.ir.op import Layout, Literal
 from graphc.plan.program import Access, Buffer
 from graphc.types import AnyDim, Shape
 
 INDENT = "    "
+
+MAX_LOOPS = 20
+"""Loops that Python allows inside one another."""
 
 Argument: TypeAlias = tuple[Buffer, AnyDim] | AnyDim
 """What a kernel is called with: a pointer, as buffer and offset in elements, or an integer."""
@@ -168,7 +172,16 @@ class KernelWriter:
 
     @contextmanager
     def loop(self, name: str, extent: str) -> Iterator[None]:
-        """Open ``for name in range(extent)``."""
+        """Open ``for name in range(extent)``; an extent of 1 needs no loop."""
+        if extent == "1":
+            self.line(f"{name} = 0")
+            yield
+            return
+        if self.depth == MAX_LOOPS:
+            raise ShapeError(
+                f"its kernel would need more than {MAX_LOOPS} loops, one inside the other; "
+                "reshape neighbouring axes into one"
+            )
         self.line(f"for {name} in range({extent}):")
         self.depth += 1
         yield

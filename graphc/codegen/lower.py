@@ -16,15 +16,23 @@ from graphc.codegen.kernel import (
 )
 from graphc.codegen.loops import loop_kernel
 from graphc.codegen.product import product_kernel
+from graphc.errors import ShapeError
 from graphc.ir.op import Elementwise, Layout, Loops
-from graphc.ir.tensor import Tensor
-from graphc.plan.program import Access, Call, Copy, LoopNest, MatrixProduct, OwnLoops
+from graphc.ir.tensor import Tensor, located
+from graphc.plan.program import Access, Call, Copy, LoopNest, MatrixProduct, OwnLoops, Work
 from graphc.types import AnyDim, size_of
 
 
 def lower(call: Call) -> KernelCall:
     """Return the kernel of one call, with its extent and arguments."""
-    work = call.work
+    try:
+        return _lowered(call.work)
+    except ShapeError as error:
+        node = call.nodes[-1]
+        raise located(error, node.op.name, node.inputs) from None
+
+
+def _lowered(work: Work) -> KernelCall:
     if isinstance(work, LoopNest):
         kernel = loop_kernel(work)
         return replace(kernel, descent=descent(work, kernel))

@@ -11,11 +11,12 @@ import numpy as np
 
 from graphc.errors import DTypeError, ShapeError, user_location
 from graphc.ir.op import Array, Source, register
-from graphc.ir.tensor import Tensor
+from graphc.ir.tensor import Tensor, errors_of
 from graphc.types import (
     BATCH,
     FLOAT32,
     DTypeLike,
+    Shape,
     TensorType,
     as_dtype,
     as_shape,
@@ -184,15 +185,15 @@ def input(name: str, shape: Any = (), dtype: DTypeLike = FLOAT32) -> Tensor:
 
     ``None`` as the first dimension is the batch: any size, one compiled binary.
     """
-    dims = as_shape(shape)
-    if BATCH in dims[1:]:
-        raise ShapeError(
-            f"input {name!r}: only the first dimension can be None, got {show_shape(dims)}"
-            f"\n  at {user_location()}"
-        )
     if not isinstance(name, str) or not name:
-        raise DTypeError(f"an input's name must be a non-empty string, not {name!r}")
-    op = Input(name, TensorType(as_dtype(dtype), dims), object())
+        raise DTypeError(
+            f"an input's name must be a non-empty string, not {name!r}\n  at {user_location()}"
+        )
+    with errors_of(f"input {name!r}"):
+        dims = as_shape(shape)
+        if BATCH in dims[1:]:
+            raise ShapeError(f"only the first dimension can be None, got {show_shape(dims)}")
+        op = Input(name, TensorType(as_dtype(dtype), dims), object())
     return Tensor(op, (), op.type, label=name)
 
 
@@ -210,32 +211,33 @@ def parameter(
     :mod:`graphc.nn.init`, a function ``(shape, rng) -> array``, with ``shape``.
     The data type is ``dtype``, else a floating-point array's own, else float32.
     """
-    where = f"\n  at {user_location()}"
-    if callable(init):
-        if shape is None:
-            raise ShapeError(f"parameter: an initialiser needs a shape{where}")
-        dims = as_shape(shape)
-        kind = as_dtype(dtype or FLOAT32)
-        values: Any = init
-    else:
-        array = np.asarray(init)
-        own = isinstance(init, (np.ndarray, np.generic)) and array.dtype.kind == "f"
-        kind = as_dtype(dtype or (array.dtype if own else FLOAT32))
-        dims = tuple(array.shape) if shape is None else as_shape(shape)
-        if shape is not None and tuple(array.shape) != dims:
-            try:
-                array = np.broadcast_to(array, dims)  # type: ignore[arg-type]
-            except ValueError:
-                raise ShapeError(
-                    f"parameter: init of shape {array.shape} does not fit shape "
-                    f"{show_shape(dims)}{where}"
-                ) from None
-        values = np.array(array, dtype=kind)
-    if not all(isinstance(d, int) for d in dims):
-        raise ShapeError(f"parameter: its shape must be fixed, got {show_shape(dims)}{where}")
-    cell = Cell(dims, kind, values)  # type: ignore[arg-type]
-    op = Parameter(cell, trainable)
-    return Tensor(op, (), op.infer(), label=name)
+    with errors_of("parameter" if name is None else f"parameter {name!r}"):
+        given = None if shape is None else as_shape(shape)
+        if given is not None and not all(isinstance(d, int) for d in given):
+            raise ShapeError(f"its shape must be fixed, got {show_shape(given)}")
+        if callable(init):
+            if given is None:
+                raise ShapeError("an initialiser needs a shape")
+            dims, kind, values = given, as_dtype(dtype or FLOAT32), init
+        else:
+            array = np.asarray(init)
+            own = isinstance(init, (np.ndarray, np.generic)) and array.dtype.kind == "f"
+            kind = as_dtype(dtype or (array.dtype if own else FLOAT32))
+            dims = array.shape if given is None else given
+            values = np.array(_fitted(array, dims), dtype=kind)
+        cell = Cell(dims, kind, values)  # type: ignore[arg-type]
+        op = Parameter(cell, trainable)
+        return Tensor(op, (), op.infer(), label=name)
+
+
+def _fitted(array: Array, dims: Shape) -> Array:
+    """Return the initial values repeated to the shape of their parameter."""
+    try:
+        return np.broadcast_to(array, dims)  # type: ignore[arg-type]
+    except ValueError:
+        raise ShapeError(
+            f"init of shape {show_shape(array.shape)} does not fit shape {show_shape(dims)}"
+        ) from None
 
 
 def constant(value: Any, dtype: DTypeLike = None) -> Tensor:

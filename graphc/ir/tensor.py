@@ -388,3 +388,22 @@ def located(error: GraphcError, what: str, operands: tuple[Tensor, ...]) -> Grap
         if operand.loc:
             text += f"  (made at {operand.loc})"
     return type(error)(f"{text}\n  at {_loc.get() or user_location()}")
+
+
+class errors_of:
+    """A block whose errors say of ``what`` they are, and at which of the user's lines.
+
+    A class: the frames of a generator would stand between the error and that line.
+    """
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, GraphcError):
+            raise located(error, self._what, ()) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,15 @@ def _wrapped(index: Array, length: int, axis: int) -> Array:
         bad = index[wrong].flat[0]
         raise IndexingError(f"index {bad} is out of bounds for axis {axis} with size {length}")
     return np.where(index < 0, index + length, index)
+
+
+def _lines(x: Array, first: int, count: int = 1) -> Array:
+    """Return ``x`` in three axes: those before ``first``, ``count`` from there on, those behind.
+
+    NumPy takes no index arrays of more than 32 axes, and does not say so.
+    """
+    shape, last = x.shape, first + count
+    return x.reshape(prod(shape[:first]), prod(shape[first:last]), prod(shape[last:]))
 
 
 def _place(e: Emitter, index: str, length: str) -> str:
@@ -153,9 +163,9 @@ class ScatterAdd(Indexed, Loops):
     def numpy(self, *arrays: Array) -> Array:
         g, indices = arrays
         result = np.zeros(shape_at(self.shape, 0), g.dtype)
-        places: list[Any] = [slice(None)] * self.axis
-        places.append(_wrapped(indices, result.shape[self.axis], self.axis))
-        np.add.at(result, tuple(places), g)
+        places = _wrapped(indices, result.shape[self.axis], self.axis).reshape(-1)
+        lines = _lines(result, self.axis)
+        np.add.at(lines, (slice(None), places), _lines(g, self.axis, indices.ndim))
         return result
 
     def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
@@ -190,8 +200,9 @@ class TakeAlongAxis(Indexed, Loops):
 
     def numpy(self, *arrays: Array) -> Array:
         x, indices = arrays
-        places = _wrapped(indices, x.shape[self.axis], self.axis)
-        return np.take_along_axis(x, places, self.axis)
+        places = _lines(_wrapped(indices, x.shape[self.axis], self.axis), self.axis)
+        lines = np.take_along_axis(_lines(x, self.axis), places, 1)
+        return lines.reshape(indices.shape)
 
     def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
         x, indices = ins
@@ -227,9 +238,10 @@ class ScatterAddAlongAxis(Indexed, Loops):
         g, indices = arrays
         shape = self.infer(TensorType(g.dtype, g.shape), TensorType(g.dtype, g.shape)).shape
         result = np.zeros(shape_at(shape, 0), g.dtype)
-        places: list[Any] = list(np.indices(indices.shape, sparse=True))
-        places[self.axis] = _wrapped(indices, result.shape[self.axis], self.axis)
-        np.add.at(result, tuple(places), g)
+        places = _lines(_wrapped(indices, result.shape[self.axis], self.axis), self.axis)
+        before, _, behind = np.indices(places.shape, sparse=True)
+        lines = _lines(result, self.axis)
+        np.add.at(lines, (before, places, behind), _lines(g, self.axis))
         return result
 
     def loops(self, e: Emitter, out: Access, *ins: Access) -> None:

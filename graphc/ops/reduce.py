@@ -26,7 +26,17 @@ from graphc.ops.cumulative import exclusive_product
 from graphc.ops.operands import as_tensor
 from graphc.ops.shape import broadcast_to, permute_dims, reshape
 from graphc.ops.slices import flip
-from graphc.types import BOOL, FLOAT64, INT32, INT64, TensorType, normalize_axes, size_of
+from graphc.types import (
+    BOOL,
+    FLOAT64,
+    INT32,
+    INT64,
+    AnyDim,
+    Dim,
+    TensorType,
+    normalize_axes,
+    size_of,
+)
 
 SECTION = "Reductions"
 
@@ -127,8 +137,8 @@ class Extremum(Reduction):
     """The greatest or least element along ``axes``; NaN if one is.
 
     Its derivative is shared equally by the elements that attain it, as in JAX and PyTorch's
-    ``amax``. Without elements there is none: an error where the length is known, else the
-    neutral element.
+    ``amax``. Without elements there is none, which is an error, as in NumPy: when declared, or
+    where a length depends on the batch, when the function is called.
     """
 
     ufunc: ClassVar[np.ufunc]
@@ -136,12 +146,16 @@ class Extremum(Reduction):
     def infer(self, *types: TensorType) -> TensorType:
         (x,) = types
         out = Reduction.infer(self, x)
-        if 0 in [x.shape[a] for a in self.axes] and out.size != 0:
+        if 0 in [x.shape[a] for a in self.axes]:
             raise ShapeError(
                 f"zero-size array to reduction operation {type(self).ufunc.__name__} "
                 "which has no identity"
             )
         return out
+
+    def nonnegative(self, *types: TensorType) -> tuple[AnyDim, ...]:
+        (x,) = types
+        return tuple(x.shape[a] - 1 for a in self.axes if isinstance(x.shape[a], Dim))
 
     @abstractmethod
     def least(self, dtype: np.dtype[Any]) -> float | int | bool:

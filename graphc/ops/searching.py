@@ -13,12 +13,12 @@ from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.cast import cast
 from graphc.ops.comparison import equal, logical_or, where
-from graphc.ops.creation import iota_along, zeros
+from graphc.ops.creation import iota_along
 from graphc.ops.operands import as_tensor
 from graphc.ops.reduce import keep, max, min
 from graphc.ops.rounding import isnan
 from graphc.ops.shape import ravel
-from graphc.types import BOOL, INT32, INT64, TensorType, normalize_axis
+from graphc.types import BOOL, INT32, INT64, AnyDim, Dim, TensorType, normalize_axis
 
 SECTION = "Searching"
 
@@ -36,21 +36,21 @@ class Search(Composite):
     def infer(self, *types: TensorType) -> TensorType:
         (x,) = types
         shape = reduced_shape(x.shape, (self.axis,), False)
-        if x.shape[self.axis] == 0 and x.with_shape(shape).size != 0:
+        if x.shape[self.axis] == 0:
             raise ShapeError(f"attempt to get {self.name} of an empty sequence")
         return TensorType(INT64, shape)
 
+    def nonnegative(self, *types: TensorType) -> tuple[AnyDim, ...]:
+        length = types[0].shape[self.axis]
+        return (length - 1,) if isinstance(length, Dim) else ()
+
     def numpy(self, *arrays: Array) -> Array:
         (x,) = arrays
-        if not x.shape[self.axis]:
-            return np.zeros(np.delete(x.shape, self.axis), INT64)
         return np.asarray(type(self).find(x, self.axis), INT64)
 
     def expand(self, *inputs: Tensor) -> Tensor:
         (x,) = inputs
         length = x.type.shape[self.axis]
-        if length == 0:
-            return zeros(self.infer(x.type).shape, dtype=INT64)
         found = equal(x, type(self).extreme(x, self.axis, keepdims=True))
         if x.dtype.kind == "f":
             found = logical_or(found, isnan(x))  # then the extreme is NaN, and equals nothing
@@ -58,7 +58,7 @@ class Search(Composite):
         dtype = INT32 if known else INT64
         none = constant(np.iinfo(dtype).max, dtype)
         place = min(where(found, iota_along(x, self.axis, dtype), none), self.axis)
-        return cast(place, INT64) if known else where(equal(place, none), 0, place)
+        return cast(place, INT64)
 
 
 @register

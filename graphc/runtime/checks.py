@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphc.errors import IndexingError
+from graphc.errors import GraphcError, IndexingError
 from graphc.ir.graph import Graph
 from graphc.ir.op import Array, Op, View
 from graphc.ir.source import Constant
-from graphc.ir.tensor import Tensor
+from graphc.ir.tensor import Tensor, building, located
 from graphc.ops.cast import Cast
-from graphc.types import AnyDim, Dim, dim_at, never_below
+from graphc.types import AnyDim, Dim, TensorType, dim_at, never_below, shape_at
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,11 @@ class CallChecks:
     def __init__(self, graph: Graph) -> None:
         places = {t: i for i, t in enumerate(graph.inputs)}
         found: dict[object, IndexCheck] = {}  # a label and its gradient ask the same
-        self._lengths: list[AnyDim] = []
+        self._lengths: dict[AnyDim, Tensor] = {}
         for node in graph.nodes:
             types = [x.type for x in node.inputs]
-            self._lengths.extend(node.op.nonnegative(*types))
+            for dim in node.op.nonnegative(*types):
+                self._lengths.setdefault(dim, node)
             for operand, low, high in node.op.index_bounds(*types):
                 source, views = _traced(node.inputs[operand])
                 if source in places or isinstance(source.op, Constant):
@@ -69,10 +70,19 @@ class CallChecks:
         self._indices = list(found.values())
 
     def batch(self, batch: int) -> None:
-        """Raise :class:`IndexingError` if a batch of ``batch`` rows is too small."""
-        for dim in self._lengths:
-            if dim_at(dim, batch) < 0:
-                raise IndexingError(f"a batch of {batch} rows is too small: {dim} is negative")
+        """Raise what an op says to a batch of ``batch`` rows, if that is too small for it."""
+        for dim, node in self._lengths.items():
+            if dim_at(dim, batch) >= 0:
+                continue
+            types = [TensorType(x.dtype, shape_at(x.type.shape, batch)) for x in node.inputs]
+            what = f"a batch of {batch} rows is too small: {dim} is negative"
+            with building(loc=node.loc):
+                try:
+                    node.op.bind(batch).infer(*types)
+                except GraphcError as error:
+                    said = type(error)(f"{what}; {error}")
+                    raise located(said, node.op.name, node.inputs) from None
+            raise IndexingError(f"{what}\n  at {node.loc}")
 
     def call(self, feeds: Sequence[Array], batch: int) -> None:
         """Raise :class:`IndexingError` if an index among ``feeds`` lies outside its axis."""
