@@ -7,7 +7,8 @@ from typing import Any
 
 from graphc import ops
 from graphc.ir.tensor import Tensor
-from graphc.optim.optimizer import Optimizer, at_least_zero
+from graphc.optim.optimizer import Optimizer
+from graphc.optim.setting import Setting, at_least_zero
 
 
 class Adagrad(Optimizer):
@@ -16,6 +17,10 @@ class Adagrad(Optimizer):
     Duchi et al., JMLR 12, 2011. ``s`` starts at ``initial_accumulator_value``;
     ``weight_decay`` adds ``weight_decay * p`` to the gradient.
     """
+
+    lr_decay = Setting(at_least_zero)
+    weight_decay = Setting(at_least_zero)
+    eps = Setting(at_least_zero)
 
     def __init__(
         self,
@@ -27,22 +32,24 @@ class Adagrad(Optimizer):
         **clipping: Any,
     ) -> None:
         super().__init__(lr, **clipping)
-        self.lr_decay = at_least_zero("lr_decay", lr_decay)
-        self.weight_decay = at_least_zero("weight_decay", weight_decay)
+        self.lr_decay = lr_decay
+        self.weight_decay = weight_decay
         self.initial_state = at_least_zero("initial_accumulator_value", initial_accumulator_value)
-        self.eps = at_least_zero("eps", eps)
+        self.eps = eps
 
     @property
     def slots(self) -> tuple[str, ...]:
         return ("sum",)
 
-    def scalars(self, lr: Tensor, step: Tensor) -> Sequence[Tensor]:
-        return (lr / (1.0 + (step - 1.0) * self.lr_decay) if self.lr_decay else lr,)
+    def scalars(self, lr: Tensor, step: Tensor, **settings: Tensor) -> Sequence[Tensor]:
+        rate = lr / (1.0 + (step - 1.0) * settings["lr_decay"]) if self.lr_decay else lr
+        return rate, settings["weight_decay"], settings["eps"]
 
     def rule(
         self, scalars: Sequence[Tensor], p: Tensor, g: Tensor, *slots: Tensor
     ) -> Sequence[Tensor]:
+        rate, weight_decay, eps = scalars
         if self.weight_decay:
-            g = g + self.weight_decay * p
+            g = g + weight_decay * p
         total = slots[0] + g * g
-        return p - scalars[0] * g / (ops.sqrt(total) + self.eps), total
+        return p - rate * g / (ops.sqrt(total) + eps), total

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc import ops
+from graphc.errors import DTypeError, user_location
 from graphc.ir.tensor import Tensor
-from graphc.optim.optimizer import Optimizer, at_least_zero, fraction
+from graphc.optim.optimizer import Optimizer
+from graphc.optim.setting import Setting, at_least_zero, fraction
 
 
 class Adam(Optimizer):
@@ -19,6 +21,11 @@ class Adam(Optimizer):
     ``amsgrad`` divides by the largest ``v`` so far (Reddi et al., ICLR 2018).
     """
 
+    beta1 = Setting(fraction)
+    beta2 = Setting(fraction)
+    eps = Setting(at_least_zero)
+    weight_decay = Setting(at_least_zero)
+
     def __init__(
         self,
         lr: float = 1e-3,
@@ -29,38 +36,60 @@ class Adam(Optimizer):
         **clipping: Any,
     ) -> None:
         super().__init__(lr, **clipping)
-        b1, b2 = betas
-        self.betas = fraction("betas[0]", b1), fraction("betas[1]", b2)
-        self.eps = at_least_zero("eps", eps)
-        self.weight_decay = at_least_zero("weight_decay", weight_decay)
+        self.betas = betas
+        self.eps = eps
+        self.weight_decay = weight_decay
         self.amsgrad = amsgrad
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """``(beta1, beta2)``; both can be assigned."""
+        return self.beta1, self.beta2
+
+    @betas.setter
+    def betas(self, values: tuple[float, float]) -> None:
+        if not isinstance(values, (tuple, list)) or len(values) != 2:
+            raise DTypeError(f"betas must be two numbers, not {values!r}\n  at {user_location()}")
+        checked = [fraction(f"betas[{i}]", value) for i, value in enumerate(values)]
+        self.beta1, self.beta2 = checked
 
     @property
     def slots(self) -> tuple[str, ...]:
         return ("m", "v", "v_max") if self.amsgrad else ("m", "v")
 
-    def scalars(self, lr: Tensor, step: Tensor) -> Sequence[Tensor]:
-        b1, b2 = self.betas
-        return lr / (1.0 - b1**step), 1.0 / ops.sqrt(1.0 - b2**step)
+    def scalars(self, lr: Tensor, step: Tensor, **settings: Tensor) -> Sequence[Tensor]:
+        b1, b2 = settings["beta1"], settings["beta2"]
+        correction = 1.0 / ops.sqrt(1.0 - b2**step)
+        moments = (b1, 1.0 - b1, b2, 1.0 - b2)
+        return (
+            lr / (1.0 - b1**step),
+            correction,
+            *moments,
+            settings["eps"],
+            self.decay(lr, **settings),
+        )
+
+    def decay(self, lr: Tensor, **settings: Tensor) -> Tensor:
+        """Return what the rule takes for the weight decay."""
+        return settings["weight_decay"]
 
     def rule(
         self, scalars: Sequence[Tensor], p: Tensor, g: Tensor, *slots: Tensor
     ) -> Sequence[Tensor]:
         if self.weight_decay:
-            g = g + self.weight_decay * p
+            g = g + scalars[-1] * p
         return self.step(scalars, p, g, *slots)
 
     def step(
         self, scalars: Sequence[Tensor], p: Tensor, g: Tensor, *slots: Tensor
     ) -> Sequence[Tensor]:
         """Return the new value of ``p`` and of the slots, without weight decay."""
-        rate, correction = scalars[:2]
+        rate, correction, b1, rest1, b2, rest2, eps, _ = scalars
         m, v, *v_max = slots
-        b1, b2 = self.betas
-        m = b1 * m + (1.0 - b1) * g
-        v = b2 * v + (1.0 - b2) * (g * g)
+        m = b1 * m + rest1 * g
+        v = b2 * v + rest2 * (g * g)
         largest = [ops.maximum(old, v) for old in v_max]
-        scale = ops.sqrt(largest[0] if largest else v) * correction + self.eps
+        scale = ops.sqrt(largest[0] if largest else v) * correction + eps
         return p - rate * m / scale, m, v, *largest
 
 
@@ -81,10 +110,10 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(lr, betas, eps, weight_decay, amsgrad, **clipping)
 
-    def scalars(self, lr: Tensor, step: Tensor) -> Sequence[Tensor]:
-        return *super().scalars(lr, step), 1.0 - lr * self.weight_decay
+    def decay(self, lr: Tensor, **settings: Tensor) -> Tensor:
+        return 1.0 - lr * settings["weight_decay"]
 
     def rule(
         self, scalars: Sequence[Tensor], p: Tensor, g: Tensor, *slots: Tensor
     ) -> Sequence[Tensor]:
-        return self.step(scalars, p * scalars[2], g, *slots)
+        return self.step(scalars, p * scalars[-1], g, *slots)

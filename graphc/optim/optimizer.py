@@ -22,6 +22,7 @@ from graphc.ir.op import Array
 from graphc.ir.source import Cell, Parameter, parameter
 from graphc.ir.tensor import Tensor, building
 from graphc.optim.clip import clip_by_global_norm, clip_by_value
+from graphc.optim.setting import Setting, at_least_zero, positive
 from graphc.types import FLOAT64, INT64
 
 
@@ -29,37 +30,62 @@ class Optimizer(ABC):
     """A rule that turns gradients into new parameter values.
 
     ``clip_value`` clips every element of the gradients, then ``clip_norm`` their joint norm.
-    Assigning ``lr`` takes effect at the next step, without recompiling.
+    Assigning a :class:`Setting`, such as ``lr``, takes effect at the next step, without
+    recompiling.
     """
 
     initial_state: float = 0.0
     """Value of every slot before the first step."""
 
+    lr = Setting(at_least_zero)
+    clip_norm = Setting(positive, optional=True)
+    clip_value = Setting(positive, optional=True)
+
     def __init__(
         self, lr: float, *, clip_norm: float | None = None, clip_value: float | None = None
     ) -> None:
-        self.clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
-        self.clip_value = None if clip_value is None else positive("clip_value", clip_value)
-        self._lr = at_least_zero("lr", lr)
-        self._cells: list[Cell] = []  # the learning rates of the graphs made so far
+        self._values: dict[str, float | None] = {}  # the settings as assigned
+        self._cells: list[dict[str, Cell]] = []  # those that each graph made so far reads
+        self.lr = lr
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
 
     @property
     def kind(self) -> str:
         """The optimiser's name in its state's names."""
         return re.sub(r"\W", "", type(self).__name__).lower()
 
-    @property
-    def lr(self) -> float:
-        """The learning rate."""
-        made = [cell for cell in self._cells if cell.is_allocated]
-        return float(made[-1].array) if made else self._lr
+    # -- settings ----------------------------------------------------------------------------
 
-    @lr.setter
-    def lr(self, value: float) -> None:
-        self._lr = at_least_zero("lr", value)
-        for cell in self._cells:
-            if cell.is_allocated:
-                cell.array[...] = self._lr
+    @classmethod
+    def settings(cls) -> tuple[str, ...]:
+        """Return the names of what can change between steps."""
+        names = dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base))
+        return tuple(name for name in names if isinstance(getattr(cls, name), Setting))
+
+    def read(self, name: str) -> float | None:
+        """Return the value of a setting, as steps read it."""
+        made = [cells[name] for cells in self._cells if name in cells]
+        allocated = [cell for cell in made if cell.is_allocated]
+        return float(allocated[-1].array) if allocated else self._values[name]
+
+    def write(self, name: str, value: float | None) -> None:
+        """Set a setting for the next step of every graph made so far, or raise."""
+        if name in self._values and value == self.read(name):
+            return
+        absent = any(name not in cells for cells in self._cells)
+        if absent or (value is None and self._cells):
+            old, kind = self._values[name], type(self).__name__
+            how = "without it" if absent else "with it"
+            raise ShapeError(
+                f"{kind}.{name} cannot become {value}: it was {old} when a model or updates were "
+                f"made of this optimizer, so its steps are compiled {how}; make them anew with "
+                f"{kind}({name}={value})\n  at {user_location()}"
+            )
+        self._values[name] = value
+        for cells in self._cells:
+            if cells[name].is_allocated:
+                cells[name].array[...] = value
 
     @property
     @abstractmethod
@@ -67,8 +93,11 @@ class Optimizer(ABC):
         """Names of the state that every parameter has, each of the parameter's shape."""
 
     @abstractmethod
-    def scalars(self, lr: Tensor, step: Tensor) -> Sequence[Tensor]:
-        """Return what the rule needs once a step: float64 scalars; ``step`` counts from 1."""
+    def scalars(self, lr: Tensor, step: Tensor, **settings: Tensor) -> Sequence[Tensor]:
+        """Return what the rule needs once a step: float64 scalars; ``step`` counts from 1.
+
+        ``settings`` are those of the class beside the learning rate and clipping, by name.
+        """
 
     @abstractmethod
     def rule(
@@ -96,22 +125,32 @@ class Optimizer(ABC):
             known = parameter_names(parameters)
             names = [known[p] for p in parameters]
         with building(phase="update", scope=()):
-            if self.clip_value is not None:
-                gradients = clip_by_value(gradients, self.clip_value)
-            if self.clip_norm is not None:
-                gradients = clip_by_global_norm(gradients, self.clip_norm)
-            return dict(self._updates(parameters, gradients, names))
+            live = {n: self._live(n) for n in self.settings() if self.read(n) is not None}
+            clip_norm, clip_value = live.pop("clip_norm", None), live.pop("clip_value", None)
+            used = {**live, "clip_norm": clip_norm, "clip_value": clip_value}
+            if clip_value is not None:
+                gradients = clip_by_value(gradients, clip_value)
+            if clip_norm is not None:
+                gradients = clip_by_global_norm(gradients, clip_norm)
+            step = self._state("step", (), INT64, 0)
+            following = step + 1
+            exact = self.scalars(step=ops.astype(following, FLOAT64), **live)
+            result = dict(self._rules(parameters, gradients, names, exact))
+        reached = set(ancestors(result.values()))
+        self._cells.append({n: cell_of(t) for n, t in used.items() if t in reached})
+        return {step: following, **result} if step in reached else result
 
-    def _updates(
-        self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], names: Sequence[str]
+    def _live(self, name: str) -> Tensor:
+        """Return a setting as steps read it: a float64 scalar."""
+        return self._state(name, (), FLOAT64, lambda shape, rng: np.full(shape, self._values[name]))
+
+    def _rules(
+        self,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        names: Sequence[str],
+        exact: Sequence[Tensor],
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        step = self._state("step", (), INT64, 0)
-        following = step + 1
-        lr = self._state("lr", (), FLOAT64, lambda shape, rng: np.full(shape, self._lr))
-        self._cells.append(cell_of(lr))
-        exact = self.scalars(lr, ops.astype(following, FLOAT64))
-        if any(t is step for t in ancestors(exact)):
-            yield step, following
         dtypes = dict.fromkeys(p.dtype for p in parameters)
         rounded = {d: [ops.astype(s, d) for s in exact] for d in dtypes}
         for p, g, name in zip(parameters, gradients, names, strict=True):
@@ -160,34 +199,3 @@ def check_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -
         if p.id in seen:
             raise ShapeError(f"updates: {p.describe()} stands twice among the parameters{where}")
         seen.add(p.id)
-
-
-def number(what: str, value: Any) -> float:
-    """Return a user's real number."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        where = f"\n  at {user_location()}"
-        raise DTypeError(f"{what} must be a number, not {value!r}{where}") from None
-
-
-def at_least_zero(what: str, value: Any) -> float:
-    result = number(what, value)
-    if not result >= 0.0:
-        raise ShapeError(f"{what} must not be negative, got {value}\n  at {user_location()}")
-    return result
-
-
-def positive(what: str, value: Any) -> float:
-    result = number(what, value)
-    if not result > 0.0:
-        raise ShapeError(f"{what} must be positive, got {value}\n  at {user_location()}")
-    return result
-
-
-def fraction(what: str, value: Any) -> float:
-    """Return a user's number of ``[0, 1)``."""
-    result = number(what, value)
-    if not 0.0 <= result < 1.0:
-        raise ShapeError(f"{what} must be in [0, 1), got {value}\n  at {user_location()}")
-    return result

@@ -7,7 +7,8 @@ from typing import Any
 
 from graphc import ops
 from graphc.ir.tensor import Tensor
-from graphc.optim.optimizer import Optimizer, at_least_zero, fraction
+from graphc.optim.optimizer import Optimizer
+from graphc.optim.setting import Setting, at_least_zero, fraction
 
 
 class RMSprop(Optimizer):
@@ -18,6 +19,11 @@ class RMSprop(Optimizer):
     the squared mean gradient from ``v`` (Graves, arXiv 1308.0850). ``weight_decay`` adds
     ``weight_decay * p`` to the gradient.
     """
+
+    alpha = Setting(fraction)
+    eps = Setting(at_least_zero)
+    weight_decay = Setting(at_least_zero)
+    momentum = Setting(at_least_zero)
 
     def __init__(
         self,
@@ -30,10 +36,10 @@ class RMSprop(Optimizer):
         **clipping: Any,
     ) -> None:
         super().__init__(lr, **clipping)
-        self.alpha = fraction("alpha", alpha)
-        self.eps = at_least_zero("eps", eps)
-        self.weight_decay = at_least_zero("weight_decay", weight_decay)
-        self.momentum = at_least_zero("momentum", momentum)
+        self.alpha = alpha
+        self.eps = eps
+        self.weight_decay = weight_decay
+        self.momentum = momentum
         self.centered = centered
 
     @property
@@ -41,21 +47,22 @@ class RMSprop(Optimizer):
         used = {"v": True, "mean": self.centered, "momentum": bool(self.momentum)}
         return tuple(name for name, needed in used.items() if needed)
 
-    def scalars(self, lr: Tensor, step: Tensor) -> Sequence[Tensor]:
-        return (lr,)
+    def scalars(self, lr: Tensor, step: Tensor, **settings: Tensor) -> Sequence[Tensor]:
+        alpha, others = settings["alpha"], ("eps", "weight_decay", "momentum")
+        return lr, alpha, 1.0 - alpha, *(settings[name] for name in others)
 
     def rule(
         self, scalars: Sequence[Tensor], p: Tensor, g: Tensor, *slots: Tensor
     ) -> Sequence[Tensor]:
-        (lr,) = scalars
+        lr, alpha, rest, eps, weight_decay, momentum = scalars
         if self.weight_decay:
-            g = g + self.weight_decay * p
+            g = g + weight_decay * p
         state = dict(zip(self.slots, slots, strict=True))
-        variance = state["v"] = self.alpha * state["v"] + (1.0 - self.alpha) * (g * g)
+        variance = state["v"] = alpha * state["v"] + rest * (g * g)
         if self.centered:
-            mean = state["mean"] = self.alpha * state["mean"] + (1.0 - self.alpha) * g
+            mean = state["mean"] = alpha * state["mean"] + rest * g
             variance = variance - mean * mean
-        along = g / (ops.sqrt(variance) + self.eps)
+        along = g / (ops.sqrt(variance) + eps)
         if self.momentum:
-            along = state["momentum"] = self.momentum * state["momentum"] + along
+            along = state["momentum"] = momentum * state["momentum"] + along
         return p - lr * along, *state.values()

@@ -8,7 +8,8 @@ from typing import Any
 from graphc import ops
 from graphc.errors import ShapeError, user_location
 from graphc.ir.tensor import Tensor
-from graphc.optim.optimizer import Optimizer, at_least_zero
+from graphc.optim.optimizer import Optimizer
+from graphc.optim.setting import Setting, at_least_zero, number
 
 
 class SGD(Optimizer):
@@ -18,6 +19,10 @@ class SGD(Optimizer):
     ``g + momentum v`` (Sutskever et al., ICML 2013). ``weight_decay`` adds
     ``weight_decay * p`` to the gradient.
     """
+
+    momentum = Setting(at_least_zero)
+    dampening = Setting(number)
+    weight_decay = Setting(at_least_zero)
 
     def __init__(
         self,
@@ -29,9 +34,9 @@ class SGD(Optimizer):
         **clipping: Any,
     ) -> None:
         super().__init__(lr, **clipping)
-        self.momentum = at_least_zero("momentum", momentum)
+        self.momentum = momentum
         self.dampening = dampening
-        self.weight_decay = at_least_zero("weight_decay", weight_decay)
+        self.weight_decay = weight_decay
         self.nesterov = nesterov
         if nesterov and (not momentum or dampening):
             raise ShapeError(
@@ -43,20 +48,19 @@ class SGD(Optimizer):
     def slots(self) -> tuple[str, ...]:
         return ("momentum",) if self.momentum else ()
 
-    def scalars(self, lr: Tensor, step: Tensor) -> Sequence[Tensor]:
-        if not self.momentum or not self.dampening:
-            return (lr,)
+    def scalars(self, lr: Tensor, step: Tensor, **settings: Tensor) -> Sequence[Tensor]:
         later = ops.astype(step > 1.0, step.dtype)
-        return lr, 1.0 - self.dampening * later
+        fresh = 1.0 - settings["dampening"] * later
+        return lr, settings["momentum"], fresh, settings["weight_decay"]
 
     def rule(
         self, scalars: Sequence[Tensor], p: Tensor, g: Tensor, *slots: Tensor
     ) -> Sequence[Tensor]:
-        lr, *fresh = scalars
+        lr, momentum, fresh, weight_decay = scalars
         if self.weight_decay:
-            g = g + self.weight_decay * p
+            g = g + weight_decay * p
         if not slots:
             return (p - lr * g,)
-        v = self.momentum * slots[0] + (fresh[0] * g if fresh else g)
-        along = g + self.momentum * v if self.nesterov else v
+        v = momentum * slots[0] + (fresh * g if self.dampening else g)
+        along = g + momentum * v if self.nesterov else v
         return p - lr * along, v

@@ -7,15 +7,18 @@ p2   parameter float32(16, 4)  weight
 p3   parameter float32(4,)  bias
 x1   input     int64(None,)  y
 p4   parameter int64()  adam.step
-p5   parameter float64()  adam.lr
-p6   parameter float32(8, 16)  adam.m.linear_0.weight
-p7   parameter float32(8, 16)  adam.v.linear_0.weight
-p8   parameter float32(16,)  adam.m.linear_0.bias
-p9   parameter float32(16,)  adam.v.linear_0.bias
-p10  parameter float32(16, 4)  adam.m.linear_1.weight
-p11  parameter float32(16, 4)  adam.v.linear_1.weight
-p12  parameter float32(4,)  adam.m.linear_1.bias
-p13  parameter float32(4,)  adam.v.linear_1.bias
+p5   parameter float64()  adam.beta2
+p6   parameter float64()  adam.beta1
+p7   parameter float64()  adam.lr
+p8   parameter float64()  adam.eps
+p9   parameter float32(8, 16)  adam.m.linear_0.weight
+p10  parameter float32(8, 16)  adam.v.linear_0.weight
+p11  parameter float32(16,)  adam.m.linear_0.bias
+p12  parameter float32(16,)  adam.v.linear_0.bias
+p13  parameter float32(16, 4)  adam.m.linear_1.weight
+p14  parameter float32(16, 4)  adam.v.linear_1.weight
+p15  parameter float32(4,)  adam.m.linear_1.bias
+p16  parameter float32(4,)  adam.v.linear_1.bias
 """
 
 from numpy import float32, float64, inf, int32, int64
@@ -166,44 +169,59 @@ def less_equal_where_ea4ccb9a(lo, hi, x0, x1):
         x1[i0] = where_0
 
 
-@kernel("x0: int64*, x1: float64*, y2: float32*, y3: float32*")
-def add_cast_cast_54a53a6f(lo, hi, x0, x1, y2, y3):
+@kernel("x0: int64*, x1: float64*, x2: float64*, x3: float64*, y4: float32*, y5: float32*")
+def add_cast_cast_45734deb(lo, hi, x0, x1, x2, x3, y4, y5):
     for _ in range(lo, hi):
         add_0 = int64(x0[0] + int64(1))
         cast_0 = float64(add_0)
-        pow_0 = vmath.pow(float64(0.9), cast_0)
+        pow_0 = vmath.pow(x1[0], cast_0)
         subtract_0 = float64(1.0) - pow_0
-        divide_0 = x1[0] / subtract_0
-        pow_1 = vmath.pow(float64(0.999), cast_0)
+        sqrt_0 = vmath.sqrt(subtract_0)
+        divide_0 = float64(1.0) / sqrt_0
+        pow_1 = vmath.pow(x2[0], cast_0)
         subtract_1 = float64(1.0) - pow_1
-        sqrt_0 = vmath.sqrt(subtract_1)
-        divide_1 = float64(1.0) / sqrt_0
-        cast_1 = float32(divide_0)
-        cast_2 = float32(divide_1)
+        divide_1 = x3[0] / subtract_1
+        cast_1 = float32(divide_1)
+        cast_2 = float32(divide_0)
         x0[0] = add_0
-        y2[0] = cast_1
-        y3[0] = cast_2
+        y4[0] = cast_1
+        y5[0] = cast_2
 
 
-@kernel("x0: float32*, x1: float32*, x2: float32*, x3: float32*, x4: float32*, x5: float32*")
-def multiply_divide_subtract_cf9fb69e(lo, hi, x0, x1, x2, x3, x4, x5):
+@kernel("x0: float64*, y1: float32*")
+def cast_b3f8dc67(lo, hi, x0, y1):
+    for _ in range(lo, hi):
+        cast_0 = float32(x0[0])
+        y1[0] = cast_0
+
+
+@kernel("x0: float64*, y1: float32*")
+def subtract_cast_18900101(lo, hi, x0, y1):
+    for _ in range(lo, hi):
+        subtract_0 = float64(1.0) - x0[0]
+        cast_0 = float32(subtract_0)
+        y1[0] = cast_0
+
+
+@kernel("x0: float32*, x1: float32*, x2: float32*, x3: float32*, x4: float32*, x5: float32*, x6: float32*, x7: float32*, x8: float32*, x9: float32*, x10: float32*")
+def multiply_divide_subtract_d69c7c40(lo, hi, x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10):
     for i0 in range(lo, hi):
-        multiply_0 = float32(0.9) * x0[i0]
-        multiply_1 = float32(0.1) * x1[i0]
+        multiply_0 = x0[0] * x1[i0]
+        multiply_1 = x2[0] * x3[i0]
         add_0 = multiply_0 + multiply_1
-        multiply_2 = float32(0.999) * x2[i0]
-        multiply_3 = x1[i0] * x1[i0]
-        multiply_4 = float32(0.001) * multiply_3
+        multiply_2 = x4[0] * x5[i0]
+        multiply_3 = x3[i0] * x3[i0]
+        multiply_4 = x6[0] * multiply_3
         add_1 = multiply_2 + multiply_4
         sqrt_0 = vmath.sqrt(add_1)
-        multiply_5 = sqrt_0 * x3[0]
-        add_2 = multiply_5 + float32(1e-08)
-        multiply_6 = x4[0] * add_0
+        multiply_5 = sqrt_0 * x7[0]
+        add_2 = multiply_5 + x8[0]
+        multiply_6 = x9[0] * add_0
         divide_0 = multiply_6 / add_2
-        subtract_0 = x5[i0] - divide_0
-        x0[i0] = add_0
-        x2[i0] = add_1
-        x5[i0] = subtract_0
+        subtract_0 = x10[i0] - divide_0
+        x1[i0] = add_0
+        x5[i0] = add_1
+        x10[i0] = subtract_0
 
 
 def forward(m):
@@ -258,10 +276,23 @@ def backward(m):
 def update(m):
     """Replace the parameters by their new values."""
     batch, run = m.batch, m.run
-    # add, cast, pow, subtract, divide, pow, ..., cast()   models.py:12
-    run(add_cast_cast_54a53a6f, 1, m.p4, m.p5, m.cast_0, m.cast_1)
+    # add, cast, pow, subtract, sqrt, divide, ..., cast()   models.py:12
+    run(add_cast_cast_45734deb, 1, m.p4, m.p5, m.p6, m.p7, m.cast_0, m.cast_1)
+    # cast()   models.py:12
+    run(cast_b3f8dc67, 1, m.p6, m.cast_2)
+    # subtract, cast()   models.py:12
+    run(subtract_cast_18900101, 1, m.p6, m.cast_3)
+    # cast()   models.py:12
+    run(cast_b3f8dc67, 1, m.p5, m.cast_4)
+    # subtract, cast()   models.py:12
+    run(subtract_cast_18900101, 1, m.p5, m.cast_5)
+    # cast()   models.py:12
+    run(cast_b3f8dc67, 1, m.p8, m.cast_6)
     # linear_0: multiply, multiply, add, multiply, multiply, multiply, ..., subtract(4,)   models.py:12
-    run(multiply_divide_subtract_cf9fb69e, 224, m.p6, m.g3, m.p7, m.cast_1, m.cast_0, m.p0)
+    run(
+        multiply_divide_subtract_d69c7c40, 224, m.cast_2, m.p9, m.cast_3, m.g3, m.cast_4,
+        m.p10, m.cast_5, m.cast_1, m.cast_6, m.cast_0, m.p0,
+    )
 
 
 def train_step(m):

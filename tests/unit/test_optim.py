@@ -199,7 +199,7 @@ def test_state_is_named_after_its_parameter_and_stands_in_the_update_phase():
     graph = Graph([x], {"loss": loss}, updates)
     state = [p for p in graph.parameters if not p.op.trainable]
     assert {graph.keys[p] for p in state} == {
-        "adam.lr", "adam.step",
+        "adam.lr", "adam.beta1", "adam.beta2", "adam.eps", "adam.step",
         *(f"adam.{slot}.{name}" for slot in "mv"
           for name in ("linear_0.weight", "linear_0.bias", "linear_1.weight")),
     }  # fmt: skip
@@ -240,6 +240,93 @@ def test_an_optimiser_of_ones_own():
     got, updates = run(SignDescent(0.5))
     assert np.ptp(np.abs(got[1][0] - got[0][0])) < 1e-12
     assert all("signdescent" in t.label for t in updates if not t.op.trainable)
+
+
+CHANGES = [
+    ("SGD", {"lr": 0.05, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1},
+     {"lr": 0.02, "momentum": 0.5, "dampening": 0.1, "weight_decay": 0.0}),
+    ("Adam", {"lr": 0.05, "weight_decay": 0.1},
+     {"lr": 0.0, "betas": (0.5, 0.8), "eps": 0.1, "weight_decay": 0.3}),
+    ("AdamW", {"lr": 0.05}, {"lr": 0.01, "betas": (0.5, 0.8), "eps": 0.1, "weight_decay": 0.3}),
+    ("RMSprop", {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.1},
+     {"alpha": 0.5, "eps": 1e-3, "momentum": 0.2, "weight_decay": 0.0}),
+    ("Adagrad", {"lr": 0.1, "lr_decay": 0.2, "weight_decay": 0.1},
+     {"lr_decay": 0.5, "eps": 1e-3, "weight_decay": 0.3}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "options", "changes"), CHANGES)
+def test_every_setting_takes_effect_at_the_next_step(name, options, changes):
+    """One after the other, in a compiled function, as PyTorch's ``param_groups``."""
+    optimizer = getattr(optim, name)(**options)
+    ws, loss, goal, loss_of, start, target = problem()
+    f = gx.function([goal], loss, optimizer.updates(ws, gx.grad(loss, ws)))
+    peers = [torch.tensor(v, requires_grad=True) for v in start]
+    reference = getattr(torch.optim, name)(peers, **options)
+    for t, (setting, value) in enumerate([*options.items(), *changes.items()]):
+        setattr(optimizer, setting, value)
+        assert getattr(optimizer, setting) == value
+        reference.param_groups[0][setting] = value
+        f(target[t % STEPS])
+        reference.zero_grad()
+        loss_of(*peers, torch.tensor(target[t % STEPS])).backward()
+        reference.step()
+        check([[w.op.cell.array for w in ws]], [[p.detach().numpy() for p in peers]])
+
+
+def test_every_setting_of_every_optimiser_is_tried_above():
+    tried = {(name, s) for name, _, changes in CHANGES for s in changes}
+    tried |= {(n, b) for n, s in tried if s == "betas" for b in ("beta1", "beta2")}
+    for name, options, _ in CHANGES:
+        left = {(name, s) for s in getattr(optim, name).settings()} - tried
+        assert {s for _, s in left} <= {"clip_norm", "clip_value", *options}
+
+
+@pytest.mark.parametrize("setting", ["clip_norm", "clip_value"])
+def test_clipping_takes_effect_at_the_next_step(setting):
+    w = gx.parameter(np.zeros(2), dtype="float64")
+    optimizer = optim.SGD(1.0, **{setting: 1.0})
+    step = gx.function([], (), optimizer.updates([w], [gx.constant(np.array([6.0, 8.0]))]))
+    step()
+    setattr(optimizer, setting, 5.0)
+    step()
+    expected = {"clip_norm": [-3.6, -4.8], "clip_value": [-6.0, -6.0]}[setting]
+    np.testing.assert_allclose(w.op.cell.array, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "setting", "value"),
+    [
+        (optim.SGD(0.1), "momentum", 0.9),
+        (optim.SGD(0.1), "weight_decay", 0.1),
+        (optim.Adam(), "weight_decay", 0.1),
+        (optim.Adam(), "clip_norm", 1.0),
+        (optim.Adam(clip_norm=1.0), "clip_norm", None),
+        (optim.RMSprop(), "momentum", 0.1),
+        (optim.Adagrad(), "lr_decay", 0.1),
+    ],
+)
+def test_a_setting_that_steps_were_compiled_without_says_so(optimizer, setting, value):
+    w = gx.parameter(1.0)
+    before = getattr(optimizer, setting)
+    optimizer.updates([w], gx.grad(w * w, [w]))
+    setattr(optimizer, setting, before)
+    with pytest.raises(ValueError, match=f"{setting} cannot become {value}.*make them anew") as e:
+        setattr(optimizer, setting, value)
+    assert "test_optim.py:" in str(e.value)
+    assert getattr(optimizer, setting) == before
+
+
+def test_settings_change_freely_before_the_first_step_is_made():
+    optimizer = optim.Adam(betas=(0.1, 0.2))
+    optimizer.weight_decay, optimizer.clip_norm, optimizer.betas = 0.1, 2.0, (0.9, 0.999)
+    got, _ = run(optimizer)
+    check(got, run(optim.Adam(weight_decay=0.1, clip_norm=2.0))[0])
+    with pytest.raises(TypeError, match="betas must be two numbers"):
+        optimizer.betas = 0.9
+    with pytest.raises(ValueError, match=r"betas\[1\] must be in"):
+        optimizer.betas = (0.5, 1.0)
+    assert optimizer.betas == (0.9, 0.999)
 
 
 def test_bad_arguments():
