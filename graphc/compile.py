@@ -9,6 +9,7 @@ from graphc.codegen.module import EpochPlan, Module, generate
 from graphc.collector import paused
 from graphc.ir.graph import Graph
 from graphc.ir.tensor import PHASES, Tensor
+from graphc.passes.bounds import computed_indices
 from graphc.passes.pipeline import PassReport, disabled, dump, optimize
 from graphc.plan.planner import plan
 from graphc.plan.program import Program
@@ -33,12 +34,16 @@ def compile_graph(
     """
     wanted = {f"gradient {i}": g for i, g in enumerate((gradients or {}).values())}
     whole = Graph(graph.inputs, {**graph.outputs, **wanted}, graph.updates)
+    bounds = {f"indices {i}": b for i, b in enumerate(computed_indices(whole))}
+    hidden = {**wanted, **{name: b.indices for name, b in bounds.items()}}
+    whole = Graph(graph.inputs, {**graph.outputs, **hidden}, graph.updates)
     optimized, reports = optimize(whole)
     passes = list(reports)
     found = {p: optimized.outputs[n] for p, n in zip(gradients or {}, wanted, strict=True)}
+    guarded = [(optimized.outputs[name], b) for name, b in bounds.items()]
     start = perf_counter()
-    program = plan(optimized, found, fuse="fuse" not in disabled())
-    for name in wanted:
+    program = plan(optimized, found, guarded, fuse="fuse" not in disabled())
+    for name in hidden:
         del program.outputs[name]
     planned = len(program.calls)
     passes.append(PassReport("fuse", len(optimized), planned, _since(start)))

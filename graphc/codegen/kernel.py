@@ -101,6 +101,8 @@ class KernelCall:
     parts: tuple[tuple[int, int], ...] = ()
     """Of a merged call, (start, length) of what it computes of each of the calls before."""
     descent: Descent | None = None
+    guards: bool = False
+    """Whether it may stop the step, by what its first argument points to."""
 
     @property
     def name(self) -> str:

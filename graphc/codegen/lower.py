@@ -19,7 +19,16 @@ from graphc.codegen.product import product_kernel
 from graphc.errors import ShapeError
 from graphc.ir.op import Elementwise, Layout, Loops
 from graphc.ir.tensor import Tensor, located
-from graphc.plan.program import Access, Call, Copy, LoopNest, MatrixProduct, OwnLoops, Work
+from graphc.plan.program import (
+    Access,
+    Call,
+    Copy,
+    Guard,
+    LoopNest,
+    MatrixProduct,
+    OwnLoops,
+    Work,
+)
 from graphc.types import AnyDim, size_of
 
 
@@ -40,6 +49,8 @@ def _lowered(work: Work) -> KernelCall:
         return product_kernel(work)
     if isinstance(work, OwnLoops):
         return own_kernel(work)
+    if isinstance(work, Guard):
+        return guard_kernel(work)
     return copy_kernel(work)
 
 
@@ -103,6 +114,25 @@ def copy_kernel(work: Copy) -> KernelCall:
             value = writer.load(writer.element(accesses[1], index), dtype)
         writer.store(target, value, dtype)
     return writer.finish("fill" if work.source is None else "copy")
+
+
+def guard_kernel(work: Guard) -> KernelCall:
+    """Return the kernel that stops the step if an index lies outside its axis."""
+    writer = KernelWriter(generic=True)
+    verdict = writer.pointer(work.verdict, written=True)
+    low, high, number = (writer.integer(n) for n in (work.low, work.high, work.number))
+    (indices,), dims = _merged([work.indices])
+    index = [f"i{n}" for n in range(len(dims))]
+    writer.line(f"least, most = {high} - 1, {low}")
+    with ExitStack() as loops:
+        loops.enter_context(writer.parallel(index[0] if dims else "_", dims[0] if dims else 1))
+        for name, dim in zip(index[1:], dims[1:], strict=True):
+            loops.enter_context(writer.loop(name, writer.integer(dim)))
+        writer.line(f"at = int64({writer.element(indices, index)})")
+        writer.line("least, most = min(least, at), max(most, at)")
+    writer.line(f"if least < {low} or most >= {high}:")
+    writer.line(f"    {verdict}[0] = {number}")
+    return replace(writer.finish("check"), guards=True)
 
 
 def _merged(accesses: list[Access]) -> tuple[list[Access], list[AnyDim]]:

@@ -18,7 +18,7 @@ from graphc.codegen.kernel import INDENT, KernelCall, KernelText
 from graphc.codegen.merge import FlatBuffer, merge_flat_calls
 from graphc.ir.source import Parameter
 from graphc.ir.tensor import PHASES
-from graphc.plan.program import Buffer, Call, Program
+from graphc.plan.program import Buffer, Call, Guard, Program
 from graphc.types import AnyDim, Dim, show_shape
 
 _WIDTH = 96
@@ -236,6 +236,8 @@ def _notes(call: Call, scopes: Mapping[str, str]) -> Iterator[str]:
     what = ", ".join([*before[:6], *(["..."] if len(before) > 6 else []), *wide])
     places = list(dict.fromkeys(_place(n.loc) for n in call.nodes if n.loc))
     scope = next((".".join(scopes.get(s, s) for s in n.scope) for n in call.nodes if n.scope), "")
+    if isinstance(call.work, Guard):
+        what = f"check the indices of {what}"
     left = f"{comment(scope)}: {what}" if scope else what
     shown = ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")
     yield f"{left}   {shown}".rstrip()

@@ -110,10 +110,15 @@ class Op(Record):
     def index_bounds(self, *types: TensorType) -> tuple[tuple[int, AnyDim, AnyDim], ...]:
         """Return ``(position, low, high)`` of each operand that holds indices into an axis.
 
-        They must lie in ``[low, high)``: the runtime checks fed indices once a call,
-        before anything is written, and the kernels do not.
+        They must lie in ``[low, high)``. Fed ones are checked before a call writes anything,
+        those that the graph computes as soon as they are there: a call that meets a wrong one
+        raises, and changes no parameter.
         """
         return ()
+
+    def value_bounds(self, *types: TensorType) -> tuple[AnyDim, AnyDim] | None:
+        """Return ``(low, high)`` if the results are integers that surely lie in ``[low, high)``."""
+        return None
 
     def nonnegative(self, *types: TensorType) -> tuple[AnyDim, ...]:
         """Return the dimensions that must not be negative: ``batch - 6`` for ``x[5]``.

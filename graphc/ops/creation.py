@@ -68,6 +68,9 @@ class Iota(Elementwise):
         places = np.arange(shape[self.axis], dtype=self.dtype)
         return np.broadcast_to(places.reshape(column), shape)
 
+    def value_bounds(self, *types: TensorType) -> tuple[AnyDim, AnyDim] | None:
+        return 0, self.shape[self.axis]
+
     def scalar(self, lit: Literal, *args: str) -> str:
         return f"{self.dtype.name}({args[self.axis]})"
 

@@ -34,6 +34,7 @@ from graphc.types import (
     Shape,
     TensorType,
     broadcast_shapes,
+    dim_at,
     normalize_axis,
     shape_at,
 )
@@ -44,8 +45,8 @@ SECTION = "Indexing"
 class Indexed(Linear):
     """Mixin of an op whose second operand holds places along ``axis``.
 
-    Negative places count from the end. Fed and constant ones are checked before a call writes
-    anything; one that the graph itself computes is moved to the nearest end of the axis.
+    Negative places count from the end. All are checked before a parameter changes. One that the
+    graph itself computes may be met before its check stops the step: kernels never leave the axis.
     """
 
     axis: int
@@ -63,9 +64,9 @@ class Indexed(Linear):
         return ((1, -length if self.counts_from_end() else 0, length),)
 
 
-def _wrapped(index: Array, length: int, axis: int) -> Array:
-    """Return non-negative places, or raise as NumPy does."""
-    wrong = (index < -length) | (index >= length)
+def _wrapped(index: Array, length: int, axis: int, wrap: bool = True) -> Array:
+    """Return non-negative places, or raise as NumPy does; without ``wrap`` if one is negative."""
+    wrong = (index < (-length if wrap else 0)) | (index >= length)
     if wrong.any():
         bad = index[wrong].flat[0]
         raise IndexingError(f"index {bad} is out of bounds for axis {axis} with size {length}")
@@ -282,7 +283,9 @@ class Pick(Indexed, Composite):
         return x.with_shape(indices.shape)
 
     def numpy(self, *arrays: Array) -> Array:
-        return TakeAlongAxis(self.axis).numpy(*arrays)
+        x, indices = arrays
+        places = _wrapped(indices, x.shape[self.axis], self.axis, self.wrap)
+        return TakeAlongAxis(self.axis).numpy(x, places)
 
     def expand(self, *inputs: Tensor) -> Tensor:
         x, indices = inputs
@@ -315,7 +318,9 @@ class Place(Indexed, Composite):
         return self.length
 
     def numpy(self, *arrays: Array) -> Array:
-        return ScatterAddAlongAxis(self.axis, self.length).numpy(*arrays)
+        g, indices = arrays
+        places = _wrapped(indices, dim_at(self.length, 0), self.axis, self.wrap)
+        return ScatterAddAlongAxis(self.axis, self.length).numpy(g, places)
 
     def expand(self, *inputs: Tensor) -> Tensor:
         g, indices = inputs

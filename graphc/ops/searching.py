@@ -48,6 +48,9 @@ class Search(Composite):
         (x,) = arrays
         return np.asarray(type(self).find(x, self.axis), INT64)
 
+    def value_bounds(self, *types: TensorType) -> tuple[AnyDim, AnyDim] | None:
+        return 0, types[0].shape[self.axis]
+
     def expand(self, *inputs: Tensor) -> Tensor:
         (x,) = inputs
         length = x.type.shape[self.axis]

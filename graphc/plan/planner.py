@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import Assembly, Contraction, Layout, Loops, Source
 from graphc.ir.source import Constant, Input, Parameter
 from graphc.ir.tensor import PHASES, Tensor
+from graphc.passes.bounds import IndexBounds
 from graphc.plan.division import divided
 from graphc.plan.fusion import AxisMap, Fusion, Group, stored_nodes
 from graphc.plan.places import Places
@@ -21,30 +22,42 @@ from graphc.plan.program import (
     Buffer,
     Call,
     Copy,
+    Guard,
     LoopNest,
     MatrixProduct,
     OwnLoops,
     Program,
     Work,
 )
-from graphc.types import AnyDim, Shape, never_below, size_of
+from graphc.types import INT64, AnyDim, Shape, never_below, size_of
 
 _KINDS = {Input: "input", Parameter: "parameter", Constant: "constant"}
 _PREFIXES = {"input": "x", "parameter": "p", "constant": "c", "gradient": "g"}
 
 
 def plan(
-    graph: Graph, gradients: Mapping[Tensor, Tensor] | None = None, *, fuse: bool = True
+    graph: Graph,
+    gradients: Mapping[Tensor, Tensor] | None = None,
+    guarded: Sequence[tuple[Tensor, IndexBounds]] = (),
+    *,
+    fuse: bool = True,
 ) -> Program:
     """Return the program of ``graph``, whose ops must be of the computable traits.
 
     ``gradients`` maps parameters to tensors that get a place in the flat gradient buffer.
+    ``guarded`` are outputs that hold indices, with what is asked of them.
     """
-    return _Planner(graph, gradients or {}, fuse).program()
+    return _Planner(graph, gradients or {}, guarded, fuse).program()
 
 
 class _Planner:
-    def __init__(self, graph: Graph, gradients: Mapping[Tensor, Tensor], fuse: bool) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        gradients: Mapping[Tensor, Tensor],
+        guarded: Sequence[tuple[Tensor, IndexBounds]],
+        fuse: bool,
+    ) -> None:
         self.graph = graph
         self.places = Places(graph)
         self.fusion = Fusion(graph, self.places, fuse)
@@ -61,17 +74,25 @@ class _Planner:
         self.extra: list[Buffer] = []
         self.counts: Counter[str] = Counter()
         self.calls: list[Call] = []
+        self.guards: list[Guard] = []
+        self.guarded: dict[Group | None, list[tuple[Tensor, IndexBounds]]] = {}
+        """What is asked of the indices that each group computes; None computes none."""
+        for indices, bounds in guarded:
+            maker = self.fusion.group.get(self.places.place[indices].base)
+            self.guarded.setdefault(maker, []).append((indices, bounds))
 
     def program(self) -> Program:
         in_place = self._updates_in_place()
+        self._guard(None)
         for group in self.fusion.groups:
             self._emit(group, in_place)
+            self._guard(group)
         outputs = {name: self._output(name, t) for name, t in self.graph.outputs.items()}
         gradients = {p: self._gradient(p, t) for p, t in self.gradients.items()}
         self._copy_updates(in_place)
         inputs = [self._buffer(t) for t in self.graph.inputs]
         buffers = list(dict.fromkeys([*self.buffers.values(), *self.extra]))
-        program = Program(buffers, self.calls, inputs, outputs, gradients)
+        program = Program(buffers, self.calls, inputs, outputs, gradients, self.guards)
         program.find_lifetimes()
         program.verify()
         return program
@@ -107,10 +128,11 @@ class _Planner:
 
         Every reader of the old value must run before the writer, or in the same loops at the
         same element. Where gradients are asked for, phases run by themselves, and only the last
-        may replace a parameter.
+        may replace a parameter. None is replaced before the last guard.
         """
         phases = PHASES[-1:] if self.gradients else PHASES
         result: dict[Tensor, Tensor] = {}
+        last_guard = max((self.order[g] for g in self.guarded if g is not None), default=-1)
         read_at_end = {self.places.place[t].base for t in self.graph.outputs.values()}
         read_at_end |= {
             self.places.place[t].base for t in self.graph.updates.values()
@@ -122,7 +144,7 @@ class _Planner:
                 continue
             if PHASES[group.phase] not in phases or value in self.gradient_of:
                 continue
-            if not self._writes_all(group, value):
+            if not self._writes_all(group, value) or self.order[group] <= last_guard:
                 continue
             if self._is_last_user(group, parameter, value):
                 result[value] = parameter
@@ -191,6 +213,24 @@ class _Planner:
                 )
 
     # -- calls -----------------------------------------------------------------------------------
+
+    def _guard(self, group: Group | None) -> None:
+        """Check the indices that ``group`` has computed, or those that no group computes."""
+        for indices, bounds in self.guarded.get(group, ()):
+            if not self.guards:
+                verdict = Buffer("verdict", "verdict", INT64, (1,), indices)
+                self.extra.append(verdict)
+            else:
+                verdict = self.guards[0].verdict
+            number = len(self.guards) + 1
+            guard = Guard(
+                self._access(indices), bounds.low, bounds.high, number, verdict,
+                bounds.node, bounds.indices,
+            )  # fmt: skip
+            self.guards.append(guard)
+            phase = PHASES.index("forward") if group is None else group.phase
+            reads = (guard.indices.buffer,)
+            self.calls.append(Call(guard, phase, (bounds.node,), reads, (verdict,), 0))
 
     def _emit(self, group: Group, in_place: Mapping[Tensor, Tensor]) -> None:
         if group.is_loop:

@@ -19,7 +19,7 @@ from graphc.plan.fusion import Group
 from graphc.plan.places import Places
 from graphc.types import NOMINAL_BATCH, AnyDim, Shape, dim_at, show_shape, size_of
 
-KINDS = ("input", "parameter", "gradient", "constant", "arena")
+KINDS = ("input", "parameter", "gradient", "constant", "arena", "verdict")
 
 
 @dataclass(eq=False)
@@ -27,7 +27,8 @@ class Buffer:
     """A row-major piece of memory.
 
     ``kind`` says who owns it: ``"arena"`` buffers and inputs share one arena by their
-    lifetimes; parameters, gradients and constants keep their place.
+    lifetimes; parameters, gradients and constants keep their place, and so does the verdict of
+    the guards.
     """
 
     name: str
@@ -137,7 +138,26 @@ class Copy:
     fill: float | int = 0
 
 
-Work = LoopNest | MatrixProduct | OwnLoops | Copy
+@dataclass(frozen=True, eq=False)
+class Guard:
+    """Indices that a program computes must lie in ``[low, high)``, or it stops.
+
+    The guard then writes ``number``, from 1, into the verdict. No parameter is written before
+    all guards have run.
+    """
+
+    indices: Access
+    low: AnyDim
+    high: AnyDim
+    number: int
+    verdict: Buffer
+    node: Tensor
+    """What indexes with them."""
+    operand: Tensor
+    """They, in the user's graph."""
+
+
+Work = LoopNest | MatrixProduct | OwnLoops | Copy | Guard
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +185,7 @@ class Program:
     inputs: list[Buffer]
     outputs: dict[str, Access]
     gradients: dict[Tensor, Buffer] = field(default_factory=dict)
+    guards: list[Guard] = field(default_factory=list)
 
     def of_phase(self, phase: int) -> Iterator[Call]:
         return (c for c in self.calls if c.phase == phase)
@@ -173,7 +194,7 @@ class Program:
         """Set when each buffer is born and dies, from the order of the calls."""
         end = len(self.calls)
         for buffer in self.buffers:
-            fed = buffer.kind in ("input", "parameter", "constant")
+            fed = buffer.kind in ("input", "parameter", "constant", "verdict")
             buffer.born = -1 if fed else end
             buffer.dies = 0 if buffer.kind == "input" else buffer.born
         for number, call in enumerate(self.calls):

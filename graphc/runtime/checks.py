@@ -7,48 +7,54 @@ from dataclasses import dataclass
 
 from graphc.errors import GraphcError, IndexingError
 from graphc.ir.graph import Graph
-from graphc.ir.op import Array, Op, View
+from graphc.ir.op import Array
 from graphc.ir.source import Constant
 from graphc.ir.tensor import Tensor, building, located
-from graphc.ops.cast import Cast
-from graphc.types import AnyDim, Dim, TensorType, dim_at, never_below, shape_at
+from graphc.passes.bounds import IndexBounds, index_bounds
+from graphc.types import AnyDim, Dim, TensorType, dim_at, shape_at
 
 
 @dataclass(frozen=True)
 class IndexCheck:
-    """An operand of ``node`` that holds indices in ``[low, high)``.
+    """Bounds of indices that are fed (as the input at ``position``) or constant.
 
-    They are what ``views`` leave of an input (the one at ``position``) or of a constant. Indices
-    that the graph computes are not checked: kernels move them to the end of the axis.
+    Those that the graph computes are checked in the step, by a
+    :class:`~graphc.plan.program.Guard`.
     """
 
-    source: Tensor
+    bounds: IndexBounds
     position: int | None
-    views: tuple[Op, ...]
-    low: AnyDim
-    high: AnyDim
-    node: Tensor
 
     @property
     def depends_on_batch(self) -> bool:
-        return isinstance(self.high, Dim) or bool(self.views)
+        return isinstance(self.bounds.high, Dim) or bool(self.bounds.views)
 
     def check(self, feeds: Sequence[Array], batch: int) -> None:
         """Raise :class:`IndexingError` if an index lies outside the axis."""
-        source = self.source
+        source, bounds = self.bounds.source, self.bounds
         values = source.op.numpy() if self.position is None else feeds[self.position]
-        for view in self.views:
+        for view in bounds.views:
             values = view.bind(batch).numpy(values)
-        if not values.size:
-            return
-        least, most = dim_at(self.low, batch), dim_at(self.high, batch) - 1
-        smallest, largest = int(values.min()), int(values.max())
-        if smallest < least or largest > most:
-            bad = smallest if smallest < least else largest
-            raise IndexingError(
-                f"{self.node.op.name}: index {bad} in {source.describe()} is out of bounds for an "
-                f"axis of size {most + 1} (from {least} to {most})\n  at {self.node.loc}"
-            )
+        check_indices(values, bounds.low, bounds.high, batch, bounds.node, source)
+
+
+def check_indices(
+    values: Array, low: AnyDim, high: AnyDim, batch: int, node: Tensor, operand: Tensor
+) -> None:
+    """Raise :class:`IndexingError` if one of the ``values`` lies outside ``[low, high)``.
+
+    They are those of ``operand``, with which ``node`` indexes.
+    """
+    if not values.size:
+        return
+    least, most = dim_at(low, batch), dim_at(high, batch) - 1
+    smallest, largest = int(values.min()), int(values.max())
+    if smallest < least or largest > most:
+        bad = smallest if smallest < least else largest
+        raise IndexingError(
+            f"{node.op.name}: index {bad} in {operand.describe()} is out of bounds for an "
+            f"axis of size {most + 1} (from {least} to {most})\n  at {node.loc}"
+        )
 
 
 class CallChecks:
@@ -56,18 +62,15 @@ class CallChecks:
 
     def __init__(self, graph: Graph) -> None:
         places = {t: i for i, t in enumerate(graph.inputs)}
-        found: dict[object, IndexCheck] = {}  # a label and its gradient ask the same
         self._lengths: dict[AnyDim, Tensor] = {}
         for node in graph.nodes:
-            types = [x.type for x in node.inputs]
-            for dim in node.op.nonnegative(*types):
+            for dim in node.op.nonnegative(*[x.type for x in node.inputs]):
                 self._lengths.setdefault(dim, node)
-            for operand, low, high in node.op.index_bounds(*types):
-                source, views = _traced(node.inputs[operand])
-                if source in places or isinstance(source.op, Constant):
-                    check = IndexCheck(source, places.get(source), views, low, high, node)
-                    found.setdefault((source, views, low, high), check)
-        self._indices = list(found.values())
+        self._indices = [
+            IndexCheck(bounds, places.get(bounds.source))
+            for bounds in index_bounds(graph)
+            if bounds.source in places or isinstance(bounds.source.op, Constant)
+        ]
 
     def batch(self, batch: int) -> None:
         """Raise what an op says to a batch of ``batch`` rows, if that is too small for it."""
@@ -102,17 +105,3 @@ class CallChecks:
                 rows = order[start : start + batch_size]
                 fed = {place: arrays[place][rows]}
                 check.check(fed, len(rows))  # type: ignore[arg-type]
-
-
-def _traced(tensor: Tensor) -> tuple[Tensor, tuple[Op, ...]]:
-    """Return what ``tensor`` shows the values of, and the views that leave some of them out."""
-    views: list[Op] = []
-    while tensor.inputs and tensor.inputs[0].dtype.kind == "i":
-        (below, *_) = tensor.inputs
-        if isinstance(tensor.op, View):
-            if views or not never_below(tensor.type.size, below.type.size):
-                views.append(tensor.op)
-        elif not isinstance(tensor.op, Cast):
-            break
-        tensor = below
-    return tensor, tuple(reversed(views))

@@ -22,11 +22,18 @@ from graphc.ir.tensor import PHASES, Tensor
 from graphc.plan.cost import nanoseconds
 from graphc.plan.memory import ArenaPlan, level_lifetimes, plan_arena
 from graphc.plan.program import Call, Program
-from graphc.runtime.checks import CallChecks
+from graphc.runtime.checks import CallChecks, check_indices
 from graphc.runtime.epoch import accounting, gathering
 from graphc.runtime.frame import CaptureFrame, PlainFrame, Pointer, Prediction
 from graphc.runtime.loader import LOADER
-from graphc.runtime.places import direct_outputs, far, place_persistent, pointers, view_of
+from graphc.runtime.places import (
+    direct_outputs,
+    far,
+    parameters_written,
+    place_persistent,
+    pointers,
+    view_of,
+)
 from graphc.runtime.replay import replay, serve
 from graphc.runtime.report import Report
 from graphc.runtime.schedule import Schedule
@@ -87,6 +94,9 @@ class Executable:
             for b in dict.fromkeys(b for call in program.calls for b in call.writes)
             if b.name in self._persistent
         ]
+        verdict = self._persistent.get("verdict")
+        self._verdict = None if verdict is None else memoryview(verdict.data)
+        self._kept = parameters_written(program, self._persistent)
         self._placeable = [b for b in program.buffers if b.kind in ("arena", "input")]
         self._direct = direct_outputs(program)
         self._entries, statistics = LOADER.load(kernels)
@@ -237,6 +247,7 @@ class Executable:
         if self._plain:
             plain = PlainFrame({**bound.memory, **moving, **self._flat}, bound.batch, times)
             getattr(self._module, function)(plain)
+            self._heed(bound)
             return
         threads = options().thread_count()
         table = bound.tables.get((function, threads))
@@ -250,12 +261,23 @@ class Executable:
             table = bound.tables[function, threads] = Table(schedule, threads, addresses)
         table.point_into(moving)
         table.pace.replay(table.words, times)
+        self._heed(bound)
+
+    def _heed(self, bound: Bound) -> None:
+        """Raise :class:`IndexingError` if a guard has stopped what was run."""
+        if self._verdict is None or not self._verdict[0]:
+            return
+        guard = self.program.guards[self._verdict[0] - 1]
+        self._verdict[0] = 0
+        indices = view_of(bound.memory[guard.indices.buffer.name], guard.indices, bound.batch)
+        check_indices(indices, guard.low, guard.high, bound.batch, guard.node, guard.operand)
 
     def _captured(
         self, function: str, batch: int, places: Mapping[str, Pointer], threads: int
     ) -> Schedule:
         """Return the calls of one of the module's functions as a table for so many threads."""
-        frame = CaptureFrame(places, batch, self._entries, self._predict(function, batch))
+        predictions = self._predict(function, batch)
+        frame = CaptureFrame(places, batch, self._entries, predictions, self._kept)
         getattr(self._module, function)(frame)
         return arranged(frame.records, threads)
 
@@ -271,6 +293,7 @@ class Executable:
                 kernel.touches,
                 kernel.parts,
                 kernel.descent,
+                kernel.guards,
             )
         if training:
             yield from accounting(self.program.outputs[s].buffer.dtype for s in self.scalars)

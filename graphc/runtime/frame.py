@@ -62,6 +62,7 @@ class Prediction:
     touches: tuple[Touch, ...] = ()
     parts: tuple[tuple[int, int], ...] = ()
     descent: Descent | None = None
+    guards: bool = False
 
 
 class CaptureFrame(Frame["Pointer"]):
@@ -73,8 +74,11 @@ class CaptureFrame(Frame["Pointer"]):
         batch: int,
         entries: Mapping[str, int],
         predictions: Iterable[Prediction],
+        kept: Slice | None = None,
     ) -> None:
+        """``kept`` is the memory that may not be written before the guards have run."""
         super().__init__(memory, batch)
+        self._kept = kept
         self._entries = entries
         self._predictions = iter(predictions)
         self.records: list[Record] = []
@@ -104,6 +108,8 @@ class CaptureFrame(Frame["Pointer"]):
             slice_at(touch, arguments[touch.position], self.batch, extent): None
             for touch in known.touches
         }
+        if known.guards:
+            slices[self._kept] = None
         self.records.append(
             Record(
                 self._entries[kernel.name],
@@ -119,6 +125,7 @@ class CaptureFrame(Frame["Pointer"]):
                 ),
                 kernel.name,
                 known.descent,
+                guards=known.guards,
             )
         )
 
@@ -160,8 +167,11 @@ class PlainFrame(Frame[Array]):
     def __init__(self, memory: Mapping[str, Array], batch: int, repeat: int = 1) -> None:
         super().__init__({name: _flat(array) for name, array in memory.items()}, batch)
         self._repeat = repeat
+        self._verdict = memory.get("verdict")
 
     def run(self, kernel: Kernel, extent: int, *arguments: Any) -> None:
+        if self._verdict is not None and self._verdict[0]:
+            return
         with np.errstate(all="ignore"):
             kernel(0, extent, *arguments)
 

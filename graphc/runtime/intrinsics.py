@@ -70,6 +70,13 @@ def atomic_load(builder: Any, words: Any, at: Any) -> Any:
     return builder.load_atomic(_address(builder, words, at), "seq_cst", _ALIGN)
 
 
+@_intrinsic(_INT, _WORDS, _INT)
+def follow(builder: Any, words: Any, at: Any) -> Any:
+    """Return the word whose address is ``words[at]``, as the other threads left it."""
+    address = builder.load(_address(builder, words, at))
+    return builder.load_atomic(builder.inttoptr(address, _WORD.as_pointer()), "seq_cst", _ALIGN)
+
+
 @_intrinsic(types.void, _WORDS, _INT, _INT)
 def atomic_store(builder: Any, words: Any, at: Any, value: Any) -> None:
     """Set ``words[at]`` for all threads to see."""

@@ -12,6 +12,7 @@ from graphc.ir.op import Array, Layout
 from graphc.ir.source import Constant, Parameter, address_of, aligned_empty
 from graphc.plan.program import Access, Buffer, Program
 from graphc.runtime.frame import Pointer
+from graphc.runtime.schedule import Slice
 from graphc.types import dim_at, shape_at
 
 FAR = 40
@@ -48,8 +49,18 @@ def view_of(array: Array, access: Access, batch: int) -> Array:
     return np.lib.stride_tricks.as_strided(flat, shape_at(access.shape, batch), strides)
 
 
+def parameters_written(program: Program, memory: Mapping[str, Array]) -> Slice | None:
+    """Return the addresses of all parameters that the program writes, and of what lies between."""
+    written = [memory[b.name] for c in program.calls for b in c.writes if b.kind == "parameter"]
+    if not written:
+        return None
+    first = min(map(address_of, written))
+    stop = max(address_of(a) + a.nbytes for a in written)
+    return Slice(first, stop - first, 0, 1, written=False)
+
+
 def place_persistent(program: Program, module: Module) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Give parameters, gradients and constants their memory, flat where the module says so.
+    """Give what keeps its place its memory, flat where the module says so.
 
     Returns the arrays by name, and for the parts of flat buffers all that lies from them on.
     """
@@ -72,6 +83,8 @@ def place_persistent(program: Program, module: Module) -> tuple[dict[str, Array]
                 op.cell.place(aligned_empty(op.cell.nbytes) if place is None else place)
                 op.cell.initialize(op.cell.default_rng())
             result[buffer.name] = op.cell.array
+        elif buffer.kind == "verdict":
+            result[buffer.name] = np.zeros(1, np.int64)
         elif buffer.kind == "gradient":
             nbytes = buffer.nbytes(0)
             memory = rest[buffer].view(np.uint8) if buffer in rest else aligned_empty(nbytes)

@@ -13,7 +13,7 @@ from typing import Any
 
 from graphc.runtime import intrinsics
 from graphc.runtime.kernel import kernel
-from graphc.runtime.schedule import BARRIER, CHAIN, FACTOR, RECORD_HEAD, SHARED
+from graphc.runtime.schedule import BARRIER, CHAIN, FACTOR, GUARD, RECORD_HEAD, SHARED
 
 ARRIVED = 0  # arrivals at barriers, over all jobs: never reset, for a thread may still look
 JOB = 8  # number of the latest job; workers wait for it to change
@@ -33,8 +33,9 @@ _GRAIN = 16
 
 @kernel("table: int64*, words: int64, threads: int64, team: int64*")
 def replay(lo: int, hi: int, table: Any, words: int, threads: int, team: Any) -> None:
-    """As thread ``lo``, run the records of ``table`` in order, ``hi`` times."""
+    """As thread ``lo``, run the records of ``table`` in order, ``hi`` times, or up to a verdict."""
     arrivals = team[BASE] if threads > 1 else 0
+    guard = -1  # the last guard passed: all of a table share one verdict
     for _ in range(hi):
         at = 0
         while at < words:
@@ -60,6 +61,10 @@ def replay(lo: int, hi: int, table: Any, words: int, threads: int, team: Any) ->
                     stop = min(rows, start + share)
                 elif lo > 0:
                     stop = 0
+            if guard >= 0 and intrinsics.follow(table, guard + RECORD_HEAD) != 0:
+                stop = 0  # go on to the barriers, at which the others wait
+            if sharing & GUARD:
+                guard = at
             if sharing & CHAIN:
                 block, first = table[at + RECORD_HEAD], at + table[at]
                 at = first + table[at + RECORD_HEAD + 1]

@@ -35,6 +35,10 @@ CHAIN = 4
 """In the sharing word: the head of a chain. Its arguments are the rows of a block, and the
 words of the records that run block by block."""
 
+GUARD = 8
+"""In the sharing word: the record may stop the table. Its first argument points to the verdict,
+which is not 0 then, and no thread runs a record that follows."""
+
 FACTOR = 8
 """Bits by which the sharing word holds the iterations of a row."""
 
@@ -94,6 +98,8 @@ class Record:
     times: int = 1
     """How often to run its iterations, each time ``pitch`` further on: as columns of a matrix."""
     pitch: int = 0
+    guards: bool = False
+    """Whether it may stop the table."""
     place: int = field(init=False, repr=False, compare=False)
     """Its place among the records that are scheduled."""
     group: Group = field(init=False, repr=False, compare=False)
@@ -135,7 +141,7 @@ class Schedule:
 
     def add(self, record: Record, level: int, rows: int, sharing: int) -> None:
         """Append a record of ``rows`` rows."""
-        sharing |= record.extent // max(1, rows) << FACTOR
+        sharing |= record.extent // max(1, rows) << FACTOR | GUARD * record.guards
         start = len(self.words) + RECORD_HEAD
         self.moving += [(start + position, name) for position, name in record.moving]
         self.levels += [(number, level) for number in record.numbers]
@@ -274,6 +280,8 @@ class _Levels:
     def _join(self, record: Record, meetings: Sequence[Meeting]) -> Group | None:
         """Put ``record`` into the one group of all whom it meets on their level, if it can be."""
         groups = list(dict.fromkeys(other.group for other, _, _ in meetings))
+        if record.guards or any(g.records[0].guards for g in groups):
+            return None  # in a chain, nobody looks at a verdict
         counts = [record.extent, *(g.rows for g in groups)]
         units = gcd(record.units, *(g.units for g in groups))
         for rows in dict.fromkeys((gcd(*counts), gcd(*counts, units))):

@@ -1,0 +1,72 @@
+"""Which operands hold indices, what they are made of, and which of them a step must check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from graphc.ir.graph import Graph
+from graphc.ir.op import Op, View
+from graphc.ir.source import Constant
+from graphc.ir.tensor import Tensor
+from graphc.ops.cast import Cast
+from graphc.types import AnyDim, never_below
+
+
+@dataclass(frozen=True)
+class IndexBounds:
+    """Indices of ``node`` in ``[low, high)``: what ``views`` leave of ``source``."""
+
+    source: Tensor
+    views: tuple[Op, ...]
+    operand: Tensor
+    low: AnyDim
+    high: AnyDim
+    node: Tensor
+
+    @property
+    def indices(self) -> Tensor:
+        """What must lie within the bounds, as near to the user's as can be."""
+        return self.operand if self.views else self.source
+
+
+def index_bounds(graph: Graph) -> Iterator[IndexBounds]:
+    """Yield what the nodes of ``graph`` ask of their indices, each demand once.
+
+    A label and its gradient ask the same.
+    """
+    seen = set()
+    for node in graph.nodes:
+        for position, low, high in node.op.index_bounds(*[x.type for x in node.inputs]):
+            source, views = _traced(node.inputs[position])
+            if (source, views, low, high) not in seen:
+                seen.add((source, views, low, high))
+                yield IndexBounds(source, views, node.inputs[position], low, high, node)
+
+
+def computed_indices(graph: Graph) -> Iterator[IndexBounds]:
+    """Yield the demands on indices that neither are fed nor constant nor surely inside."""
+    fed = set(graph.inputs)
+    for demand in index_bounds(graph):
+        source = demand.source
+        if source in fed or isinstance(source.op, Constant) or source.type.size == 0:
+            continue
+        known = source.op.value_bounds(*[x.type for x in source.inputs])
+        if known is None or not (
+            never_below(known[0], demand.low) and never_below(demand.high, known[1])
+        ):
+            yield demand
+
+
+def _traced(tensor: Tensor) -> tuple[Tensor, tuple[Op, ...]]:
+    """Return what ``tensor`` shows the values of, and the views that leave some of them out."""
+    views: list[Op] = []
+    while tensor.inputs and tensor.inputs[0].dtype.kind == "i":
+        (below, *_) = tensor.inputs
+        if isinstance(tensor.op, View):
+            if views or not never_below(tensor.type.size, below.type.size):
+                views.append(tensor.op)
+        elif not isinstance(tensor.op, Cast):
+            break
+        tensor = below
+    return tensor, tuple(reversed(views))
