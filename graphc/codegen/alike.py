@@ -1,7 +1,7 @@
-"""Nests that differ only in their buffers are written once.
+"""Nests that differ only in their buffers, and where in them they start, are written once.
 
-The layers of a deep network are alike, and so are their kernels: what one is called with, the
-next is called with in buffers of its own.
+The layers of a deep network are alike, and so are the steps of a recurrence: what one kernel is
+called with, the next is called with in buffers and places of its own.
 """
 
 from __future__ import annotations
@@ -9,53 +9,71 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeAlias
 
-from graphc.codegen.kernel import Argument, KernelCall
+from graphc.codegen.kernel import Argument, KernelCall, Offset, Touch
 from graphc.codegen.lower import lower
 from graphc.ir.tensor import Tensor
 from graphc.plan.program import Access, Buffer, Call, LoopNest
 
-Numbers: TypeAlias = dict[Buffer, int]
-"""The buffers of a nest, numbered as they are met."""
+Names: TypeAlias = dict[Offset, None]
+"""The buffers of a nest, each with where an access of it starts, in the order they are met."""
 
 
 class Lowering:
     """Lowers the calls of a program."""
 
     def __init__(self) -> None:
-        self._known: dict[object, tuple[KernelCall, Numbers]] = {}
+        self._known: dict[object, tuple[KernelCall, Names]] = {}
 
     def kernel(self, call: Call) -> KernelCall:
         """Return what :func:`~graphc.codegen.lower.lower` returns, for most nests without it."""
         if not isinstance(call.work, LoopNest):
             return lower(call)
-        description, numbers = described(call.work)
+        description, names = described(call.work)
         known = self._known.get(description)
         if known is None:
-            known = self._known[description] = lower(call), numbers
+            known = self._known[description] = lower(call), names
             return known[0]
-        return _called_with(list(numbers), *known)
+        kernel, others = known
+        return _called_with(dict(zip(others, names, strict=True)), kernel)
 
 
-def _called_with(buffers: list[Buffer], kernel: KernelCall, numbers: Numbers) -> KernelCall:
-    """Return ``kernel`` with each of its buffers replaced by that of the same number."""
+def _called_with(own: dict[Offset, Offset], kernel: KernelCall) -> KernelCall:
+    """Return ``kernel`` with its buffers, and the places where they start, replaced by ``own``."""
+    buffers = {theirs.buffer: ours.buffer for theirs, ours in own.items()}
+    pointers = [a[0] if isinstance(a, tuple) else None for a in kernel.arguments]
 
-    def own(argument: Argument) -> Argument:
-        if not isinstance(argument, tuple):
-            return argument
-        return buffers[numbers[argument[0]]], argument[1]
+    def argument(given: Argument) -> Argument:
+        if isinstance(given, tuple):
+            return buffers[given[0]], given[1]
+        return own[given] if isinstance(given, Offset) else given
 
-    return replace(kernel, arguments=tuple([own(a) for a in kernel.arguments]))
+    def touch(given: Touch) -> Touch:
+        buffer = pointers[given.position]
+        assert buffer is not None
+        return (
+            replace(given, first=own[Offset(buffer, given.first)].value)
+            if given.first != 0
+            else given
+        )
+
+    return replace(
+        kernel,
+        arguments=tuple([argument(a) for a in kernel.arguments]),
+        touches=tuple([touch(t) for t in kernel.touches]),
+    )
 
 
-def described(nest: LoopNest) -> tuple[object, Numbers]:
+def described(nest: LoopNest) -> tuple[object, Names]:
     """Return all that a nest's kernel depends on, with numbers for its nodes and buffers."""
     group, place = nest.group, nest.places.place
     index = {node: i for i, node in enumerate(group.nodes)}
-    numbers: Numbers = {}
+    names: dict[Offset, int] = {}
+    numbers: dict[Buffer, int] = {}
 
     def access(a: Access) -> object:
         number = numbers.setdefault(a.buffer, len(numbers))
-        return number, a.buffer.dtype, a.layout, a.shape
+        start = names.setdefault(Offset(a.buffer, a.layout.offset), len(names))
+        return number, start, a.layout.offset == 0, a.buffer.dtype, a.layout.strides, a.shape
 
     def operand(node: Tensor, position: int, x: Tensor) -> object:
         if (node, position) in nest.loads:
@@ -83,4 +101,4 @@ def described(nest: LoopNest) -> tuple[object, Numbers]:
         *[index[node] for node in nest.division.nodes],
         *[(index[fold], access(a)) for fold, a in nest.division.parts.items()],
     )
-    return (loops, *nodes, *stores, wide, division), numbers
+    return (loops, *nodes, *stores, wide, division), dict.fromkeys(names)

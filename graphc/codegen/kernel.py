@@ -20,7 +20,16 @@ INDENT = "    "
 MAX_LOOPS = 20
 """Loops that Python allows inside one another."""
 
-Argument: TypeAlias = tuple[Buffer, AnyDim] | AnyDim
+
+@dataclass(frozen=True)
+class Offset:
+    """Where in a buffer an access starts, in elements: a number that no kernel's text holds."""
+
+    buffer: Buffer
+    value: AnyDim
+
+
+Argument: TypeAlias = tuple[Buffer, AnyDim] | Offset | AnyDim
 """What a kernel is called with: a pointer, as buffer and offset in elements, or an integer."""
 
 Spread: TypeAlias = tuple[tuple[AnyDim, AnyDim], ...]
@@ -155,7 +164,8 @@ _Seen: TypeAlias = tuple[Buffer, Layout, Shape, tuple[str, ...], bool]
 class KernelWriter:
     """Collects the lines, pointers and run-time integers of one kernel.
 
-    Equal buffers share a pointer: the compiler is told that pointers do not overlap. A
+    Equal buffers share a pointer: the compiler is told that pointers do not overlap. Where an
+    access starts is an argument, so that equal work on other parts is the same kernel. A
     ``generic`` kernel takes every length at run time, so that one serves many shapes.
     """
 
@@ -167,6 +177,7 @@ class KernelWriter:
     _parallel: str = ""
     _pointers: dict[Buffer, Parameter] = field(default_factory=dict)
     _integers: dict[AnyDim, Parameter] = field(default_factory=dict)
+    _offsets: dict[Offset, Parameter] = field(default_factory=dict)
     _seen: dict[_Seen, None] = field(default_factory=dict)
 
     def line(self, text: str) -> None:
@@ -222,7 +233,9 @@ class KernelWriter:
         terms = [self._term(i, s) for i, s in zip(index, access.layout.strides, strict=True)]
         terms = [t for t in terms if t]
         if access.layout.offset != 0:
-            terms.append(self.integer(access.layout.offset))
+            offset = Offset(access.buffer, access.layout.offset)
+            known = self._offsets.setdefault(offset, Parameter(f"o{len(self._offsets)}", None))
+            terms.append(known.name)
         return f"{pointer}[{' + '.join(terms).replace('+ -', '- ') or '0'}]"
 
     def linear(self, index: Sequence[str], strides: Sequence[AnyDim]) -> str:
@@ -250,7 +263,7 @@ class KernelWriter:
         """Return the call; its name is ``what`` and a digest of the text."""
         pointers = sorted(self._pointers.values(), key=lambda p: int(p.name[1:]))
         buffers = {p.name: b for b, p in self._pointers.items()}
-        parameters = (*pointers, *self._integers.values())
+        parameters = (*pointers, *self._integers.values(), *self._offsets.values())
         body = tuple(self.lines)
         draft = KernelText("kernel", parameters, body, self.reassociate)
         digest = hashlib.sha256(draft.text.encode()).hexdigest()[:8]
@@ -258,7 +271,8 @@ class KernelWriter:
         passed: list[Argument] = [(buffers[p.name], 0) for p in pointers]
         position = {buffers[p.name]: i for i, p in enumerate(pointers)}
         touches = tuple(dict.fromkeys(self._touch(seen, position) for seen in self._seen))
-        return KernelCall(text, self.extent, (*passed, *self._integers), touches)
+        arguments = (*passed, *self._integers, *self._offsets)
+        return KernelCall(text, self.extent, arguments, touches)
 
     def _touch(self, seen: _Seen, position: dict[Buffer, int]) -> Touch:
         """Return what an iteration of the parallel axis touches by one element of the text."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from graphc.codegen.alike import Lowering
-from graphc.codegen.kernel import INDENT, KernelCall, KernelText
+from graphc.codegen.kernel import INDENT, Argument, KernelCall, KernelText, Offset
 from graphc.codegen.merge import FlatBuffer, merge_flat_calls
 from graphc.ir.source import Parameter
 from graphc.ir.tensor import PHASES
@@ -272,10 +272,10 @@ def _call_lines(call: KernelCall) -> list[str]:
     return [*lines, current.rstrip(", ") + ",", f"{INDENT})"]
 
 
-def _argument(value: tuple[Buffer, AnyDim] | AnyDim) -> str:
+def _argument(value: Argument) -> str:
     if isinstance(value, tuple):
         return _pointer(*value)
-    return show_expression(value)
+    return show_expression(value.value if isinstance(value, Offset) else value)
 
 
 def _pointer(buffer: Buffer, offset: AnyDim) -> str:

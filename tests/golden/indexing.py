@@ -21,22 +21,22 @@ def take_41983919(lo, hi, x0, x1, y2, n0):
             y2[i0 * 3 + i1] = x1[at * 3 + i1]
 
 
-@kernel("x0: float32*, x1: float32*, y2: float32*, n0: int64", reassociate=True)
-def multiply_sum_95c2b5fc(lo, hi, x0, x1, y2, n0):
+@kernel("x0: float32*, x1: float32*, y2: float32*, n0: int64, o0: int64", reassociate=True)
+def multiply_sum_4edc38bf(lo, hi, x0, x1, y2, n0, o0):
     for _ in range(lo, hi):
         wide_sum_0 = float64(0.0)
         for i0 in range(n0):
             sum_0 = float32(0.0)
             for i1 in range(3):
-                multiply_0 = x0[i0 * 3 + i1] * x1[i0 * 3 - i1 + 2]
+                multiply_0 = x0[i0 * 3 + i1] * x1[i0 * 3 - i1 + o0]
                 sum_0 = sum_0 + multiply_0
             wide_sum_0 = wide_sum_0 + sum_0
         sum_0 = float32(wide_sum_0)
         y2[0] = sum_0
 
 
-@kernel("y0: float32*, x1: int64*, x2: float32*, n0: int64")
-def scatter_add_2965f041(lo, hi, y0, x1, x2, n0):
+@kernel("y0: float32*, x1: int64*, x2: float32*, n0: int64, o0: int64")
+def scatter_add_f8547dbc(lo, hi, y0, x1, x2, n0, o0):
     for i0 in range(7):
         for i1 in range(3):
             y0[i0 * 3 + i1] = float32(0.0)
@@ -46,7 +46,7 @@ def scatter_add_2965f041(lo, hi, y0, x1, x2, n0):
             at += 7
         at = min(max(at, 0), 6)
         for i1 in range(3):
-            y0[at * 3 + i1] += x2[i0 * 3 - i1 + 2]
+            y0[at * 3 + i1] += x2[i0 * 3 - i1 + o0]
 
 
 def call(m):
@@ -55,6 +55,6 @@ def call(m):
     # take(None, 3)   models.py:29
     run(take_41983919, batch, m.x0, m.p0, m.take_0, batch)
     # multiply, sum()   models.py:29
-    run(multiply_sum_95c2b5fc, 1, m.take_0, m.x1, m.sum_0, batch)
+    run(multiply_sum_4edc38bf, 1, m.take_0, m.x1, m.sum_0, batch, 2)
     # scatter_add(7, 3)   models.py:29
-    run(scatter_add_2965f041, 1, m.scatter_add_0, m.x0, m.x1, batch)
+    run(scatter_add_f8547dbc, 1, m.scatter_add_0, m.x0, m.x1, batch, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from compiled import build, step_like_the_oracle
 from random_graphs import random_graph
 
 import graphc as gx
@@ -83,3 +84,26 @@ def test_buffers_are_told_apart_by_their_numbers_only():
     one, two = nests_of(gx.tanh(parameter(8)), gx.tanh(parameter(8)))
     assert alike.described(one)[0] == alike.described(two)[0]
     assert set(alike.described(one)[1]).isdisjoint(alike.described(two)[1])
+
+
+def recurrence(steps):
+    """Return a graph of slices, a recurrence and a concatenation, with its gradients."""
+    x, w = gx.input("x", (None, steps, 3)), parameter(4, 4)
+    v, state, states = parameter(3, 4), gx.zeros((1, 4)), []
+    for t in range(steps):
+        state = gx.tanh(gx.sin(x[:, t]) @ v + state @ w)
+        states.append(state)
+    out = gx.stack([*states, states[0] * 2.0], axis=1)
+    loss = gx.sum(out * gx.flip(out, axis=1)[:, 1:3].sum(axis=1, keepdims=True))
+    return Graph([x], {"out": out, "dv": gx.grad(loss, v), "dx": gx.grad(loss, x)})
+
+
+def test_equal_work_on_other_parts_is_one_kernel():
+    """What differs in where slices and parts start only is compiled once."""
+    texts = {
+        steps: {k.kernel for k in map(Lowering().kernel, calls_of(recurrence(steps)))}
+        for steps in (6, 12, 24)
+    }
+    assert len(texts[24]) <= len(texts[12]) <= len(texts[6]) + 2
+    run = build(recurrence(12))
+    step_like_the_oracle(run, {run.graph.inputs[0]: np.ones((5, 12, 3), "float32")}, 5)
