@@ -165,8 +165,8 @@ class ScatterAdd(Indexed, Loops):
         g, indices = arrays
         result = np.zeros(shape_at(self.shape, 0), g.dtype)
         places = _wrapped(indices, result.shape[self.axis], self.axis).reshape(-1)
-        lines = _lines(result, self.axis)
-        np.add.at(lines, (slice(None), places), _lines(g, self.axis, indices.ndim))
+        where: tuple[Any, ...] = (slice(None), places)
+        np.add.at(_lines(result, self.axis), where, _lines(g, self.axis, indices.ndim))
         return result
 
     def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
@@ -240,9 +240,9 @@ class ScatterAddAlongAxis(Indexed, Loops):
         shape = self.infer(TensorType(g.dtype, g.shape), TensorType(g.dtype, g.shape)).shape
         result = np.zeros(shape_at(shape, 0), g.dtype)
         places = _lines(_wrapped(indices, result.shape[self.axis], self.axis), self.axis)
-        before, _, behind = np.indices(places.shape, sparse=True)
-        lines = _lines(result, self.axis)
-        np.add.at(lines, (before, places, behind), _lines(g, self.axis))
+        where: list[Any] = list(np.indices(places.shape, sparse=True))
+        where[1] = places
+        np.add.at(_lines(result, self.axis), tuple(where), _lines(g, self.axis))
         return result
 
     def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
