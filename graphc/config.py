@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from graphc.errors import DTypeError, ShapeError
+from graphc.errors import DTypeError, SettingError, ShapeError, user_location
 
 _ASK_AGAIN = 0.25
 """Seconds for which the number of processors holds: to ask costs half of a small step."""
@@ -98,7 +98,16 @@ def options() -> Options:
     return _current
 
 
-class config:
+class _Config(type):
+    """Assigning to ``gx.config`` itself would change nothing."""
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        raise SettingError(
+            f"options are set by a call, gx.config({name}={value!r})\n  at {user_location()}"
+        )
+
+
+class config(metaclass=_Config):
     """Set options: ``gx.config(threads=2)``; as a context manager, until the block ends."""
 
     def __init__(self, **values: Any) -> None:

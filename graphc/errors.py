@@ -6,11 +6,12 @@ exception that a user of NumPy would expect.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import FrameType
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parent) + os.sep
 
 
 class GraphcError(Exception):
@@ -25,6 +26,10 @@ class DTypeError(GraphcError, TypeError):
     """An operand of the wrong kind or data type."""
 
 
+class SettingError(GraphcError, AttributeError):
+    """An attribute that does not exist, or whose assignment would do nothing."""
+
+
 class IndexingError(GraphcError, IndexError):
     """An index outside its axis."""
 
@@ -37,10 +42,15 @@ class VerificationError(GraphcError, AssertionError):
     """A stage of the compiler broke an invariant: a bug in graphc, never the user's."""
 
 
+def is_internal(frame: FrameType) -> bool:
+    """Tell whether a frame runs code of graphc."""
+    return frame.f_code.co_filename.startswith(_PACKAGE)
+
+
 def user_location() -> str | None:
     """Return ``"file:line"`` of the innermost frame outside graphc, or None."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame is not None and is_internal(frame):
         frame = frame.f_back
     if frame is None:
         return None

@@ -15,10 +15,11 @@ from graphc.ir.source import Input
 from graphc.ir.tensor import Tensor
 from graphc.ops.operands import as_tensor
 from graphc.runtime.report import Report
+from graphc.sealed import Sealed
 from graphc.tree import tree_fill, tree_leaves, tree_map
 
 
-class Function:
+class Function(Sealed):
     """A compiled function; call it by position or by the names of its inputs.
 
     The result has the structure of ``outputs``: an array, tuple, list or dict of new arrays;

@@ -14,6 +14,7 @@ from graphc.ir.printer import format_graph
 from graphc.ir.source import Input, Parameter
 from graphc.ir.tensor import PHASES, Tensor
 from graphc.lazy import lazy_module
+from graphc.sealed import Sealed
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -41,7 +42,7 @@ def ancestors(
     return [seen[i] for i in sorted(seen)]
 
 
-class Graph:
+class Graph(Sealed):
     """An immutable computation: inputs, named outputs, and updates ``{parameter: new value}``.
 
     Iterating yields the tensors in creation order, which is topological. A whole training
@@ -75,6 +76,9 @@ class Graph:
                 raise ShapeError(
                     f"the update of {parameter.describe()} has another type: {value.describe()}"
                 )
+
+    def fixed(self, name: str) -> str | None:
+        return "a graph is immutable; make another one"
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.nodes)

@@ -20,19 +20,23 @@ from graphc.ir.naming import layer_scope
 from graphc.ir.source import Initializer, parameter
 from graphc.ir.tensor import Tensor, name_scope
 from graphc.nn import init
+from graphc.sealed import Sealed
 from graphc.types import FLOAT32, DTypeLike, size_of
 
 Callee: TypeAlias = Callable[[Tensor], Tensor]
 
 
-class Layer(ABC):
+class Layer(Sealed, ABC):
     """A named callable that owns parameters.
 
     Make them with :meth:`parameter` in ``__init__``, and say in ``forward`` what the layer
     does. Without a name the layer is called after its class and numbered within its model.
+    With ``trainable=False`` no model trains its parameters.
+
+    Attributes can be assigned until the first call; graphs keep what they were made with.
     """
 
-    def __init__(self, name: str | None = None) -> None:
+    def __init__(self, name: str | None = None, *, trainable: bool = True) -> None:
         if name is not None and (not isinstance(name, str) or not name or "#" in name):
             raise DTypeError(
                 f"a layer's name must be a non-empty string without '#', not {name!r}"
@@ -41,6 +45,26 @@ class Layer(ABC):
         kind = re.sub(r"(?<=\w)(?=[A-Z][a-z])", "_", type(self).__name__).lower()
         self.scope = name or layer_scope(kind)
         self.parameters: tuple[Tensor, ...] = ()
+        self._trainable = bool(trainable)
+        self._called = False
+
+    @property
+    def trainable(self) -> bool:
+        """Whether models train the parameters of this layer."""
+        return self._trainable
+
+    def fixed(self, name: str) -> str | None:
+        kind = type(self).__name__
+        if name == "trainable":
+            return (
+                f"it is decided when the layer is made, {kind}(..., trainable=False); what one "
+                "model trains is decided by gx.Model(..., trainable=[...])"
+            )
+        if name in ("scope", "parameters") or isinstance(getattr(self, name, None), Tensor):
+            return "a layer's parameters are its own; call the layer again to share them"
+        if self._called:
+            return f"the graphs made with this {kind} keep the value they got; make another {kind}"
+        return None
 
     def parameter(
         self,
@@ -53,8 +77,9 @@ class Layer(ABC):
     ) -> Tensor:
         """Make a parameter of this layer; the arguments are those of :func:`gx.parameter`.
 
-        Those that are ``trainable`` come into :attr:`parameters`.
+        Those that are ``trainable``, in a layer that is, come into :attr:`parameters`.
         """
+        trainable = trainable and self.trainable
         with name_scope(self.scope):
             made = parameter(initial, shape, name=label, dtype=dtype, trainable=trainable)
         if trainable:
@@ -71,6 +96,7 @@ class Layer(ABC):
                 f"{type(self).__name__} takes a symbolic Tensor, got {type(x).__name__}; declare "
                 f"it with gx.input or gx.constant\n  at {user_location()}"
             )
+        self._called = True
         with name_scope(self.scope):
             return self.forward(x)
 
@@ -92,18 +118,26 @@ class Linear(Layer):
         weight_init: Initializer | None = None,
         bias_init: Initializer | None = None,
         dtype: DTypeLike = FLOAT32,
+        trainable: bool = True,
         name: str | None = None,
     ) -> None:
-        super().__init__(name)
-        self.in_features = _count("Linear: in_features", in_features)
-        self.out_features = _count("Linear: out_features", out_features)
-        bound = 1.0 / self.in_features**0.5 if self.in_features else 0.0
+        super().__init__(name, trainable=trainable)
+        fan_in = _count("Linear: in_features", in_features)
+        self._features = shape = (fan_in, _count("Linear: out_features", out_features))
+        bound = 1.0 / fan_in**0.5 if fan_in else 0.0
         near_zero = init.uniform(-bound, bound)
-        shape = (self.in_features, self.out_features)
         self.weight = self.parameter("weight", weight_init or near_zero, shape, dtype=dtype)
         self.bias: Tensor | None = None
         if bias:
             self.bias = self.parameter("bias", bias_init or near_zero, shape[1:], dtype=dtype)
+
+    @property
+    def in_features(self) -> int:
+        return self._features[0]
+
+    @property
+    def out_features(self) -> int:
+        return self._features[1]
 
     def forward(self, x: Tensor) -> Tensor:
         if not x.ndim or x.type.shape[-1] != self.in_features:
@@ -128,11 +162,12 @@ class Flatten(Layer):
         return ops.reshape(x, (*shape[: self.start], size_of(shape[self.start :])))
 
 
-class Sequential:
+class Sequential(Sealed):
     """Layers one after the other; any functions from Tensor to Tensor."""
 
     def __init__(self, *layers: Callee) -> None:
         self.layers: list[Callee] = []
+        self._called = False
         for layer in layers:
             self.append(layer)
 
@@ -146,6 +181,11 @@ class Sequential:
         self.layers.append(layer)
         return self
 
+    def fixed(self, name: str) -> str | None:
+        if name == "layers" and self._called:
+            return "the graphs made with this Sequential keep its layers; make another Sequential"
+        return None
+
     @property
     def parameters(self) -> tuple[Tensor, ...]:
         """The trainable parameters of all layers, each once."""
@@ -153,6 +193,7 @@ class Sequential:
         return tuple(dict.fromkeys(p for part in owners for p in part.parameters))
 
     def __call__(self, x: Tensor) -> Tensor:
+        self._called = True
         for layer in self.layers:
             x = layer(x)
         return x

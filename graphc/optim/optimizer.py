@@ -23,10 +23,11 @@ from graphc.ir.source import Cell, Parameter, parameter
 from graphc.ir.tensor import Tensor, building
 from graphc.optim.clip import clip_by_global_norm, clip_by_value
 from graphc.optim.setting import Setting, at_least_zero, positive
+from graphc.sealed import Sealed
 from graphc.types import FLOAT64, INT64
 
 
-class Optimizer(ABC):
+class Optimizer(Sealed, ABC):
     """A rule that turns gradients into new parameter values.
 
     ``clip_value`` clips every element of the gradients, then ``clip_norm`` their joint norm.
@@ -62,6 +63,16 @@ class Optimizer(ABC):
         """Return the names of what can change between steps."""
         names = dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base))
         return tuple(name for name in names if isinstance(getattr(cls, name), Setting))
+
+    def fixed(self, name: str) -> str | None:
+        declared = getattr(type(self), name, None)
+        if isinstance(declared, (Setting, property)) or not self._cells:
+            return None
+        changing = ", ".join(self.settings())
+        return (
+            f"it is compiled into the steps that were made of this optimizer; what can change is "
+            f"{changing}"
+        )
 
     def read(self, name: str) -> float | None:
         """Return the value of a setting, as steps read it."""

@@ -38,10 +38,13 @@ class SGD(Optimizer):
         self.dampening = dampening
         self.weight_decay = weight_decay
         self.nesterov = nesterov
-        if nesterov and (not momentum or dampening):
+        self._check()
+
+    def _check(self) -> None:
+        if self.nesterov and (not self.momentum or self.dampening):
             raise ShapeError(
                 "SGD: nesterov needs a momentum and no dampening, got "
-                f"momentum={momentum}, dampening={dampening}\n  at {user_location()}"
+                f"momentum={self.momentum}, dampening={self.dampening}\n  at {user_location()}"
             )
 
     @property
@@ -49,6 +52,7 @@ class SGD(Optimizer):
         return ("momentum",) if self.momentum else ()
 
     def scalars(self, lr: Tensor, step: Tensor, **settings: Tensor) -> Sequence[Tensor]:
+        self._check()
         later = ops.astype(step > 1.0, step.dtype)
         fresh = 1.0 - settings["dampening"] * later
         return lr, settings["momentum"], fresh, settings["weight_decay"]

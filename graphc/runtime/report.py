@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from graphc.passes.pipeline import PassReport
+from graphc.sealed import Sealed
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class KernelReport:
 
 
 @dataclass
-class Report:
+class Report(Sealed):
     """Costs known from the program alone, for a batch of ``batch`` rows, and of compilation.
 
     Bytes and FLOPs are of one execution of everything (for a model: one training step).
@@ -39,6 +40,9 @@ class Report:
     compile_seconds: float = 0.0
     loads: list[tuple[str, str, float]] = field(default_factory=list)
     """(kernel, "memory" | "disk" | "compiled", milliseconds) of each kernel loaded."""
+
+    def fixed(self, name: str) -> str | None:
+        return "a report tells what is"
 
     def __str__(self) -> str:
         head = [

@@ -9,12 +9,13 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.errors import DTypeError, SettingError, ShapeError, user_location
 from graphc.ir.op import Array
+from graphc.sealed import Sealed, close_name
 from graphc.train.feeds import whole_number
 
 if TYPE_CHECKING:
@@ -27,8 +28,16 @@ MAXIMISED = ("acc", "auc", "f1", "r2", "precision", "recall")
 """Words in the names of values that are better when larger."""
 
 
-class Callback:
-    """Does nothing at each event; ``epoch`` counts from 0."""
+class Callback(Sealed):
+    """Does nothing at each event; ``epoch`` counts from 0.
+
+    A method ``on_...`` that is none of these hooks, or that takes other arguments, is an error
+    when the class is made: it would never be called.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _check_hooks(cls, dir(cls))
 
     def on_train_begin(self, model: Model) -> None:
         """Before the first epoch."""
@@ -47,6 +56,39 @@ class Callback:
 
     def on_train_end(self, model: Model) -> None:
         """After the last epoch; not when an exception or Ctrl-C ends the fit."""
+
+
+def _accepts(function: Callable[..., Any], *args: Any) -> bool:
+    try:
+        inspect.signature(function).bind(*args)
+    except TypeError:
+        return False
+    except ValueError:  # a builtin without a signature
+        return False
+    return True
+
+
+def _check_hooks(owner: Any, names: Iterable[str]) -> None:
+    """Raise :class:`SettingError` if one of ``names`` looks like a hook and is none."""
+    hooks = [name for name in vars(Callback) if name.startswith("on_")]
+    kind = owner if isinstance(owner, type) else type(owner)
+    for name in names:
+        if not name.startswith("on_"):
+            continue
+        if name not in hooks:
+            meant = close_name(name, hooks)
+            hint = f"did you mean {meant}? " if meant else ""
+            raise SettingError(
+                f"{kind.__name__}.{name} is no hook of a Callback and would never be called; "
+                f"{hint}The hooks are {', '.join(hooks)}\n  at {user_location()}"
+            )
+        given, wanted = getattr(owner, name), inspect.signature(getattr(Callback, name))
+        count = len(wanted.parameters) - (not isinstance(owner, type))
+        if given is not getattr(Callback, name) and not _accepts(given, *range(count)):
+            raise DTypeError(
+                f"{kind.__name__}.{name} must take {wanted}, as that of Callback does"
+                f"\n  at {user_location()}"
+            )
 
 
 class FunctionCallback(Callback):
@@ -208,16 +250,6 @@ class TerminateOnNaN(Callback):
             model.stop_training = True
 
 
-def _accepts(function: Callable[..., Any], *args: Any) -> bool:
-    try:
-        inspect.signature(function).bind(*args)
-    except TypeError:
-        return False
-    except ValueError:  # a builtin without a signature
-        return False
-    return True
-
-
 def as_callbacks(given: Any) -> list[Callback]:
     """Return a user's callback, function, or sequence of them as callbacks."""
     if isinstance(given, Callback) or (callable(given) and not isinstance(given, type)):
@@ -232,6 +264,7 @@ def as_callbacks(given: Any) -> list[Callback]:
 
 def _as_callback(given: Any) -> Callback:
     if isinstance(given, Callback):
+        _check_hooks(given, vars(given))
         return given
     if isinstance(given, type):
         raise DTypeError(

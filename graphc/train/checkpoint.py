@@ -9,6 +9,7 @@ from graphc.errors import DTypeError, ShapeError, user_location
 from graphc.io import safetensors
 from graphc.ir.op import Array
 from graphc.ir.source import Cell
+from graphc.sealed import Sealed
 from graphc.types import show_shape
 
 FORMAT = {"format": "graphc", "version": "1"}
@@ -16,7 +17,7 @@ STATE = "state/"
 """Prefix of what a model needs to go on training, beside its parameters."""
 
 
-class Parameters(Mapping[str, Array]):
+class Parameters(Sealed, Mapping[str, Array]):
     """Parameters by name, as views of the values that training reads and writes.
 
     Assign to the elements: ``parameters["linear_0.bias"][...] = 0``.

@@ -10,11 +10,12 @@ import numpy as np
 
 from graphc.errors import ShapeError, user_location
 from graphc.ir.op import Array
+from graphc.sealed import Sealed
 from graphc.train.feeds import whole_number
 from graphc.tree import tree_leaves, tree_map
 
 
-class Batches:
+class Batches(Sealed):
     """An iterable of batches; every iteration is one pass over the data.
 
     With ``shuffle`` each pass has an order of its own, all of them decided by ``seed``.
@@ -36,6 +37,9 @@ class Batches:
         self._paired = Y is not None
         self._data = (_arrays(X), _arrays(Y)) if self._paired else _arrays(X)
         self.rows = _common_rows(tree_leaves(self._data))
+
+    def fixed(self, name: str) -> str | None:
+        return "it is the number of rows of the data" if name == "rows" else None
 
     def __len__(self) -> int:
         """The number of batches in a pass."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from graphc.ir.op import Array
 from graphc.lazy import lazy_module
+from graphc.sealed import Sealed
 from graphc.train.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ Progressed = Iterator[tuple[int, Array]]
 """Samples done so far in an epoch, and the sums of loss and metrics over them."""
 
 
-class History(dict[str, list[float]]):
+class History(Sealed, dict[str, list[float]]):
     """``loss``, the metrics, and each as ``val_...``: lists with one entry an epoch."""
 
     def add(self, logs: Mapping[str, float]) -> None:

@@ -22,6 +22,7 @@ from graphc.nn.training import inference_form, state_updates
 from graphc.optim.optimizer import Optimizer, cell_of
 from graphc.runtime.executable import Executable
 from graphc.runtime.report import Report
+from graphc.sealed import Sealed
 from graphc.train import checkpoint
 from graphc.train.callbacks import as_callbacks
 from graphc.train.checkpoint import Parameters
@@ -47,7 +48,7 @@ BATCH_SIZE = 1024
 """Rows that go through the network at a time outside training."""
 
 
-class Model:
+class Model(Sealed):
     """A network with its loss, and perhaps an optimiser.
 
     Parameters
@@ -105,6 +106,11 @@ class Model:
         self._names = parameter_names(t for t in needed if isinstance(t.op, Parameter))
         self._gradients = self._differentiate()
         self.graph = self._training_graph()
+
+    def fixed(self, name: str) -> str | None:
+        if name in ("stop_training", "epochs") or name.startswith("_"):
+            return None
+        return "a model is compiled from what it was made of; make another gx.Model"
 
     # -- training ----------------------------------------------------------------------------
 

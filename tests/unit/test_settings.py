@@ -1,0 +1,331 @@
+"""What a user can set: each attribute of each public class takes effect, or raises."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+
+import numpy as np
+import pytest
+
+import graphc as gx
+from graphc import nn, optim
+from graphc.errors import SettingError
+from graphc.optim.optimizer import Optimizer
+from graphc.sealed import SYNONYMS, Sealed
+
+X = np.linspace(-2, 2, 24, dtype="float32").reshape(8, 3)
+Y = X[:, :1] ** 2
+
+
+def make_model(optimizer=None, **options):
+    x, y = gx.input("x", (None, 3)), gx.input("y", (None, 1))
+    out = nn.Linear(3, 1, weight_init=nn.init.ones)(x)
+    return gx.Model(
+        inputs=x, outputs=out, targets=y, loss=nn.mse_loss(out, y),
+        optimizer=optimizer or optim.SGD(0.1), **options,
+    )  # fmt: skip
+
+
+def public_data(thing):
+    """Return the public attributes that hold data, or a property that reads them."""
+    names = [n for n in dir(thing) if not n.startswith("_")]
+    return [n for n in names if not callable(getattr(type(thing), n, None))]
+
+
+def other(value):
+    """Return another value of a setting of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return type(value)(value / 2 if value else 1)
+    if isinstance(value, tuple):
+        return tuple(map(other, value))
+    return {"none": "tanh"}.get(value, object()) if isinstance(value, str) else object()
+
+
+def classes(module, base):
+    found = (getattr(module, name) for name in dir(module))
+    return [c for c in found if isinstance(c, type) and issubclass(c, base) and c is not base]
+
+
+# -- optimisers ----------------------------------------------------------------------------------
+
+OPTIMIZERS = {
+    "SGD": {"lr": 0.1, "momentum": 0.5, "dampening": 0.1, "weight_decay": 0.1},
+    "Adam": {"lr": 0.1, "weight_decay": 0.1},
+    "AdamW": {"lr": 0.1},
+    "RMSprop": {"lr": 0.1, "momentum": 0.5, "weight_decay": 0.1},
+    "Adagrad": {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.1},
+}
+
+
+@pytest.mark.parametrize("cls", classes(optim, Optimizer), ids=lambda c: c.__name__)
+def test_every_attribute_of_an_optimiser_takes_effect_or_raises(cls):
+    def trained(change):
+        options = OPTIMIZERS[cls.__name__] | ({"eps": 0.1} if hasattr(cls, "eps") else {})
+        model = make_model(cls(**options, clip_norm=0.5, clip_value=0.4))
+        model.train_step(X, Y)
+        change(model.optimizer)
+        for _ in range(3):
+            model.train_step(X, Y)
+        return model.parameters["linear_0.weight"].copy()
+
+    plain = trained(lambda optimizer: None)
+    refused = []
+    names = public_data(cls(**OPTIMIZERS[cls.__name__]))
+    assert set(cls.settings()) <= set(names)
+    for name in names:
+
+        def change(optimizer, name=name):
+            setattr(optimizer, name, other(getattr(optimizer, name)))
+
+        try:
+            changed = trained(change)
+        except SettingError as error:
+            refused.append((name, str(error)))
+        else:
+            assert (changed != plain).any(), name
+    assert not {name for name, _ in refused} & set(cls.settings())
+    assert all("test_settings.py:" in message for _, message in refused)
+
+
+def test_an_optimiser_that_made_no_steps_takes_all():
+    optimizer = optim.Adam()
+    optimizer.amsgrad = True
+    optimizer.initial_state = 0.5
+    assert "v_max" in optimizer.slots
+    sgd = optim.SGD(0.1)
+    sgd.nesterov = True
+    with pytest.raises(ValueError, match="nesterov needs a momentum"):
+        make_model(sgd)
+
+
+# -- layers --------------------------------------------------------------------------------------
+
+LAYERS = {"Linear": (3, 3), "Flatten": (), "Dropout": (0.5,), "Sequential": (nn.ReLU(),)}
+
+
+def every_layer():
+    found = [c for c in classes(nn, nn.Layer) if not inspect.isabstract(c)]
+    return [*found, nn.Sequential]
+
+
+@pytest.mark.parametrize("cls", every_layer(), ids=lambda c: c.__name__)
+def test_every_attribute_of_a_layer_takes_effect_or_raises(cls):
+    def output(layer):
+        return gx.function([x], layer(x))(np.stack([X, -X], axis=-1)[:, 0] * 1.5)
+
+    x = gx.input("x", (None, 2))
+    args = (2, 2) if cls is nn.Linear else LAYERS.get(cls.__name__, ())
+    for name in public_data(cls(*args)):
+        called = cls(*args)
+        before = output(called)
+        with pytest.raises(SettingError, match=f"{cls.__name__}.{name} cannot be assigned"):
+            setattr(called, name, other(getattr(called, name)))
+        fresh = cls(*args)
+        value = other(getattr(fresh, name))
+        try:
+            setattr(fresh, name, value)
+        except SettingError:
+            continue
+        assert getattr(fresh, name) is value
+        try:
+            after = output(fresh)
+        except (ValueError, TypeError, IndexError):
+            continue  # it is looked at, and does not fit
+        assert before.shape != after.shape or (before != after).any(), name
+
+
+def test_a_layer_says_how_to_freeze_it():
+    layer = nn.Linear(3, 1)
+    assert layer.trainable
+    with pytest.raises(SettingError, match=r"Linear\(\.\.\., trainable=False\).*gx\.Model"):
+        layer.trainable = False
+
+
+# -- models and what belongs to them ---------------------------------------------------------------
+
+
+def test_every_attribute_of_a_model_takes_effect_or_raises():
+    model = make_model()
+    open_ones = {"stop_training", "epochs"}
+    for name in public_data(model):
+        if name not in open_ones:
+            with pytest.raises(SettingError, match=f"Model.{name} cannot be assigned"):
+                setattr(model, name, None)
+    orders = []
+    for epochs in (0, 3):
+        model.epochs = epochs
+        orders.append(model._order(50, True).tolist())
+    assert orders[0] != orders[1]
+
+    class Stop(gx.callbacks.Callback):
+        def on_epoch_end(self, model, epoch, logs):
+            model.stop_training = True
+
+    assert len(model.fit(X, Y, epochs=3, verbose=0, callbacks=[Stop()])["loss"]) == 1
+
+
+def test_functions_graphs_reports_and_batches():
+    model = make_model()
+    f = gx.function(model.inputs, model.outputs)
+    for thing in (f, model.graph, model.report):
+        for name in public_data(thing):
+            with pytest.raises(SettingError, match="cannot be assigned"):
+                setattr(thing, name, None)
+    batches = gx.data.batches(X, batch_size=3)
+    with pytest.raises(SettingError, match="rows cannot be assigned"):
+        batches.rows = 3
+    batches.batch_size = 5
+    assert [len(b) for b in batches] == [5, 3]
+    batches.drop_last = True
+    assert [len(b) for b in batches] == [5]
+    assert set(public_data(batches)) == {"batch_size", "drop_last", "rows"}
+    with pytest.raises(SettingError, match=r"gx\.config\(threads=2\)"):
+        gx.config.threads = 2
+
+
+def test_callbacks(tmp_path):
+    """Those of EarlyStopping, as attributes assigned after it was made."""
+    stopping = gx.callbacks.EarlyStopping("loss", min_delta=1e9)
+    assert {"patience", "restore_best"} <= set(public_data(stopping))
+    stopping.patience = 2
+    model = make_model()
+    assert len(model.fit(X, Y, epochs=9, verbose=0, callbacks=stopping)["loss"]) == 3
+    stopping.restore_best, stopping.patience = True, 1
+    first = model.fit(X, Y, epochs=1, verbose=0, callbacks=stopping)
+    assert len(first["loss"]) == 1
+    assert stopping._kept
+    with pytest.raises(SettingError, match="best cannot be assigned"):
+        stopping.best = 0.0
+    saver = gx.callbacks.Checkpoint(tmp_path / "a")
+    saver.path, saver.include_optimizer = str(tmp_path / "b"), True
+    model.fit(X, Y, epochs=1, verbose=0, callbacks=saver)
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+    assert b"state/" in (tmp_path / "b").read_bytes()
+
+
+# -- names that are none ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "hint"),
+    [
+        (lambda: nn.Linear(3, 1), "trainabel", "did you mean trainable"),
+        (lambda: nn.Linear(3, 1), "requires_grad", "did you mean trainable"),
+        (lambda: nn.Dropout(0.5), "rate", r"did you mean p\?"),
+        (lambda: nn.ReLU(), "size", "it has parameters, scope, trainable"),
+        (lambda: nn.Sequential(), "layer", "did you mean layers"),
+        (optim.SGD, "learning_rate", r"did you mean lr\?"),
+        (optim.Adam, "beta_1", "did you mean beta1"),
+        (optim.Adam, "epsilon", "did you mean eps"),
+        (optim.Adam, "weight_deacy", "did you mean weight_decay"),
+        (optim.RMSprop, "rho", "did you mean alpha"),
+        (make_model, "stop_trainig", "did you mean stop_training"),
+        (make_model, "learning_rate", "it has"),
+        (lambda: make_model().graph, "output", "did you mean outputs"),
+        (lambda: make_model().report, "flop", "did you mean flops"),
+        (lambda: make_model().parameters, "weight", "it has"),
+        (lambda: gx.data.batches(X), "seed", "it has"),
+        (lambda: gx.callbacks.EarlyStopping(), "patients", "did you mean patience"),
+        (lambda: gx.callbacks.Callback(), "on_batch_end", "did you mean on_progress"),
+        (lambda: gx.callbacks.TerminateOnNaN(), "on_epoch_ends", "did you mean on_epoch_end"),
+    ],
+)
+def test_an_unknown_attribute_names_the_right_one(make, name, hint):
+    thing = make()
+    for use in (lambda: setattr(thing, name, 0), lambda: getattr(thing, name)):
+        with pytest.raises(AttributeError, match=hint) as error:
+            use()
+        assert "test_settings.py:" in str(error.value)
+    assert not hasattr(thing, name)
+
+
+@pytest.mark.parametrize("name", ["on_batch_end", "on_train_batch_end", "on_epoch_ends", "on_fit"])
+def test_a_hook_that_is_none_is_an_error_when_the_class_is_made(name):
+    with pytest.raises(SettingError, match=f"One.{name} is no hook.*on_epoch_end") as error:
+        type("One", (gx.callbacks.Callback,), {name: lambda self, model: None})
+    assert "test_settings.py:" in str(error.value)
+
+
+def test_a_hook_with_other_arguments_is_an_error_when_the_class_is_made():
+    with pytest.raises(TypeError, match=r"on_epoch_end must take \(self, model.*epoch.*logs"):
+
+        class Keras(gx.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                pass
+
+
+def test_a_hook_put_on_an_object_counts():
+    class Own(gx.callbacks.Callback):
+        def __init__(self):
+            self.seen = []
+            self.on_epoch_begin = lambda model, epoch: self.seen.append(epoch)
+
+    own = Own()
+    own.on_epoch_end = lambda model, epoch, logs: own.seen.append(epoch)
+    make_model().fit(X, Y, epochs=2, verbose=0, callbacks=own)
+    assert own.seen == [0, 0, 1, 1]
+
+    class Wrong(gx.callbacks.Callback):
+        def __init__(self):
+            self.on_batch_end = print
+
+    with pytest.raises(SettingError, match="did you mean on_progress"):
+        make_model().fit(X, Y, epochs=1, verbose=0, callbacks=Wrong())
+
+
+def test_ones_own_classes_make_attributes_in_their_methods():
+    class Block(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(3, 3)
+
+        def forward(self, x):
+            self.hidden = self.first(x)
+            return gx.tanh(self.hidden)
+
+    class Watch(gx.callbacks.Callback):
+        def on_train_begin(self, model):
+            self.losses = []
+
+        def on_epoch_end(self, model, epoch, logs):
+            self.losses.append(logs["loss"])
+
+    block, watch = Block(), Watch()
+    block.first = nn.Linear(3, 3)
+    block(gx.input("x", (None, 3)))
+    assert block.hidden.shape == (None, 3)
+    with pytest.raises(SettingError, match="did you mean hidden"):
+        block.hiden = None
+    with pytest.raises(SettingError, match="make another Block"):
+        block.first = nn.Linear(3, 3)
+    make_model().fit(X, Y, epochs=2, verbose=0, callbacks=[watch])
+    assert len(watch.losses) == 2
+
+
+def test_sealed_objects_copy_and_pickle():
+    for thing in (optim.Adam(0.5), gx.callbacks.EarlyStopping(), gx.data.batches(X)):
+        for again in (copy.copy(thing), copy.deepcopy(thing), pickle.loads(pickle.dumps(thing))):
+            assert vars(again).keys() == vars(thing).keys()
+
+
+def test_every_public_class_is_sealed_or_immutable():
+    modules = (gx, nn, optim, gx.callbacks, gx.data)
+    found = {v for m in modules for n, v in vars(m).items()
+             if isinstance(v, type) and not n.startswith("_") and v.__module__.startswith("graphc")
+             and not issubclass(v, Exception)}  # fmt: skip
+    free = {c.__name__ for c in found if not issubclass(c, Sealed)}
+    assert free <= {"Tensor", "config", "Monitor"}
+    with pytest.raises(AttributeError):
+        gx.input("x", ()).name = "y"
+
+
+def test_synonyms_are_names_that_exist():
+    known = {n for c in Sealed.__subclasses__() for d in [c, *c.__subclasses__()] for n in dir(d)}
+    known |= {"p", "slope", "start", "axis", "weight", "path", "save_best", "restore_best"}
+    words = {word for text in SYNONYMS.values() for word in text.split()}
+    everything = known | {n for c in classes(optim, Optimizer) for n in dir(c)}
+    assert words <= everything | {"out_features"}
