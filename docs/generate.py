@@ -7,6 +7,7 @@ python docs/generate.py --check    # exit 1 if docs/ops.md is not current
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import sys
 from pathlib import Path
@@ -165,7 +166,10 @@ def main(arguments: list[str]) -> int:
             print(f"{path.name} is not current: run python docs/generate.py")
         return bool(stale)
     draw_flow(DOCS / "images" / "flow.svg")
-    gx.visualize(example_model(), DOCS / "images" / "training_step.svg")
+    picture = DOCS / "images" / "training_step.svg"
+    gx.visualize(example_model(), picture)
+    text = picture.read_text(encoding="utf-8")
+    picture.write_text(text.replace(f"{DOCS.parent}{os.sep}", ""), encoding="utf-8")
     return 0
 
 
