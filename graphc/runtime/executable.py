@@ -7,6 +7,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 
@@ -21,7 +23,7 @@ from graphc.ir.source import address_of, aligned_empty
 from graphc.ir.tensor import PHASES, Tensor
 from graphc.plan.cost import nanoseconds
 from graphc.plan.memory import ArenaPlan, level_lifetimes, plan_arena
-from graphc.plan.program import Call, Program
+from graphc.plan.program import Access, Call, Program
 from graphc.runtime.checks import CallChecks, check_indices
 from graphc.runtime.epoch import accounting, gathering
 from graphc.runtime.frame import CaptureFrame, PlainFrame, Pointer, Prediction
@@ -30,6 +32,7 @@ from graphc.runtime.places import (
     direct_outputs,
     far,
     parameters_written,
+    phases_of_outputs,
     place_persistent,
     pointers,
     view_of,
@@ -49,6 +52,8 @@ LARGE = 256 << 10
 
 CONTROL_SECONDS = 0.1
 """Aim for the time between two returns of an epoch to Python; the promise is 0.2 s."""
+
+NOTHING: Mapping[str, Array] = MappingProxyType({})
 
 
 class Executable:
@@ -70,6 +75,7 @@ class Executable:
         self.program = program
         self.scalars = tuple(scalars)
         self._main = "train_step" if step else "call"
+        self._phases = phases_of_outputs(program)
         self.source = module.text
         self._calls = module.calls
         self._batched = [
@@ -136,23 +142,48 @@ class Executable:
     # -- running ----------------------------------------------------------------------------------
 
     def call(self, feeds: Sequence[Array]) -> dict[str, Array]:
-        """Compute everything, updates included; return fresh arrays by output name."""
-        return self._run(("call",), feeds)
+        """Compute everything, updates included; return fresh arrays by output name.
 
-    def run(self, phases: Sequence[str], feeds: Sequence[Array]) -> dict[str, Array]:
-        """Run the functions of some phases; return the outputs as they stand then."""
-        return self._run(phases, feeds)
+        Large inputs are read, and large outputs written, where they lie.
+        """
+        with self._lock:
+            bound = self._bind(self._batch_of(feeds))
+            self._checks.call(feeds, bound.batch)
+            moved = self._read_in_place(bound, feeds)
+            results = {}
+            for name, buffer in self._direct.items():
+                own = bound.memory[buffer.name]
+                if own.nbytes >= LARGE:
+                    results[name] = aligned_empty(own.nbytes).view(own.dtype).reshape(own.shape)
+                    moved[buffer.name] = results[name]
+            output = self._execute(bound, "call", moved)
+            return {
+                name: results[name] if name in results else output(name).copy()
+                for name in self.program.outputs
+            }
+
+    def forward(self, feeds: Sequence[Array]) -> dict[str, Array]:
+        """Compute the outputs of a training program; return fresh arrays. Nothing is updated."""
+        with self._lock:
+            bound = self._feed(feeds)
+            for phase in self._phases:
+                output = self._execute(bound, phase)
+            return {name: output(name).copy() for name in self.program.outputs}
+
+    def gradients(self, feeds: Sequence[Array]) -> dict[Tensor, Array]:
+        """Compute the gradients; return fresh arrays by parameter. Nothing is updated."""
+        with self._lock:
+            bound = self._feed(feeds)
+            for phase in ("forward", "backward"):
+                self._execute(bound, phase)
+            found = self.program.gradients.items()
+            return {p: self._persistent[b.name].copy() for p, b in found}
 
     def train_step(self, feeds: Sequence[Array]) -> Array:
         """Take one training step; return the values of the scalars."""
         with self._lock:
-            bound = self._feed(feeds)
-            self._execute(bound, "train_step")
-            return np.array([self._output(bound, s) for s in self.scalars], np.float64)
-
-    def gradients(self) -> dict[Tensor, Array]:
-        """Return views of the gradients as the last backward pass left them."""
-        return {p: self._persistent[b.name] for p, b in self.program.gradients.items()}
+            output = self._execute(self._feed(feeds), "train_step")
+            return np.array([output(s) for s in self.scalars], np.float64)
 
     def epoch(
         self, arrays: Sequence[Array], order: Array, batch_size: int
@@ -163,6 +194,7 @@ class Executable:
         batch size. The parameters are then those of a finished step.
         """
         samples, totals = 0, np.zeros(len(self.scalars))
+        arrays = [a.copy() if self._is_written(a) else a for a in arrays]
         with self._lock:
             self._checks.epoch(arrays, order, batch_size)
         full, rest = divmod(len(order), batch_size)
@@ -196,38 +228,17 @@ class Executable:
         bound.chunk = max(1, min(2 * bound.chunk, int(steps * CONTROL_SECONDS / elapsed)))
         return bound.sums[: len(self.scalars)]
 
-    def _run(self, functions: Sequence[str], feeds: Sequence[Array]) -> dict[str, Array]:
-        with self._lock:
-            if functions == ("call",):
-                return self._call(feeds)
-            bound = self._feed(feeds)
-            for function in functions:
-                self._execute(bound, function)
-            return {name: self._output(bound, name).copy() for name in self.program.outputs}
-
-    def _call(self, feeds: Sequence[Array]) -> dict[str, Array]:
-        """Run everything; large inputs are read, and large outputs written, where they lie."""
-        bound = self._bind(self._batch_of(feeds))
-        self._checks.call(feeds, bound.batch)
-        memory = {}
+    def _read_in_place(self, bound: Bound, feeds: Sequence[Array]) -> dict[str, Array]:
+        """Copy inputs to their places; return the large ones, which are read where they lie."""
+        moved = {}
         for buffer, value in zip(self.program.inputs, feeds, strict=True):
             own = bound.memory[buffer.name]
             if own.nbytes < LARGE or not self._is_readable(value, own):
                 np.copyto(own, value, casting="same_kind")
                 value = own
             if own.nbytes >= LARGE:
-                memory[buffer.name] = value
-        results = {}
-        for name, buffer in self._direct.items():
-            own = bound.memory[buffer.name]
-            if own.nbytes >= LARGE:
-                results[name] = aligned_empty(own.nbytes).view(own.dtype).reshape(own.shape)
-                memory[buffer.name] = results[name]
-        self._execute(bound, "call", memory)
-        return {
-            name: results[name] if name in results else self._output(bound, name).copy()
-            for name in self.program.outputs
-        }
+                moved[buffer.name] = value
+        return moved
 
     def _is_readable(self, value: Array, own: Array) -> bool:
         """Tell whether kernels can read ``value`` itself, while they write what they write."""
@@ -236,41 +247,56 @@ class Executable:
             flags.c_contiguous
             and flags.aligned
             and value.dtype == own.dtype
-            and not any(np.may_share_memory(value, a) for a in self._written)
+            and not self._is_written(value)
         )
 
-    def _execute(
-        self, bound: Bound, function: str, memory: Mapping[str, Array] | None = None, times: int = 1
-    ) -> None:
-        """Run one of the module's functions; ``memory`` lies elsewhere each time."""
-        moving = memory or {}
-        if self._plain:
-            plain = PlainFrame({**bound.memory, **moving, **self._flat}, bound.batch, times)
-            getattr(self._module, function)(plain)
-            self._heed(bound)
-            return
-        threads = options().thread_count()
-        table = bound.tables.get((function, threads))
-        if table is None:
-            places = pointers(bound.memory) | {
-                name: Pointer(address_of(a), a.itemsize, name) for name, a in moving.items()
-            }
-            with paused():
-                schedule = self._captured(function, bound.batch, places, threads)
-            addresses = {name: address_of(a) for name, a in moving.items()}
-            table = bound.tables[function, threads] = Table(schedule, threads, addresses)
-        table.point_into(moving)
-        table.pace.replay(table.words, times)
-        self._heed(bound)
+    def _is_written(self, value: Array) -> bool:
+        """Tell whether a run may change what ``value`` shows: a parameter's values, say."""
+        return any(np.may_share_memory(value, a) for a in self._written)
 
-    def _heed(self, bound: Bound) -> None:
+    def _execute(
+        self, bound: Bound, function: str, moved: Mapping[str, Array] = NOTHING, times: int = 1
+    ) -> Callable[[str], Array]:
+        """Run one of the module's functions; return what shows an output where it lies.
+
+        The buffers ``moved`` lie elsewhere than in the memory of ``bound`` in this run: kernels
+        and outputs look for a buffer in the same two places.
+        """
+        if self._plain:
+            plain = PlainFrame({**bound.memory, **moved, **self._flat}, bound.batch, times)
+            getattr(self._module, function)(plain)
+        else:
+            table = self._table(bound, function, moved)
+            table.point_into(moved)
+            table.pace.replay(table.words, times)
+        self._heed(bound, moved)
+        return partial(self._output, bound, moved)
+
+    def _heed(self, bound: Bound, moved: Mapping[str, Array]) -> None:
         """Raise :class:`IndexingError` if a guard has stopped what was run."""
         if self._verdict is None or not self._verdict[0]:
             return
         guard = self.program.guards[self._verdict[0] - 1]
         self._verdict[0] = 0
-        indices = view_of(bound.memory[guard.indices.buffer.name], guard.indices, bound.batch)
+        indices = self._view(bound, moved, guard.indices)
         check_indices(indices, guard.low, guard.high, bound.batch, guard.node, guard.operand)
+
+    def _table(self, bound: Bound, function: str, moved: Mapping[str, Array]) -> Table:
+        """Return the captured function, whose pointers into the buffers ``moved`` can be moved.
+
+        What calls wait for is decided with every buffer in the arena, where some share memory:
+        that serves as well where one lies elsewhere, and not the other way round.
+        """
+        threads = options().thread_count()
+        if (function, threads) not in bound.tables:
+            addresses = {n: address_of(bound.memory.get(n, a)) for n, a in moved.items()}
+            places = pointers(bound.memory) | {
+                n: Pointer(addresses[n], a.itemsize, n) for n, a in moved.items()
+            }
+            with paused():
+                schedule = self._captured(function, bound.batch, places, threads)
+            bound.tables[function, threads] = Table(schedule, threads, addresses)
+        return bound.tables[function, threads]
 
     def _captured(
         self, function: str, batch: int, places: Mapping[str, Pointer], threads: int
@@ -306,12 +332,21 @@ class Executable:
         phases = [PHASES.index(function)] if function in PHASES else range(len(PHASES))
         return [pair for phase in phases for pair in pairs if pair[0].phase == phase]
 
-    def _output(self, bound: Bound, name: str) -> Array:
-        """Return an output where it lies."""
-        if name not in bound.outputs:
-            access = self.program.outputs[name]
-            bound.outputs[name] = view_of(bound.memory[access.buffer.name], access, bound.batch)
-        return bound.outputs[name]
+    def _output(self, bound: Bound, moved: Mapping[str, Array], name: str) -> Array:
+        """Return an output where it lies after a run with the buffers ``moved``."""
+        access = self.program.outputs[name]
+        if name in bound.outputs and access.buffer.name not in moved:
+            return bound.outputs[name]
+        found = self._view(bound, moved, access)
+        if access.buffer.name not in moved:
+            bound.outputs[name] = found
+        return found
+
+    def _view(self, bound: Bound, moved: Mapping[str, Array], access: Access) -> Array:
+        """Return what ``access`` sees in its buffer, which is looked for where the kernels do."""
+        buffer = access.buffer.name
+        array = moved[buffer] if buffer in moved else bound.memory[buffer]
+        return view_of(array, access, bound.batch)
 
     # -- memory ------------------------------------------------------------------------------------
 

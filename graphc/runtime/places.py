@@ -10,6 +10,7 @@ import numpy as np
 from graphc.codegen.module import Module
 from graphc.ir.op import Array, Layout
 from graphc.ir.source import Constant, Parameter, address_of, aligned_empty
+from graphc.ir.tensor import PHASES
 from graphc.plan.program import Access, Buffer, Program
 from graphc.runtime.frame import Pointer
 from graphc.runtime.schedule import Slice
@@ -39,6 +40,16 @@ def direct_outputs(program: Program) -> dict[str, Buffer]:
         and access.shape == access.buffer.shape
         and access.layout == Layout.contiguous(access.shape)
     }
+
+
+def phases_of_outputs(program: Program) -> tuple[str, ...]:
+    """Return the phases before the update that compute the outputs.
+
+    An output may be a gradient: then it is there only after the backward pass.
+    """
+    shown = {access.buffer for access in program.outputs.values()}
+    last = max((c.phase for c in program.calls if shown & set(c.writes)), default=0)
+    return PHASES[: min(last + 1, PHASES.index("update"))]
 
 
 def view_of(array: Array, access: Access, batch: int) -> Array:

@@ -37,18 +37,18 @@ class Table:
         self.words = schedule.table
         self.pace = Pace(schedule.divisible_nanoseconds * 1e-9, threads)
         self._planes = schedule.planes
-        self._addresses = dict(addresses)
-        places: dict[str, list[int]] = {name: [] for name in addresses}
+        found: dict[str, list[int]] = {name: [] for name in addresses}
         for word, name in schedule.moving:
-            places[name].append(word)
-        self._places = {name: np.array(words, np.int64) for name, words in places.items()}
+            found[name].append(word)
+        places = {name: np.array(words, np.int64) for name, words in found.items()}
+        self._places = {n: (at, self.words[at] - addresses[n]) for n, at in places.items()}
+        """By buffer, its words and how far behind its start each points."""
 
     def point_into(self, memory: Mapping[str, Array]) -> None:
         """Let the pointers that move point into the arrays of ``memory``."""
         for name, array in memory.items():
-            address = address_of(array)
-            self.words[self._places[name]] += address - self._addresses[name]
-            self._addresses[name] = address
+            words, offsets = self._places[name]
+            self.words[words] = offsets + address_of(array)
 
 
 class Bound:

@@ -190,7 +190,7 @@ class Model(Sealed):
 
         Dropout is on, with the mask of the next training step. Nothing is updated.
         """
-        values = self._training.run(("forward",), self._feeds(X, Y))
+        values = self._training.forward(self._feeds(X, Y))
         outputs = tree_fill(self.outputs, iter([values[n] for n in self._named_outputs]))
         return {"outputs": outputs, **{name: values[name] for name in self._scores}}
 
@@ -199,9 +199,8 @@ class Model(Sealed):
 
         Unclipped, and nothing is updated.
         """
-        self._training.run(("forward", "backward"), self._feeds(X, Y))
-        found = self._training.gradients()
-        return {self._names[p]: found[p].reshape(cell_of(p).shape).copy() for p in self._gradients}
+        found = self._training.gradients(self._feeds(X, Y))
+        return {self._names[p]: found[p].reshape(cell_of(p).shape) for p in self._gradients}
 
     # -- inference ---------------------------------------------------------------------------
 

@@ -236,8 +236,7 @@ def test_gradients_of_what_is_fed_do_not_merge():
     run = build(graph, gradients=gradients, scalars=["loss"], step=True)
     before = [p.op.cell.array.copy() for p in ps]
     given = RNG.standard_normal(5)
-    run.run(("forward", "backward"), [given])
-    for found in run.gradients().values():
+    for found in run.gradients([given]).values():
         np.testing.assert_array_equal(found, given)
     for p, old in zip(ps, before, strict=True):
         np.testing.assert_array_equal(p.op.cell.array, old)  # nothing is updated yet
@@ -256,8 +255,8 @@ def test_forward_and_backward_of_a_model_update_nothing():
     graph = Graph([x], {"loss": loss, "mean": moved}, {mean: moved, w: w - gradient})
     run = build(graph, gradients={w: gradient}, scalars=["loss"], step=True)
     given = RNG.standard_normal((4, 3)).astype("float32")
-    run.run(("forward",), [given])
-    run.run(("forward", "backward"), [given])
+    run.forward([given])
+    run.gradients([given])
     assert not mean.op.cell.array.any()
     run.train_step([given])
     np.testing.assert_allclose(mean.op.cell.array, 0.1 * given.mean(0), rtol=1e-5)
