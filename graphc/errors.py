@@ -30,6 +30,10 @@ class SettingError(GraphcError, AttributeError):
     """An attribute that does not exist, or whose assignment would do nothing."""
 
 
+class RangeError(GraphcError, OverflowError):
+    """A number outside the range of its data type."""
+
+
 class IndexingError(GraphcError, IndexError):
     """An index outside its axis."""
 

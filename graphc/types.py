@@ -7,6 +7,7 @@ is known only at run time. ``None`` in a user's shape stands for the batch itsel
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -205,9 +206,11 @@ def as_dim(value: Any) -> AnyDim:
     if isinstance(value, (bool, float)):
         raise DTypeError(f"a dimension must be an integer or None, not {value!r}")
     try:
-        return int(value.__index__())
-    except AttributeError:
-        raise DTypeError(f"a dimension must be an integer or None, not {value!r}") from None
+        return operator.index(value)
+    except TypeError:
+        raise DTypeError(
+            f"a dimension must be an integer or None, known before the function runs, not {value!r}"
+        ) from None
 
 
 def as_shape(shape: Any) -> Shape:
@@ -293,7 +296,7 @@ class TensorType:
 
 def normalize_axis(axis: int, ndim: int) -> int:
     """Return ``axis`` counted from the front, or raise :class:`ShapeError`."""
-    index = int(axis.__index__())
+    index = operator.index(axis)
     if not -ndim <= index < ndim:
         raise ShapeError(f"axis {axis} is out of bounds for an array of dimension {ndim}")
     return index % ndim

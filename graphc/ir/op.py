@@ -28,7 +28,7 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
-from graphc.errors import DTypeError, GraphcError
+from graphc.errors import DTypeError, GraphcError, IndexingError, RangeError, ShapeError
 from graphc.ir.record import Record
 from graphc.ir.tensor import FUNCTIONS, Tensor, apply, located
 from graphc.tree import tree_leaves
@@ -82,6 +82,8 @@ class Op(Record):
     """An operation. Annotated attributes are its parameters: equal ones make equal ops."""
 
     name: ClassVar[str] = ""
+    weak: ClassVar[bool] = True
+    """Whether the result is a weak number, like a Python float, if all operands are."""
 
     @abstractmethod
     def infer(self, *types: TensorType) -> TensorType:
@@ -184,13 +186,20 @@ ENTRIES: dict[str, FunctionEntry] = {}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+OURS: dict[type[Exception], type[GraphcError]] = {
+    ValueError: ShapeError, TypeError: DTypeError, IndexError: IndexingError,
+    OverflowError: RangeError,
+}  # fmt: skip
+"""What the exceptions of NumPy become."""
+
 
 def function(
     *, samples: Callable[[], Iterable[Sample]], reference: Callable[..., Any], section: str
 ) -> Callable[[F], F]:
     """Register a public symbolic function, its test samples and its NumPy reference.
 
-    Errors that it raises get the user's line and the tensors among its arguments.
+    Errors that it raises, or that NumPy does, get the user's line and the tensors among its
+    arguments.
     """
 
     def enter(f: F) -> F:
@@ -201,14 +210,20 @@ def function(
             try:
                 return f(*args, **kwargs)
             except GraphcError as error:
-                given = [a for a in tree_leaves([args, kwargs]) if isinstance(a, Tensor)]
-                raise located(error, name, tuple(given)) from None
+                raise located(error, name, _given(args, kwargs)) from None
+            except (ValueError, TypeError, IndexError, OverflowError) as error:
+                kind = next(ours for k, ours in OURS.items() if isinstance(error, k))
+                raise located(kind(str(error)), name, _given(args, kwargs)) from error
 
         ENTRIES[name] = FunctionEntry(name, public, samples, reference, section)
         FUNCTIONS[name] = public
         return cast(F, public)
 
     return enter
+
+
+def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, ...]:
+    return tuple(a for a in tree_leaves([args, kwargs]) if isinstance(a, Tensor))
 
 
 class Linear(Op):
@@ -224,6 +239,8 @@ class Linear(Op):
 
 class Source(Op):
     """Holds or makes a value; has no operands."""
+
+    weak = False
 
 
 class Elementwise(Op):

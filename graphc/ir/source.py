@@ -9,12 +9,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphc.convert import as_array, converted
 from graphc.errors import DTypeError, ShapeError, user_location
 from graphc.ir.op import Array, Source, register
 from graphc.ir.tensor import Tensor, errors_of
 from graphc.types import (
     BATCH,
     FLOAT32,
+    INT64,
     DTypeLike,
     Shape,
     TensorType,
@@ -94,7 +96,7 @@ class Cell:
             raise ShapeError(
                 f"the initialiser returned shape {values.shape} for a parameter of {self.shape}"
             )
-        return values.astype(self.dtype, copy=False)
+        return converted(values, self.dtype)
 
     def place(self, memory: Array) -> None:
         """Let the values live in ``memory``, an aligned piece of bytes, from now on."""
@@ -147,9 +149,11 @@ class Parameter(Source):
 class Frozen:
     """An immutable array, equal to another by its bytes."""
 
-    __slots__ = ("array", "digest")
+    __slots__ = ("array", "digest", "number")
 
-    def __init__(self, array: Array) -> None:
+    def __init__(self, array: Array, number: float | None = None) -> None:
+        self.number = number
+        """The Python number whose value, as far as the data type goes, the array holds."""
         self.array = np.array(array, order="C", copy=True)
         self.array.setflags(write=False)
         text = f"{self.array.dtype.str}{self.array.shape}".encode()
@@ -172,6 +176,10 @@ class Constant(Source):
     """A fixed value."""
 
     value: Frozen
+
+    @property
+    def weak(self) -> bool:  # type: ignore[override]
+        return self.value.number is not None
 
     def infer(self, *types: TensorType) -> TensorType:
         return TensorType(self.value.array.dtype, tuple(self.value.array.shape))
@@ -220,11 +228,11 @@ def parameter(
                 raise ShapeError("an initialiser needs a shape")
             dims, kind, values = given, as_dtype(dtype or FLOAT32), init
         else:
-            array = np.asarray(init)
+            array = as_array(init)
             own = isinstance(init, (np.ndarray, np.generic)) and array.dtype.kind == "f"
             kind = as_dtype(dtype or (array.dtype if own else FLOAT32))
             dims = array.shape if given is None else given
-            values = np.array(_fitted(array, dims), dtype=kind)
+            values = np.array(_fitted(converted(array, kind), dims))
         cell = Cell(dims, kind, values)  # type: ignore[arg-type]
         op = Parameter(cell, trainable)
         return Tensor(op, (), op.infer(), label=name)
@@ -243,20 +251,22 @@ def _fitted(array: Array, dims: Shape) -> Array:
 def constant(value: Any, dtype: DTypeLike = None) -> Tensor:
     """Return a fixed value as a tensor.
 
-    A NumPy array keeps its data type; Python numbers become bool, int64 or float32.
+    A NumPy array keeps its data type; Python numbers become bool, int64 or float32. A single
+    Python float without ``dtype`` stays weak: next to a float64 tensor it is exact.
     """
     if isinstance(value, Tensor):
         raise DTypeError(f"constant: {value.describe()} is symbolic\n  at {user_location()}")
-    array = np.asarray(value)
-    if (
-        dtype is None
-        and not isinstance(value, (np.ndarray, np.generic))
-        and array.dtype.kind == "f"
-    ):
-        dtype = FLOAT32
-    try:
-        kind = as_dtype(dtype if dtype is not None else array.dtype)
-    except DTypeError as error:
-        raise DTypeError(f"constant: {error}\n  at {user_location()}") from None
-    op = Constant(Frozen(array.astype(kind)))
+    with errors_of("constant"):
+        array = as_array(value)
+        kind = as_dtype(dtype) if dtype is not None else _natural(value, array)
+        number = value if dtype is None and type(value) is float else None
+        op = Constant(Frozen(converted(array, kind), number))
     return Tensor(op, (), op.infer())
+
+
+def _natural(value: Any, array: Array) -> np.dtype[Any]:
+    """Return the data type of a constant that is given none."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return as_dtype(array.dtype)
+    kind = array.dtype.kind
+    return FLOAT32 if kind == "f" else INT64 if kind in "iuO" else as_dtype(array.dtype)

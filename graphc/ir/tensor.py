@@ -43,12 +43,15 @@ class Tensor:
         Names of the enclosing layers, outermost first.
     adjoint_of
         The tensor of which this is the adjoint, or None.
+    weak
+        Whether it is a number known now, made of Python floats alone: it takes the data type
+        of the tensors that it meets.
     id
         A number that grows with creation: ordering by it is a topological order.
     """
 
     __slots__ = ("__weakref__", "adjoint_of", "id", "inputs", "label", "loc", "op", "phase",
-                 "scope", "type")  # fmt: skip
+                 "scope", "type", "weak")  # fmt: skip
     __array_ufunc__ = None  # NumPy arrays on the left defer to our reflected operators
 
     op: Op
@@ -60,6 +63,7 @@ class Tensor:
     scope: tuple[str, ...]
     adjoint_of: Tensor | None
     id: int
+    weak: bool
 
     def __init__(
         self,
@@ -78,6 +82,7 @@ class Tensor:
         put(self, "label", label)
         put(self, "adjoint_of", None)
         put(self, "id", next(_ids))
+        put(self, "weak", op.weak and not type.shape and all(x.weak for x in inputs))
         if like is None:
             put(self, "loc", _loc.get() or user_location())
             put(self, "phase", _phase.get())
@@ -144,6 +149,12 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         for index in range(len(self)):
             yield self[index]
+
+    def __index__(self) -> int:
+        raise DTypeError(
+            f"{self.describe()} is symbolic, and a number is needed here that is known before "
+            f"it runs\n  at {user_location()}"
+        )
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise DTypeError(

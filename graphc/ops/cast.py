@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from graphc.ir.graph import ancestors
 from graphc.ir.op import UNSEEN, Array, Elementwise, Literal, Notation, Sample, function, register
-from graphc.ir.source import constant
+from graphc.ir.source import Constant, constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.types import BOOL, DTypeLike, TensorType, as_dtype
 
@@ -16,6 +17,8 @@ from graphc.types import BOOL, DTypeLike, TensorType, as_dtype
 @register
 class Cast(Elementwise):
     """Convert to ``dtype``: floats truncate towards zero, anything non-zero is True."""
+
+    weak = False
 
     dtype: np.dtype[Any]
 
@@ -46,7 +49,22 @@ class Cast(Elementwise):
 
 def cast(x: Tensor, dtype: np.dtype[Any]) -> Tensor:
     """Return ``x`` in ``dtype``, without a node if it is that already."""
-    return x if x.dtype == dtype else apply(Cast(dtype), x)
+    if x.dtype == dtype:
+        return x
+    exact = x.weak and x.dtype.kind == dtype.kind == "f"
+    return constant(_number(x), dtype) if exact else apply(Cast(dtype), x)
+
+
+def _number(x: Tensor) -> float:
+    """Return the value of a weak tensor, computed in double precision."""
+    values: dict[Tensor, Any] = {}
+    with np.errstate(all="ignore"):
+        for node in ancestors([x]):
+            if isinstance(node.op, Constant):
+                values[node] = np.float64(node.op.value.number)
+            else:
+                values[node] = node.op.numpy(*[np.asarray(values[y]) for y in node.inputs])
+    return float(values[x])
 
 
 def _samples() -> Iterable[Sample]:
@@ -59,4 +77,5 @@ def _samples() -> Iterable[Sample]:
 @function(samples=_samples, reference=lambda x, dtype: x.astype(dtype), section="Data types")
 def astype(x: Any, dtype: DTypeLike) -> Tensor:
     """Return ``x`` converted to ``dtype``."""
-    return cast(x if isinstance(x, Tensor) else constant(x), as_dtype(dtype))
+    t, kind = x if isinstance(x, Tensor) else constant(x), as_dtype(dtype)
+    return constant(_number(t), kind) if t.weak and t.dtype == kind else cast(t, kind)

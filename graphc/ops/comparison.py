@@ -12,8 +12,8 @@ from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.cast import cast
 from graphc.ops.elementwise import DType, Math, Piecewise, binary
-from graphc.ops.operands import as_tensor, common
-from graphc.types import BOOL, INT64
+from graphc.ops.operands import as_tensor, beyond, common
+from graphc.types import BOOL
 
 SECTION = "Comparison and logic"
 SELECTION = "Selection"
@@ -310,6 +310,9 @@ def _clips() -> Iterable[Sample]:
     yield Sample((x, 1.0, -1.0), differentiable=False)
     yield Sample((np.array([-3, 0, 5]), -1, 2), differentiable=False)
     yield Sample((np.array([-3, 0, 5], np.int32), -1), differentiable=False)
+    yield Sample((np.array([-3, 0, 5], np.int32), -(2**40), 2**31), differentiable=False)
+    for bounds in ((False, True), (True, True), (False, False), (0, 1), (None, False)):
+        yield Sample((np.array([True, False]), *bounds), differentiable=False)
 
 
 def _clip(x: Array, min: Any = None, max: Any = None) -> Array:
@@ -320,17 +323,21 @@ def _clip(x: Array, min: Any = None, max: Any = None) -> Array:
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
     """Return ``x`` confined to ``min`` and ``max``, each a number, a tensor or None.
 
-    The derivative by ``x`` is 1 between the bounds and on them, as in PyTorch, and 0 outside.
+    A bound beyond the range of an integer ``x``, on its own side, confines nothing. The
+    derivative by ``x`` is 1 between the bounds and on them, as in PyTorch, and 0 outside.
     """
-    given = [bound for bound in (min, max) if bound is not None]
-    t, *bounds = common("clip", x, *given)
+    t = as_tensor(x)
+    low = None if min is None or beyond(min, t) < 0 else min
+    high = None if max is None or beyond(max, t) > 0 else max
+    t, *bounds = common("clip", t, *(b for b in (low, high) if b is not None))
+    if t.dtype == BOOL:
+        t = t if low is None else apply(LogicalOr(), t, bounds[0])
+        return t if high is None else apply(LogicalAnd(), t, bounds[-1])
     if not bounds:
         return t
-    if t.dtype == BOOL:
-        t, *bounds = (cast(v, INT64) for v in (t, *bounds))
     least, most = _ends(t.dtype)
-    low = constant(least, t.dtype) if min is None else bounds[0]
-    high = constant(most, t.dtype) if max is None else bounds[-1]
+    low = constant(least, t.dtype) if low is None else bounds[0]
+    high = constant(most, t.dtype) if high is None else bounds[-1]
     return apply(Clip(), t, low, high)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import index
 from typing import Any
 
 import numpy as np
 
+from graphc.convert import converted
 from graphc.errors import ShapeError
 from graphc.ir.op import Array, Elementwise, Literal, Sample, Source, function, register
 from graphc.ir.source import constant
@@ -54,6 +56,7 @@ class Iota(Elementwise):
     """The place of each element along ``axis`` of a tensor of ``shape``."""
 
     indexed = "full"
+    weak = False
 
     shape: Shape
     axis: int
@@ -157,6 +160,8 @@ def full_like(x: Any, fill_value: Any, *, dtype: DTypeLike = None) -> Tensor:
 def _ranges() -> Iterable[Sample]:
     for args in ((5,), (2, 7), (0, 10, 3), (5, 0, -2), (3, 3)):
         yield Sample(args)
+    for steps in ((-2.9, 1, 1), (0, 5, 0.5), (0.5, 9.0, 2.5), (3.0, -3.0, -1.5)):
+        yield Sample(steps, (("dtype", "int64"),))
     yield Sample((0.0, 1.0, 0.25), (("dtype", "float64"),))
 
 
@@ -164,29 +169,41 @@ def _ranges() -> Iterable[Sample]:
 def arange(
     start: float, stop: float | None = None, step: float = 1, *, dtype: DTypeLike = None
 ) -> Tensor:
-    """Return the numbers from ``start`` (or 0) up to but not including ``stop``."""
+    """Return the numbers from ``start`` (or 0) up to but not including ``stop``.
+
+    With an integer ``dtype``, floats are as in NumPy: the first two numbers lose their fraction,
+    and differ by the step of all.
+    """
     if step == 0:
         raise ShapeError("Maximum allowed size exceeded: the step is 0")
     first, last = (0, start) if stop is None else (start, stop)
     integral = all(isinstance(v, (int, np.integer)) for v in (first, last, step))
     kind = as_dtype(dtype) if dtype is not None else INT64 if integral else FLOAT32
-    return constant(np.arange(first, last, step).astype(kind))
+    values = converted(np.arange(first, last, step), kind)
+    if kind.kind == "b" or (kind.kind == "i" and not integral):
+        values = np.arange(first, last, step, dtype=kind)
+    return constant(values)
 
 
 def _lines() -> Iterable[Sample]:
     for args in ((0.0, 1.0, 5), (2, -1, 4), (0, 1, 1), (0, 1, 0)):
         yield Sample(args)
     yield Sample((0, 1, 4), (("endpoint", False), ("dtype", "float64")))
+    yield Sample((-3, 50, 50), (("dtype", "int64"),))
+    yield Sample((2.5, -7, 9), (("dtype", "int32"),))
 
 
 @function(samples=_lines, reference=np.linspace, section=SECTION)
 def linspace(
     start: float, stop: float, num: int, *, dtype: DTypeLike = FLOAT32, endpoint: bool = True
 ) -> Tensor:
-    """Return ``num`` evenly spaced numbers from ``start`` to ``stop``."""
-    if num < 0:
-        raise ShapeError(f"Number of samples, {num}, must be non-negative.")
-    return constant(np.linspace(start, stop, num, endpoint=endpoint).astype(as_dtype(dtype)))
+    """Return ``num`` evenly spaced numbers from ``start`` to ``stop``.
+
+    With an integer ``dtype`` they are rounded down.
+    """
+    kind = as_dtype(dtype)
+    values = np.linspace(start, stop, index(num), endpoint=endpoint)
+    return constant(np.floor(values) if kind.kind == "i" else values, kind)
 
 
 def _identities() -> Iterable[Sample]:

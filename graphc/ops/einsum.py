@@ -12,6 +12,7 @@ from graphc.errors import DTypeError, ShapeError
 from graphc.ir.op import Sample, function
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.arithmetic import multiply
+from graphc.ops.cast import cast
 from graphc.ops.linalg import SECTION, Matmul
 from graphc.ops.operands import common
 from graphc.ops.reduce import sum
@@ -60,6 +61,8 @@ def _samples() -> Iterable[Sample]:
     yield Sample(("ab...,b...->a...", x, x[0]))
     yield Sample(("ij,jk->ik", x[0, :, :0], y[0, :0]))
     yield Sample(("ij,jk->ik", np.array([[1, 2]]), np.array([[3], [4]])), differentiable=False)
+    for dtype in ("int32", "bool"):
+        yield Sample(("abc->b", (x > 0).astype(dtype)))
 
 
 @function(samples=_samples, reference=np.einsum, section=SECTION)
@@ -87,7 +90,7 @@ def einsum(subscripts: str, *operands: object) -> Tensor:
     if missing:  # all its operands have length 1 there
         shape = (*term.tensor.type.shape, *(1 for _ in missing))
         term = _Term(reshape(term.tensor, shape), (*term.labels, *missing))
-    return term.ordered(output)
+    return cast(term.ordered(output), tensors[0].dtype)  # sums of int32 are of int64
 
 
 # -- the notation --------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir.op import Array, Sample, function
+from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor
 from graphc.ops.cast import cast
 from graphc.ops.comparison import equal, less_equal, where
@@ -25,6 +27,7 @@ def _squares() -> Iterable[Sample]:
     x[0, 0, 3] = x[0, 2, 0] = np.inf  # what is masked must not leak
     yield from (Sample((x,), (("k", k),), differentiable=False) for k in (0, 1, -1, 9, -9))
     yield from (Sample((a,)) for a in (x[1], x[1, :1], x[1, :, :1], x[:0]))
+    yield from (Sample((a,)) for a in (x[1] > 3, x[1].astype("int32")))
 
 
 @function(samples=_squares, reference=np.tril, section=SECTION)
@@ -32,7 +35,7 @@ def tril(x: Any, *, k: int = 0) -> Tensor:
     """Return the matrices ``x`` with zeros above diagonal ``k``."""
     t = _matrices(x)
     rows, columns = iota_along(t, t.ndim - 2), iota_along(t, t.ndim - 1)
-    return where(less_equal(columns, rows + int(k)), t, 0)
+    return where(less_equal(columns, rows + index(k)), t, constant(0, t.dtype))
 
 
 @function(samples=_squares, reference=np.triu, section=SECTION)
@@ -40,7 +43,7 @@ def triu(x: Any, *, k: int = 0) -> Tensor:
     """Return the matrices ``x`` with zeros below diagonal ``k``."""
     t = _matrices(x)
     rows, columns = iota_along(t, t.ndim - 2), iota_along(t, t.ndim - 1)
-    return where(less_equal(rows + int(k), columns), t, 0)
+    return where(less_equal(rows + index(k), columns), t, constant(0, t.dtype))
 
 
 def _matrices(x: Any) -> Tensor:
@@ -78,5 +81,5 @@ def one_hot(
         raise DTypeError(f"one_hot needs integers, got {t.describe()}")
     rank = t.ndim + 1
     place = normalize_axis(axis, rank)
-    shape = tuple(int(num_classes) if a == place else 1 for a in range(rank))
+    shape = tuple(index(num_classes) if a == place else 1 for a in range(rank))
     return cast(equal(expand_dims(t, place), iota(shape, place, t.dtype)), as_dtype(dtype))

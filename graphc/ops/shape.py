@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,6 @@ from graphc.types import (
     Dim,
     Shape,
     TensorType,
-    as_dim,
     as_shape,
     broadcast_shapes,
     normalize_axes,
@@ -152,11 +152,13 @@ def _complete(shape: Sequence[Any], size: AnyDim) -> Shape:
 
 def _divide(size: AnyDim, by: AnyDim) -> AnyDim | None:
     """Return ``size / by`` if it is whole for every batch, else None."""
+    if by == 0:
+        return None  # any number of times
     if size == by:
         return 1
+    if size == 0:
+        return 0
     if isinstance(by, int):
-        if by == 0:
-            return None
         if isinstance(size, int):
             return size // by if size % by == 0 else None
         if size.scale % by == 0 and size.offset % by == 0:
@@ -394,12 +396,15 @@ def repeat(x: Any, repeats: int, axis: int | None = None) -> Tensor:
 
 def _count(what: str, value: Any) -> int:
     """Return a number of copies, or raise in NumPy's words."""
-    dim = as_dim(value)
-    if not isinstance(dim, int):
-        raise DTypeError(f"{what} must be an integer, not {value!r}")
-    if dim < 0:
+    try:
+        count = index(value)
+    except TypeError:
+        raise DTypeError(
+            f"{what} must be an integer known before the function runs, not {value!r}"
+        ) from None
+    if count < 0:
         raise ShapeError(f"{what} may not contain negative values.")
-    return dim
+    return count
 
 
 def _tilings() -> Iterable[Sample]:
