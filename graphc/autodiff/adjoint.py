@@ -9,14 +9,14 @@ Two conventions hold for every transform:
 * A tensor of ``wrt`` is a variable wherever it stands, also in the middle of the graph, and
   derivatives are total: with ``h`` made from ``x``, that by ``x`` includes the path through ``h``.
 * A tensor that no output depends on is an error (a forgotten parameter), unless
-  ``unconnected="zero"``. Integers and booleans carry no derivative, so a path through them
-  does not count. Where the path exists and the derivative is zero everywhere (``floor``,
-  ``stop_gradient``), the result is zeros.
+  ``unconnected="zero"`` or ``"none"``. Integers and booleans carry no derivative, so a path
+  through them does not count. Where the path exists and the derivative is zero everywhere
+  (``floor``, ``stop_gradient``), the result is zeros; with ``"none"`` it is None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -34,6 +34,7 @@ from graphc.tree import tree_leaves, tree_map
 from graphc.types import show_shape
 
 Unconnected: TypeAlias = Literal["raise", "zero"]
+UnconnectedOrNone: TypeAlias = Literal["raise", "zero", "none"]
 
 
 def reaching(outputs: Sequence[Tensor], wrt: Sequence[Tensor]) -> list[Tensor]:
@@ -102,7 +103,9 @@ def _phase_of_adjoint(node: Tensor) -> str:
     return "update" if node.phase == "update" else "backward"
 
 
-def vjp(outputs: Any, wrt: Any, cotangents: Any, *, unconnected: Unconnected = "raise") -> Any:
+def vjp(
+    outputs: Any, wrt: Any, cotangents: Any, *, unconnected: UnconnectedOrNone = "raise"
+) -> Any:
     """Return the vector-Jacobian products ``cotangents^T @ d outputs / d wrt``.
 
     ``outputs`` and ``cotangents`` have one structure (a Tensor, list, tuple or dict); the
@@ -110,27 +113,37 @@ def vjp(outputs: Any, wrt: Any, cotangents: Any, *, unconnected: Unconnected = "
     """
     outs, ins = differentiable("vjp", outputs), differentiable("vjp", wrt)
     seeds = companions("vjp", "cotangent", outs, cotangents)
+    check_unconnected("vjp", unconnected, ("raise", "zero", "none"))
     path = reaching(outs, ins)
     require_connected("vjp", ins, path, unconnected)
     found = adjoints(path, ins, outs, seeds)
-    return tree_map(lambda t: found[t] if t in found else zeros_like(t), wrt)
+    return _filled(found, wrt, unconnected)
 
 
-def grad(loss: Tensor, wrt: Any, *, unconnected: Unconnected = "raise") -> Any:
+def grad(loss: Tensor, wrt: Any, *, unconnected: UnconnectedOrNone = "raise") -> Any:
     """Return the gradient of a scalar ``loss`` by ``wrt``.
 
     ``wrt`` is a Tensor, list, tuple or dict of Tensors; the result has its structure. A tensor
-    that the loss does not depend on raises :class:`ShapeError` naming it, or gives zeros with
-    ``unconnected="zero"``. The result is symbolic and can be differentiated again.
+    that the loss does not depend on raises :class:`ShapeError` naming it, gives zeros with
+    ``unconnected="zero"``, and None with ``"none"``, as does one whose gradient is zero
+    everywhere: optimisers leave what has None alone. The result is symbolic and can be
+    differentiated again.
     """
     (out,), ins = differentiable("grad", [loss]), differentiable("grad", wrt)
     require_scalar("grad", out)
     with building(phase=_phase_of_adjoint(out), loc=out.loc, scope=out.scope):
         one = constant(np.ones((), out.dtype))
+    check_unconnected("grad", unconnected, ("raise", "zero", "none"))
     path = reaching([out], ins)
     require_connected("grad", ins, path, unconnected)
     found = adjoints(path, ins, [out], [one])
-    return tree_map(lambda t: found[t] if t in found else zeros_like(t), wrt)
+    return _filled(found, wrt, unconnected)
+
+
+def _filled(found: Mapping[Tensor, Tensor], wrt: Any, unconnected: str) -> Any:
+    """Return what was found in the structure of ``wrt``, zeros or None for the others."""
+    empty = (lambda t: None) if unconnected == "none" else zeros_like
+    return tree_map(lambda t: found[t] if t in found else empty(t), wrt)
 
 
 # -- what every transform asks of its arguments ----------------------------------------------
@@ -185,14 +198,20 @@ def zeros_like(t: Tensor) -> Tensor:
     return broadcast_to(constant(np.zeros((), t.dtype)), t.type.shape)
 
 
+def check_unconnected(
+    what: str, unconnected: str, allowed: Sequence[str] = ("raise", "zero")
+) -> None:
+    if unconnected not in allowed:
+        known = " or ".join(f'"{one}"' for one in allowed)
+        raise ShapeError(
+            f"{what}: unconnected is {known}, not {unconnected!r}\n  at {user_location()}"
+        )
+
+
 def require_connected(
-    what: str, tensors: Sequence[Tensor], path: Sequence[Tensor], unconnected: Unconnected
+    what: str, tensors: Sequence[Tensor], path: Sequence[Tensor], unconnected: str
 ) -> None:
     """Raise :class:`ShapeError` unless all ``tensors`` lie on ``path`` or may be unconnected."""
-    if unconnected not in ("raise", "zero"):
-        raise ShapeError(
-            f'{what}: unconnected is "raise" or "zero", not {unconnected!r}\n  at {user_location()}'
-        )
     connected = {t.id for t in path}
     for t in tensors:
         if t.id not in connected and unconnected == "raise":

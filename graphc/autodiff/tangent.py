@@ -15,6 +15,7 @@ import numpy as np
 from graphc.autodiff.adjoint import (
     Unconnected,
     adjoints,
+    check_unconnected,
     companions,
     differentiable,
     grad,
@@ -70,6 +71,7 @@ def jvp(outputs: Any, wrt: Any, tangents: Any, *, unconnected: Unconnected = "ra
     outs, ins = differentiable("jvp", outputs), differentiable("jvp", wrt)
     directions = companions("jvp", "tangent", ins, tangents)
     path = reaching(outs, ins)
+    check_unconnected("jvp", unconnected)
     require_connected("jvp", outs, path, unconnected)
     found = tangents_along(path, ins, directions)
     return tree_map(lambda t: found[t] if t in found else zeros_like(t), outputs)
@@ -83,6 +85,7 @@ def hvp(loss: Tensor, wrt: Any, vectors: Any, *, unconnected: Unconnected = "rai
     """
     (out,) = differentiable("hvp", [loss])
     require_scalar("hvp", out)
+    check_unconnected("hvp", unconnected)
     gradient = grad(out, wrt, unconnected=unconnected)
     return jvp(gradient, wrt, vectors, unconnected="zero")
 
@@ -111,6 +114,7 @@ def hessian(loss: Tensor, wrt: Any, *, unconnected: Unconnected = "raise") -> An
     (out,), ins = differentiable("hessian", [loss]), differentiable("hessian", wrt)
     require_scalar("hessian", out)
     _fixed_sizes("hessian", ins)
+    check_unconnected("hessian", unconnected)
     gradient = grad(out, wrt, unconnected=unconnected)
     return _jacobian("hessian", gradient, differentiable("hessian", gradient), wrt, ins, "zero")
 
@@ -125,6 +129,7 @@ def _jacobian(
 ) -> Any:
     heights, widths = _fixed_sizes(what, outs), _fixed_sizes(what, ins)
     path = reaching(outs, ins)
+    check_unconnected(what, unconnected)
     require_connected(what, ins, path, unconnected)
     rowwise = sum(heights) < sum(widths)
     if rowwise:

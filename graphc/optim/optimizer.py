@@ -122,11 +122,12 @@ class Optimizer(Sealed, ABC):
     def updates(
         self,
         parameters: Sequence[Tensor],
-        gradients: Sequence[Tensor],
+        gradients: Sequence[Tensor | None],
         names: Sequence[str] | None = None,
     ) -> dict[Tensor, Tensor]:
         """Return ``{parameter: new value}`` for the parameters and for this rule's state.
 
+        A parameter whose gradient is None is left alone: neither decay nor momentum moves it.
         The state's names are ``adam.m.<parameter's name>``; ``names`` are by default those of
         :func:`~graphc.ir.naming.parameter_names`. Every call makes new state; the learning
         rate is common to all calls.
@@ -135,21 +136,24 @@ class Optimizer(Sealed, ABC):
         if names is None:
             known = parameter_names(parameters)
             names = [known[p] for p in parameters]
+        reached = [i for i, g in enumerate(gradients) if g is not None]
+        parameters, names = [parameters[i] for i in reached], [names[i] for i in reached]
+        found = [g for g in gradients if g is not None]
         with building(phase="update", scope=()):
             live = {n: self._live(n) for n in self.settings() if self.read(n) is not None}
             clip_norm, clip_value = live.pop("clip_norm", None), live.pop("clip_value", None)
             used = {**live, "clip_norm": clip_norm, "clip_value": clip_value}
             if clip_value is not None:
-                gradients = clip_by_value(gradients, clip_value)
+                found = clip_by_value(found, clip_value)
             if clip_norm is not None:
-                gradients = clip_by_global_norm(gradients, clip_norm)
+                found = clip_by_global_norm(found, clip_norm)
             step = self._state("step", (), INT64, 0)
             following = step + 1
             exact = self.scalars(step=ops.astype(following, FLOAT64), **live)
-            result = dict(self._rules(parameters, gradients, names, exact))
-        reached = set(ancestors(result.values()))
-        self._cells.append({n: cell_of(t) for n, t in used.items() if t in reached})
-        return {step: following, **result} if step in reached else result
+            result = dict(self._rules(parameters, found, names, exact))
+        needed = set(ancestors(result.values()))
+        self._cells.append({n: cell_of(t) for n, t in used.items() if t in needed})
+        return {step: following, **result} if step in needed else result
 
     def _live(self, name: str) -> Tensor:
         """Return a setting as steps read it: a float64 scalar."""
@@ -194,8 +198,8 @@ def cell_of(tensor: Tensor) -> Cell:
     return tensor.op.cell
 
 
-def check_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-    """Raise unless ``gradients`` are those of distinct floating-point ``parameters``."""
+def check_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
+    """Raise unless ``gradients``, or None, are those of distinct floating ``parameters``."""
     where = f"\n  at {user_location()}"
     if len(parameters) != len(gradients):
         raise ShapeError(
@@ -205,7 +209,7 @@ def check_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -
     for p, g in zip(parameters, gradients, strict=True):
         if not isinstance(p.op, Parameter) or p.dtype.kind != "f":
             raise DTypeError(f"updates: {p.describe()} is not a floating-point parameter{where}")
-        if p.type != g.type:
+        if g is not None and p.type != g.type:
             raise ShapeError(f"updates: the gradient of {p.describe()} is {g.type}{where}")
         if p.id in seen:
             raise ShapeError(f"updates: {p.describe()} stands twice among the parameters{where}")

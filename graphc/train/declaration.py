@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from graphc.autodiff.adjoint import grad, reaching
 from graphc.errors import DTypeError, ShapeError, user_location
 from graphc.ir.source import Parameter
 from graphc.ir.tensor import Tensor, call
@@ -30,6 +31,58 @@ def check_distinct(inputs: Iterable[Tensor]) -> None:
 def is_trainable(parameter: Tensor) -> bool:
     op = parameter.op
     return isinstance(op, Parameter) and op.trainable and parameter.dtype.kind == "f"
+
+
+def trained_parameters(given: Any, names: Mapping[Tensor, str]) -> list[Tensor]:
+    """Return those of a model's parameters that it trains, in order.
+
+    ``given`` holds parameters, or layers with ``.parameters``; None stands for all.
+    """
+    if given is None:
+        return [p for p in names if is_trainable(p)]
+    several = isinstance(given, (list, tuple, set, frozenset))
+    chosen = {p for part in (given if several else [given]) for p in _parameters_of(part)}
+    for p in chosen:
+        if p not in names:
+            raise wrong(f"Model: trainable has {p.describe()}, which the model does not use")
+        if not is_trainable(p):
+            raise wrong(
+                f"Model: trainable has {names[p]}: {p.type}, which was declared with "
+                "trainable=False or is not floating-point"
+            )
+    return [p for p in names if p in chosen]
+
+
+def _parameters_of(part: Any) -> Sequence[Tensor]:
+    if isinstance(part, Tensor) and isinstance(part.op, Parameter):
+        return (part,)
+    found = getattr(part, "parameters", None)
+    if isinstance(part, Tensor) or not isinstance(found, tuple):
+        raise DTypeError(
+            "Model: trainable must be a list of parameters, or layers for theirs, not "
+            f"{part!r}\n  at {user_location()}"
+        )
+    return found
+
+
+def gradients_of(
+    loss: Tensor, trained: Sequence[Tensor], names: Mapping[Tensor, str]
+) -> dict[Tensor, Tensor]:
+    """Return the gradients of ``loss``, without the parameters that none reaches.
+
+    Raises :class:`ShapeError` naming those that the loss does not even depend on.
+    """
+    reached = {t.id for t in reaching([loss], trained)}
+    lost = [p for p in trained if p.id not in reached]
+    if lost:
+        named = "".join(f"\n    {names[p]}: {p.type}  (made at {p.loc})" for p in lost)
+        raise wrong(
+            f"Model: the loss does not depend on these trainable parameters:{named}\n"
+            "  use them in the loss, declare them with trainable=False, or name those to train "
+            "with gx.Model(trainable=[...])"
+        )
+    found = grad(loss, list(trained), unconnected="none")
+    return {p: g for p, g in zip(trained, found, strict=True) if g is not None}
 
 
 def _scalar(what: str, tensor: Any) -> Tensor:

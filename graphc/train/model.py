@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from graphc.autodiff.adjoint import grad, reaching
 from graphc.compile import compile_graph
 from graphc.errors import DTypeError, user_location
 from graphc.ir.graph import Graph, ancestors
@@ -32,9 +31,10 @@ from graphc.train.declaration import (
     checked_loss,
     checked_metrics,
     checked_optimizer,
+    gradients_of,
     held_rows,
-    is_trainable,
     named_outputs,
+    trained_parameters,
     wrong,
 )
 from graphc.train.feeds import Data, Structure, feeds, whole_number
@@ -64,6 +64,10 @@ class Model(Sealed):
         ``{name: scalar}``, averaged over an epoch by :meth:`fit` and :meth:`evaluate`.
     optimizer
         From :mod:`graphc.optim`; None for a model that is not trained.
+    trainable
+        What is trained: parameters, or layers for theirs; None for all that the loss has. So a
+        generator's model can leave its discriminator alone. A parameter that no gradient
+        reaches (behind ``gx.stop_gradient``) stays as it is: weight decay does not move it.
     seed
         Decides initial values and the order of shuffled rows: the same seed and data give the
         same bits.
@@ -84,6 +88,7 @@ class Model(Sealed):
         loss: Tensor,
         metrics: Mapping[str, Tensor] | None = None,
         optimizer: Optimizer | None = None,
+        trainable: Any = None,
         seed: int = 0,
     ) -> None:
         self.inputs, self.targets, self.outputs = inputs, targets, outputs
@@ -104,7 +109,8 @@ class Model(Sealed):
         check_names(self.metrics, self._named_outputs)
         needed = ancestors([*self._named_outputs.values(), *self._scores.values()])
         self._names = parameter_names(t for t in needed if isinstance(t.op, Parameter))
-        self._gradients = self._differentiate()
+        self._trained = trained_parameters(trainable, self._names)
+        self._gradients = gradients_of(self.loss, self._trained, self._names)
         self.graph = self._training_graph()
 
     def fixed(self, name: str) -> str | None:
@@ -195,12 +201,18 @@ class Model(Sealed):
         return {"outputs": outputs, **{name: values[name] for name in self._scores}}
 
     def gradients(self, X: Any, Y: Any = None) -> dict[str, Array]:
-        """Return the gradient of the loss on one batch by every trainable parameter's name.
+        """Return the gradient of the loss on one batch by every trained parameter's name.
 
         Unclipped, and nothing is updated.
         """
         found = self._training.gradients(self._feeds(X, Y))
-        return {self._names[p]: found[p].reshape(cell_of(p).shape) for p in self._gradients}
+        cells = {p: cell_of(p) for p in self._trained}
+        return {
+            self._names[p]: found[p].reshape(cell.shape)
+            if p in found
+            else np.zeros(cell.shape, cell.dtype)
+            for p, cell in cells.items()
+        }
 
     # -- inference ---------------------------------------------------------------------------
 
@@ -282,19 +294,6 @@ class Model(Sealed):
 
     # -- how it is built -----------------------------------------------------------------------
 
-    def _differentiate(self) -> dict[Tensor, Tensor]:
-        """Return the gradient of the loss by every trainable parameter."""
-        trainable = [p for p in self._names if is_trainable(p)]
-        reached = {t.id for t in reaching([self.loss], trainable)}
-        lost = [p for p in trainable if p.id not in reached]
-        if lost:
-            named = "".join(f"\n    {self._names[p]}: {p.type}  (made at {p.loc})" for p in lost)
-            raise wrong(
-                f"Model: the loss does not depend on these trainable parameters:{named}\n"
-                "  use them in the loss, or declare them with trainable=False"
-            )
-        return dict(zip(trainable, grad(self.loss, trainable), strict=True))
-
     def _training_graph(self) -> Graph:
         updates: dict[Tensor, Tensor] = {}
         if self.optimizer is not None:
@@ -307,7 +306,7 @@ class Model(Sealed):
             updates = self.optimizer.updates(
                 list(self._gradients), list(self._gradients.values()), names
             )
-            updates |= state_updates([self.loss, *self._named_outputs.values()])
+            updates |= state_updates([*self._scores.values(), *self._named_outputs.values()])
         fed = [slot.tensor for slot in self._slots]
         return Graph(fed, {**self._named_outputs, **self._scores}, updates)
 

@@ -218,8 +218,12 @@ def test_unreached_tensors_are_named(x, t):
     zero = gx.grad(loss, {"a": forgotten}, unconnected="zero")["a"]
     np.testing.assert_array_equal(value(zero), np.zeros(2))
     assert value(gx.jvp(forgotten * 1.0, x, X, unconnected="zero")).tolist() == [0, 0]
-    with pytest.raises(ValueError, match='"raise" or "zero"'):
+    with pytest.raises(ValueError, match='"raise" or "zero" or "none"'):
         gx.grad(loss, x, unconnected="zeros")
+    for transform in (gx.hvp, gx.jvp, gx.hessian, gx.jacobian):
+        vectors = (x,) if transform in (gx.hvp, gx.jvp) else ()
+        with pytest.raises(ValueError, match='is "raise" or "zero", not \'none\''):
+            transform(loss, x, *vectors, unconnected="none")
 
 
 def test_a_zero_derivative_is_not_unreached(x):
