@@ -13,11 +13,25 @@ import numpy as np
 from graphc.errors import DTypeError, RangeError, ShapeError
 from graphc.types import FLOAT64
 
+_SHOWN = 128
+"""Bits of an integer up to which a message writes it out."""
+
+_UNSIGNED = 2.0**63
+"""From here on NumPy makes integers without a sign, which do not mix with others."""
+
 
 def as_array(value: Any) -> np.ndarray[Any, Any]:
-    """Return ``value`` as an array of any data type, or raise :class:`ShapeError`."""
+    """Return ``value`` as an array of any data type, or raise :class:`ShapeError`.
+
+    Of Python integers that no type of NumPy holds it is an array of objects.
+    """
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
+        mixed = array.dtype == FLOAT64 and isinstance(value, (list, tuple))
+        if mixed and np.abs(array).max(initial=0) >= _UNSIGNED:
+            objects = np.array(value, object)  # integers of which NumPy makes floats
+            return objects if all(isinstance(v, int) for v in objects.flat) else array
+        return array
     except ValueError as error:  # rows of unlike lengths, or more dimensions than there can be
         raise ShapeError(str(error)) from None
 
@@ -59,11 +73,12 @@ def _large(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any,
     """Return Python's integers, too large for those of NumPy, in ``dtype``."""
     others = [v for v in array.flat if not isinstance(v, (bool, int, float, np.number, np.bool_))]
     if others:
-        raise DTypeError(f"{type(others[0]).__name__} is not a number")
+        raise DTypeError(f"values of type object: {type(others[0]).__name__} is not a number")
     if dtype.kind == "i":
         limits = np.iinfo(dtype)
         bad = next(v for v in array.flat if not limits.min <= v <= limits.max)
-        raise RangeError(f"Python integer {bad} out of bounds for {dtype.name}")
+        shown = bad if bad.bit_length() <= _SHOWN else f"of {bad.bit_length()} bits"
+        raise RangeError(f"Python integer {shown} out of bounds for {dtype.name}")
     try:
         return array.astype(bool if dtype.kind == "b" else FLOAT64).astype(dtype)
     except OverflowError as error:

@@ -29,7 +29,7 @@ class Function(Sealed):
     def __init__(self, graph: Graph, outputs: Any) -> None:
         self._outputs = outputs
         self._executable = compile_graph(graph)
-        self._feeds = [Feed(t) for t in graph.inputs]
+        self._feeds = [Feed("input", t) for t in graph.inputs]
         names = [t.name for t in graph.inputs]
         self._names = {name: i for i, name in enumerate(names)}
         if len(self._names) != len(names):
@@ -40,7 +40,8 @@ class Function(Sealed):
         """Return the outputs for the given inputs, and replace the updated parameters."""
         plain = not kwargs and len(args) == len(self._feeds)
         values = args if plain else self._bind(args, kwargs)
-        fed = [feed(value) for feed, value in zip(self._feeds, values, strict=True)]
+        pairs = zip(self._feeds, values, strict=True)
+        fed = [value if feed.fits(value) else feed.view(value) for feed, value in pairs]
         results = map(_unwrap, self._executable.call(fed).values())
         if isinstance(self._outputs, Tensor):
             return next(results)

@@ -16,7 +16,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 _base = {"errors", "types", "convert", "config", "tree", "lazy", "files", "collector", "sealed"}
 _symbols = _base | {"ir", "ops"}
 _compiler = _symbols | {"passes", "plan", "codegen", "runtime", "compile"}
-_training = _symbols | {"autodiff", "nn", "optim", "io", "compile", "runtime"}
+_training = _symbols | {"autodiff", "nn", "optim", "io", "compile", "runtime", "feeds"}
 SEES = {
     **dict.fromkeys(_base, _base),
     "ir": _base,

@@ -14,12 +14,13 @@ import numpy as np
 
 from graphc.autodiff.adjoint import differentiable, vjp
 from graphc.autodiff.tangent import jvp
+from graphc.convert import converted
 from graphc.errors import DTypeError, GradientError, ShapeError, user_location
 from graphc.ir.graph import ancestors
 from graphc.ir.interpret import batch_size, evaluate
 from graphc.ir.op import Array
 from graphc.ir.source import Input
-from graphc.ir.tensor import Tensor
+from graphc.ir.tensor import Tensor, errors_of
 from graphc.types import FLOAT32, shape_at
 
 MODES = ("forward", "reverse")
@@ -92,7 +93,8 @@ def _named(feeds: Mapping[Any, Any], roots: Sequence[Tensor]) -> dict[Tensor, Ar
         tensor = key if isinstance(key, Tensor) else by_name.get(key)
         if tensor is None:
             raise DTypeError(f"check_grads: no input is named {key!r}\n  at {user_location()}")
-        values[tensor] = np.asarray(value, tensor.dtype)
+        with errors_of(f"check_grads: {tensor.name}"):
+            values[tensor] = converted(value, tensor.dtype)
     for tensor in inputs:
         if tensor not in values:
             raise DTypeError(f"check_grads: {tensor.describe()} is not fed\n  at {user_location()}")

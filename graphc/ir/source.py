@@ -257,10 +257,15 @@ def constant(value: Any, dtype: DTypeLike = None) -> Tensor:
     if isinstance(value, Tensor):
         raise DTypeError(f"constant: {value.describe()} is symbolic\n  at {user_location()}")
     with errors_of("constant"):
-        array = as_array(value)
-        kind = as_dtype(dtype) if dtype is not None else _natural(value, array)
-        number = value if dtype is None and type(value) is float else None
-        op = Constant(Frozen(converted(array, kind), number))
+        return fixed(value, dtype)
+
+
+def fixed(value: Any, dtype: DTypeLike = None) -> Tensor:
+    """Return what :func:`constant` does; its errors name neither it nor the user's line."""
+    array = as_array(value)
+    kind = as_dtype(dtype) if dtype is not None else _natural(value, array)
+    number = value if dtype is None and type(value) is float else None
+    op = Constant(Frozen(converted(array, kind), number))
     return Tensor(op, (), op.infer())
 
 

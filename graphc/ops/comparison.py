@@ -12,7 +12,8 @@ from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.cast import cast
 from graphc.ops.elementwise import DType, Math, Piecewise, binary
-from graphc.ops.operands import as_tensor, beyond, common
+from graphc.ops.operands import as_tensor, beyond, common, is_weak
+from graphc.ops.shape import broadcast_to
 from graphc.types import BOOL
 
 SECTION = "Comparison and logic"
@@ -61,49 +62,64 @@ class LessEqual(Comparison):
     text = "{0} <= {1}"
 
 
+def _related(what: str, op: Comparison, x: Any, y: Any) -> Tensor:
+    """Return the relation of ``x`` and ``y``, exact for Python integers of any size."""
+    if isinstance(x, int) and isinstance(y, int):
+        return constant(bool(op.ufunc(x, y)))
+    x, y = (v if is_weak(v) else as_tensor(v) for v in (x, y))
+    # to all numbers of the other's type, an integer beyond it stands as 1 or -1 does to 0
+    sides = beyond(x, y), beyond(y, x)
+    if not any(sides):
+        return apply(op, *common(what, x, y))
+    return broadcast_to(constant(bool(op.ufunc(*sides))), (y if sides[0] else x).type.shape)
+
+
 def _relations() -> Iterable[Sample]:
     yield from binary(-2.0, 2.0, differentiable=False)()
     ties = np.array([0.0, -0.0, 1.0, np.nan, np.inf, -np.inf])
     yield Sample((ties, ties[:, None]), differentiable=False)
     yield Sample((np.array([True, False]), np.array([[True], [False]])), differentiable=False)
+    few, more = np.array([-1, 0, 2**31 - 1], np.int32), np.array([-(2**63), 0, 2**63 - 1])
+    for number in (2**31, -(2**31) - 1, 2**40, 2**63, -(2**63) - 1, 2**70, 2**31 - 1):
+        for integers in (few, more):
+            yield Sample((integers, number), differentiable=False)
+            yield Sample((number, integers), differentiable=False)
 
 
 @function(samples=_relations, reference=np.equal, section=SECTION)
 def equal(x: Any, y: Any) -> Tensor:
     """Tell where ``x == y``; NaN equals nothing."""
-    return apply(Equal(), *common("equal", x, y))
+    return _related("equal", Equal(), x, y)
 
 
 @function(samples=_relations, reference=np.not_equal, section=SECTION)
 def not_equal(x: Any, y: Any) -> Tensor:
     """Tell where ``x != y``."""
-    return apply(NotEqual(), *common("not_equal", x, y))
+    return _related("not_equal", NotEqual(), x, y)
 
 
 @function(samples=_relations, reference=np.less, section=SECTION)
 def less(x: Any, y: Any) -> Tensor:
     """Tell where ``x < y``."""
-    return apply(Less(), *common("less", x, y))
+    return _related("less", Less(), x, y)
 
 
 @function(samples=_relations, reference=np.less_equal, section=SECTION)
 def less_equal(x: Any, y: Any) -> Tensor:
     """Tell where ``x <= y``."""
-    return apply(LessEqual(), *common("less_equal", x, y))
+    return _related("less_equal", LessEqual(), x, y)
 
 
 @function(samples=_relations, reference=np.greater, section=SECTION)
 def greater(x: Any, y: Any) -> Tensor:
     """Tell where ``x > y``: ``y < x``."""
-    a, b = common("greater", x, y)
-    return apply(Less(), b, a)
+    return _related("greater", Less(), y, x)
 
 
 @function(samples=_relations, reference=np.greater_equal, section=SECTION)
 def greater_equal(x: Any, y: Any) -> Tensor:
     """Tell where ``x >= y``: ``y <= x``."""
-    a, b = common("greater_equal", x, y)
-    return apply(LessEqual(), b, a)
+    return _related("greater_equal", LessEqual(), y, x)
 
 
 # -- logic ----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.convert import as_array, converted
 from graphc.errors import DTypeError, IndexingError, ShapeError
 from graphc.ir.op import (
     Access,
@@ -340,9 +341,11 @@ def _one_hot_mask(length: AnyDim, indices: Tensor, axis: int, wrap: bool) -> Ten
 
 def as_indices(value: Any) -> Tensor:
     """Return ``value`` as an integer tensor, or raise in NumPy's words."""
-    array = value if isinstance(value, Tensor) else np.asarray(value)
+    array = value if isinstance(value, Tensor) else as_array(value)
     if not isinstance(array, Tensor) and array.size == 0 and isinstance(value, list):
         array = array.astype(INT64)  # NumPy makes [] an array of floats
+    if not isinstance(array, Tensor) and array.dtype.kind in "uO":
+        array = converted(array, INT64)
     if array.dtype.kind == "b":
         raise DTypeError(
             "the size of a boolean mask's result depends on the data; use gx.where instead"

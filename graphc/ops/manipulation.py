@@ -117,7 +117,7 @@ def _operands(what: str, arrays: Sequence[Any]) -> tuple[Tensor, ...]:
         raise DTypeError("expected a sequence of tensors, got one Tensor; use [a, b]")
     if not len(arrays):
         raise ShapeError(f"need at least one array to {what}")
-    return common(what, *(a if isinstance(a, Tensor) else np.asarray(a) for a in arrays))
+    return common(what, *arrays)
 
 
 def _stacks() -> Iterable[Sample]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir.source import constant
-from graphc.ir.tensor import Tensor, errors_of
+from graphc.errors import GraphcError
+from graphc.ir.source import constant, fixed
+from graphc.ir.tensor import Tensor, located
 from graphc.ops.cast import cast
 from graphc.types import BOOL, FLOAT32, INT64, promote
 
@@ -26,11 +27,11 @@ def is_weak(value: Any) -> bool:
     return isinstance(value, _WEAK) and not isinstance(value, np.generic)
 
 
-def beyond(value: Any, t: Tensor) -> int:
-    """Return 1 if ``value`` is a Python integer above those of ``t``, -1 if below, else 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or t.dtype.kind == "f":
+def beyond(value: Any, other: Any) -> int:
+    """Tell where a Python integer lies to those of a tensor: 1 above all, -1 below, else 0."""
+    if not isinstance(value, int) or not isinstance(other, Tensor) or other.dtype.kind == "f":
         return 0
-    limits = np.iinfo(INT64 if t.dtype == BOOL else t.dtype)
+    limits = np.iinfo(INT64 if other.dtype == BOOL else other.dtype)
     return int(value > limits.max) - int(value < limits.min)
 
 
@@ -51,8 +52,8 @@ def common(what: str, *values: Any, floating: bool = False) -> tuple[Tensor, ...
 
     Raises :class:`RangeError` for a Python integer that the data type does not hold.
     """
-    with errors_of(what):
-        given = [v if is_weak(v) else as_tensor(v) for v in values]
+    try:
+        given = [v if isinstance(v, Tensor) or is_weak(v) else fixed(v) for v in values]
         weak = [v for v in given if is_weak(v)]
         strong = [v.dtype for v in given if isinstance(v, Tensor) and not is_weak(v)]
         dtype = promote(*strong) if strong else as_tensor(weak[0]).dtype
@@ -60,12 +61,14 @@ def common(what: str, *values: Any, floating: bool = False) -> tuple[Tensor, ...
             dtype = promote(dtype, _weak_dtype(dtype, value))
         if floating and dtype.kind != "f":
             dtype = FLOAT32
-        return tuple(_to(v, dtype, bool(strong)) for v in given)
+        return tuple([_to(v, dtype, bool(strong)) for v in given])
+    except GraphcError as error:
+        raise located(error, what, tuple(v for v in values if isinstance(v, Tensor))) from None
 
 
 def _to(value: Any, dtype: np.dtype[Any], strong: bool) -> Tensor:
     if isinstance(value, Tensor):
         return cast(value, dtype)
     if strong or dtype.kind != "f":
-        return constant(value, dtype)
-    return constant(float(value))
+        return fixed(value, dtype)
+    return fixed(float(value))

@@ -1,8 +1,4 @@
-"""What a user passes for the declared inputs, turned into arrays in their order.
-
-An array that already has the declared data type and layout is passed on as it is: a training
-step of a small model takes microseconds, so its arguments must not cost more than it does.
-"""
+"""What a user passes for the declared inputs, turned into arrays in their order."""
 
 from __future__ import annotations
 
@@ -13,16 +9,17 @@ from typing import Any, NoReturn
 import numpy as np
 
 from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.feeds import Feed
 from graphc.ir.op import Array
 from graphc.ir.source import Input
 from graphc.ir.tensor import Tensor
-from graphc.types import BATCH, show_shape
+from graphc.types import BATCH
 
 
-class Slot:
-    """One declared input or target: its type, and whether its first axis is the batch."""
+class Slot(Feed):
+    """One declared input or target of a model, whose first axis may be the batch."""
 
-    __slots__ = ("batched", "dtype", "ndim", "role", "tail", "tensor")
+    __slots__ = ()
 
     def __init__(self, role: str, tensor: Tensor) -> None:
         if not isinstance(tensor, Tensor) or not isinstance(tensor.op, Input):
@@ -31,80 +28,21 @@ class Slot:
                 f"Model: {shown} is not an input; declare {role}s with gx.input"
                 f"\n  at {user_location()}"
             )
-        shape = tensor.type.shape
-        self.role = role
-        self.tensor = tensor
-        self.dtype = tensor.dtype
-        self.ndim = tensor.ndim
-        self.batched = bool(shape) and shape[0] == BATCH
-        self.tail = shape[1:] if self.batched else shape
-        if not all(isinstance(d, int) for d in self.tail):
+        super().__init__(role, tensor)
+        if not all(isinstance(d, int) or (a == 0 and d == BATCH)
+                   for a, d in enumerate(tensor.type.shape)):  # fmt: skip
             raise ShapeError(
                 f"Model: the {role} {tensor.describe()} has dimensions computed from the batch; "
                 f"its first one can be None, all others must be numbers\n  at {user_location()}"
             )
 
-    @property
-    def label(self) -> str:
-        return f"{self.role} {self.tensor.name!r}"
-
     def fits(self, value: Any) -> bool:
         """Tell whether ``value`` can be fed as it is."""
-        # NumPy keeps one object per native data type, so `is` costs less than `==` and is enough.
-        if type(value) is not np.ndarray or value.dtype is not self.dtype:
-            return False
-        shape: tuple[int, ...] = value.shape
-        same = shape[1:] == self.tail if self.batched and shape else shape == self.tail
-        return same and len(shape) == self.ndim and value.flags.c_contiguous
-
-    def view(self, value: Any) -> Array:
-        """Return ``value`` as an array of the declared shape, in a convertible data type."""
-        try:
-            array = np.asarray(value)
-        except ValueError as error:
-            raise ShapeError(
-                f"{self.label} cannot be viewed as an array: {error}\n  at {user_location()}"
-            ) from None
-        if array.dtype.kind not in "biuf":
-            self._refuse_dtype(array)
-        if (array.shape[1:] if self.batched else array.shape) != self.tail or (
-            array.ndim != self.ndim
-        ):
-            self._refuse_shape(array)
-        if not np.can_cast(array.dtype, self.dtype, "same_kind"):
-            self._refuse_dtype(array)
-        if self.dtype.kind == "i" and not np.can_cast(array.dtype, self.dtype) and array.size:
-            limits = np.iinfo(self.dtype)
-            if array.min() < limits.min or array.max() > limits.max:
-                raise ShapeError(
-                    f"{self.label} is {self.dtype.name}, which cannot hold values from "
-                    f"{array.min()} to {array.max()}\n  at {user_location()}"
-                )
-        return array
+        return super().fits(value) and value.flags.c_contiguous
 
     def convert(self, array: Array) -> Array:
         """Return what :meth:`view` gave as it is fed: row-major, in the declared type."""
         return np.asarray(array, self.dtype, order="C")
-
-    def _refuse_dtype(self, array: Array) -> NoReturn:
-        advice = ""
-        if array.dtype.kind in "biuf":
-            advice = f'; convert them with .astype("{self.dtype.name}")'
-        raise DTypeError(
-            f"{self.label} is {self.dtype.name}, got values of type {array.dtype.name}{advice}"
-            f"\n  at {user_location()}"
-        )
-
-    def _refuse_shape(self, array: Array) -> NoReturn:
-        advice = ""
-        if self.ndim == array.ndim + 1 and self.tail[-1:] == (1,):
-            advice = "; add an axis with a[..., None]"
-        elif self.ndim == array.ndim - 1 and array.shape[-1] == 1:
-            advice = "; drop the last axis with a[..., 0]"
-        raise ShapeError(
-            f"{self.label} has shape {show_shape(self.tensor.type.shape)}, got an array of shape "
-            f"{show_shape(array.shape)}{advice}\n  at {user_location()}"
-        )
 
 
 class Structure:
