@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 
 from graphc.codegen.module import EpochPlan, Module, generate
+from graphc.codegen.verify import verify
 from graphc.collector import paused
 from graphc.ir.graph import Graph
 from graphc.ir.tensor import PHASES, Tensor
@@ -55,6 +56,7 @@ def compile_graph(
     dump(program, len(passes), "merge")
     dump(module.text, len(passes) + 1, "module")
     program.verify()
+    verify(module, program)
     report = _reporter(program, module, tuple(passes))
     return Executable(graph, optimized, program, module, report, scalars, step=step)
 

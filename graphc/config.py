@@ -6,6 +6,7 @@ Each option can also be set by an environment variable ``GRAPHC_<OPTION>``, read
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -33,8 +34,21 @@ def _available_cpus() -> int:
 
 
 def _default_cache_dir() -> str:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return str(Path(base) / "graphc")
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        folder = Path(base).expanduser() if base else Path.home() / ".cache"
+    except RuntimeError:  # neither HOME nor an entry of this user's in the system's list
+        user = os.getuid() if os.name == "posix" else "user"
+        folder = Path(tempfile.gettempdir()) / f"graphc-{user}"
+    return str(folder / "graphc")
+
+
+def _expanded(folder: str) -> Path:
+    """Return a folder with ``~`` as the shell reads it; where nobody is at home, as it stands."""
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:
+        return Path(folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +69,11 @@ class Options:
     def thread_count(self) -> int:
         return self.threads or _available_cpus()
 
+    def dump_path(self) -> Path | None:
+        return _expanded(self.dump) if self.dump else None
+
     def cache_path(self) -> Path:
-        return Path(self.cache_dir or _default_cache_dir())
+        return _expanded(self.cache_dir or _default_cache_dir())
 
 
 def _parse(name: str, value: Any) -> Any:

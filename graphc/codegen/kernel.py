@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +17,9 @@ from graphc.plan.program import Access, Buffer
 from graphc.types import AnyDim, Shape
 
 INDENT = "    "
+
+DIGITS = 8
+"""Of the digest of its text in a kernel's name. Kernels whose names are equal are told apart."""
 
 MAX_LOOPS = 20
 """Loops that Python allows inside one another."""
@@ -51,7 +55,8 @@ class Parameter:
 class KernelText:
     """A kernel as text: ``def name(lo, hi, <parameters>)``, computing ``lo <= i < hi``.
 
-    The name ends in a digest of the text, so equal work has one name in every program.
+    The name ends in some digits of a digest of the text, so equal work has one name in every
+    program. They are no identity: other work may have the same (see :func:`told_apart`).
     """
 
     name: str
@@ -116,6 +121,24 @@ class KernelCall:
     @property
     def name(self) -> str:
         return self.kernel if isinstance(self.kernel, str) else self.kernel.name
+
+
+def told_apart(calls: Iterable[KernelCall]) -> list[KernelCall]:
+    """Return the calls with kernels of one name and other texts renamed, in their order."""
+    taken: dict[str, KernelText] = {}
+    renamed: dict[KernelText, KernelText] = {}
+    result = []
+    for call in calls:
+        text = call.kernel
+        if isinstance(text, str):
+            result.append(call)
+            continue
+        if text not in renamed:
+            names = (f"{text.name}_{n}" if n > 1 else text.name for n in itertools.count(1))
+            name = next(n for n in names if n not in taken)
+            renamed[text] = taken[name] = text if name == text.name else replace(text, name=name)
+        result.append(call if renamed[text] is text else replace(call, kernel=renamed[text]))
+    return result
 
 
 def literal(value: Any, dtype: np.dtype[Any]) -> str:
@@ -266,7 +289,7 @@ class KernelWriter:
         parameters = (*pointers, *self._integers.values(), *self._offsets.values())
         body = tuple(self.lines)
         draft = KernelText("kernel", parameters, body, self.reassociate)
-        digest = hashlib.sha256(draft.text.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(draft.text.encode()).hexdigest()[:DIGITS]
         text = KernelText(f"{what}_{digest}", parameters, body, self.reassociate)
         passed: list[Argument] = [(buffers[p.name], 0) for p in pointers]
         position = {buffers[p.name]: i for i, p in enumerate(pointers)}

@@ -69,7 +69,7 @@ def _shape_of(kernel: KernelCall, placeable: set[Buffer]) -> object | None:
     if not _moving(kernel, placeable) or not _is_flat(kernel, placeable):
         return None
     fixed = tuple(None if _is_moving(a, placeable) else a for a in kernel.arguments)
-    return kernel.kernel.name, fixed
+    return kernel.kernel, fixed
 
 
 def _is_moving(argument: object, placeable: set[Buffer]) -> bool:

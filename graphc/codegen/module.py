@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from graphc.codegen.alike import Lowering
-from graphc.codegen.kernel import INDENT, Argument, KernelCall, KernelText, Offset
+from graphc.codegen.kernel import INDENT, Argument, KernelCall, KernelText, Offset, told_apart
 from graphc.codegen.merge import FlatBuffer, merge_flat_calls
 from graphc.ir.source import Parameter
 from graphc.ir.tensor import PHASES
@@ -22,7 +22,8 @@ from graphc.plan.program import Buffer, Call, Guard, Program
 from graphc.types import AnyDim, Dim, show_shape
 
 _WIDTH = 96
-_GAP = "\n\n\n"
+GAP = "\n\n\n"
+"""Between two parts of the text."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,9 @@ def generate(
     """
     placeable = _placeable(program) if merge else set()
     lowering, shown = Lowering(), {access.buffer for access in program.outputs.values()}
-    lowered = [(call, _showing(lowering.kernel(call), shown)) for call in program.calls]
-    pairs, flats = merge_flat_calls(lowered, placeable)
+    lowered = [_showing(lowering.kernel(call), shown) for call in program.calls]
+    named = zip(program.calls, told_apart(lowered), strict=True)
+    pairs, flats = merge_flat_calls(list(named), placeable)
     program.calls = [call for call, _ in pairs]
     program.find_lifetimes()
     calls = tuple(kernel for _, kernel in pairs)
@@ -84,7 +86,7 @@ def generate(
         functions = [_function("call", doc, program.calls, calls, scopes)]
     else:
         functions = list(_training(program, calls, epoch, scopes))
-    texts = (_GAP.join(head) + _GAP, _GAP.join(functions) + "\n")
+    texts = (GAP.join(head) + GAP, GAP.join(functions) + "\n")
     return Module(*texts, kernels, calls, tuple(flats))
 
 

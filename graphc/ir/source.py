@@ -160,7 +160,10 @@ class Frozen:
         self.digest = hashlib.sha256(text + self.array.tobytes()).digest()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Frozen) and self.digest == other.digest
+        if not isinstance(other, Frozen) or self.digest != other.digest:
+            return False
+        a, b = self.array, other.array
+        return a is b or (a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
 
     def __hash__(self) -> int:
         return hash(self.digest)

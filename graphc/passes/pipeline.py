@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import perf_counter
 from typing import TypeAlias
 
@@ -106,8 +105,8 @@ def disabled() -> set[str]:
 
 def dump(stage: object, number: int, name: str) -> None:
     """Write a stage as text into the folder of the ``dump`` option, if there is one."""
-    if not options().dump:
+    folder = options().dump_path()
+    if folder is None:
         return
-    folder = Path(options().dump)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{number:02}-{name}.txt").write_text(f"{stage}\n", encoding="utf-8")

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from graphc.codegen.kernel import Descent, Touch
+from graphc.errors import VerificationError
 from graphc.ir.op import Array
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.schedule import Record, Slice
@@ -86,7 +87,8 @@ class CaptureFrame(Frame["Pointer"]):
 
     def run(self, kernel: Kernel, extent: int, *arguments: Any) -> None:
         known = next(self._predictions)
-        assert known.kernel == kernel.name, f"{known.kernel} was planned, {kernel.name} is called"
+        if known.kernel != kernel.name:
+            raise VerificationError(f"{known.kernel} was planned, {kernel.name} is called")
         self._count += 1
         if extent <= 0:
             return

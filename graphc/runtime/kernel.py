@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import CodeType
 from typing import Any
 
 POINTER = "*"
+
+DIGITS = 32
+"""Of a digest, in the name of an entry point and of its file."""
 
 Body = Callable[..., None]
 
@@ -48,18 +51,30 @@ class Kernel:
         """Whether it is written in LLVM's language, with vectors and loops as they shall be."""
         return self._code is None
 
-    def digest(self) -> bytes:
-        """Return a hash of the code and the types: equal for equal work.
+    def identity(self) -> str:
+        """Return what the kernel computes: types, code, and the numbers that the code names.
 
-        What graphc's own modules contribute is hashed by the loader.
+        Equal for equal work. What graphc's own modules contribute, the loader adds.
         """
-        content = self.name if self._code is None else _describe(self._code)
-        return hashlib.sha256(repr((self.types, content, self.reassociate)).encode()).digest()
+        content: Any = self.name
+        if self._code is not None:
+            content = _describe(self._code), _numbers(self._code, self.function.__globals__)
+        return repr((self.types, content, self.reassociate))
+
+    def digest(self) -> str:
+        """Return a hash of the identity, which is none: other kernels may have the same."""
+        return hashlib.sha256(self.identity().encode()).hexdigest()[:DIGITS]
 
 
 def _describe(code: CodeType) -> tuple[Any, ...]:
     constants = tuple(_describe(c) if isinstance(c, CodeType) else c for c in code.co_consts)
     return code.co_code, code.co_names, code.co_varnames, constants
+
+
+def _numbers(code: CodeType, names: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the constants of a module that code names, which are compiled into it."""
+    found = [(name, names[name]) for name in code.co_names if name in names]
+    return [(n, v) for n, v in found if type(v) in (bool, int, float, str, bytes, tuple)]
 
 
 def argument_types(signature: str) -> tuple[str, ...]:

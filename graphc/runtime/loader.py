@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from graphc.config import options
 from graphc.lazy import lazy_module
 from graphc.runtime import native
-from graphc.runtime.features import features
+from graphc.runtime.features import cache_bytes, features
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.store import Store
 
@@ -47,6 +47,8 @@ class Loader:
 
     def __init__(self) -> None:
         self._addresses: dict[str, int] = {}
+        self._identities: dict[str, str] = {}
+        """What the kernels are, by the names of their entry points."""
         self._begun: dict[str, Work] = {}
         """What the compiler is at work on."""
         self._lock = threading.Lock()
@@ -57,7 +59,7 @@ class Loader:
         store = Store(options().cache_path())
         with self._lock:
             known = self._addresses.keys() | self._begun.keys()
-            fresh = {key: k for k in kernels if (key := _key(k)) not in known}
+            fresh = {key: k for k in kernels if (key := self._key(k)) not in known}
             self._compile({key: k for key, k in fresh.items() if not store.has(key)})
 
     def _compile(self, kernels: Mapping[str, Kernel]) -> None:
@@ -67,8 +69,8 @@ class Loader:
     def load(self, kernels: Iterable[Kernel]) -> tuple[dict[str, int], LoadStatistics]:
         """Return the entry address of each kernel by name, compiling what is not stored."""
         start = time.perf_counter()
-        keys = {kernel: _key(kernel) for kernel in kernels}
         with self._lock:
+            keys = {kernel: self._key(kernel) for kernel in kernels}
             fresh = {key: k for k, key in keys.items() if key not in self._addresses}
             notes = self._fetch(fresh) if fresh else {}
             addresses = {kernel.name: self._addresses[key] for kernel, key in keys.items()}
@@ -87,7 +89,7 @@ class Loader:
         codes, notes = {}, {}
         for key in kernels:
             start = time.perf_counter()
-            code = None if key in self._begun else store.read(key)
+            code = None if key in self._begun else store.read(key, self._identities[key])
             if code is not None:
                 codes[key] = code
                 notes[key] = ("disk", (time.perf_counter() - start) * 1e3)
@@ -97,9 +99,21 @@ class Loader:
             code, seconds = self._begun.pop(key).result()
             codes[key] = code
             notes[key] = (f"compiled: {store.lack(key)}", seconds * 1e3)
-            store.write(key, code)
+            store.write(key, self._identities[key], code)
         self._link(codes)
         return notes
+
+    def _key(self, kernel: Kernel) -> str:
+        """Return the name of the kernel's entry point, and of its file: what, and for what machine.
+
+        Kernels whose digests are equal are told apart by a number.
+        """
+        identity, number = kernel.identity(), 1
+        key = name = f"graphc_{kernel.digest()}_{_machine()}"
+        while self._identities.setdefault(key, identity) != identity:
+            number += 1
+            key = f"{name}_{number}"
+        return key
 
     def _link(self, codes: Mapping[str, bytes]) -> None:
         if self._engine is None:
@@ -111,11 +125,6 @@ class Loader:
             self._addresses[key] = int(self._engine.get_function_address(key))
 
 
-def _key(kernel: Kernel) -> str:
-    """Return the name of the kernel's entry point, and of its file: what, and for which machine."""
-    return f"graphc_{kernel.digest().hex()[:32]}_{_machine()}"
-
-
 def _new_engine() -> binding.ExecutionEngine:
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
@@ -125,20 +134,34 @@ def _new_engine() -> binding.ExecutionEngine:
 
 @functools.cache
 def _machine() -> str:
-    """Return a hash of what object code depends on beside the kernel itself."""
+    """Return a hash of what object code depends on beside the kernel itself.
+
+    That is graphc as it stands, whole: kernels written by hand take numbers from many of its
+    modules, and a list of them would be wrong one day.
+    """
     digest = hashlib.sha256()
     parts = [
         platform.python_version(),
         binding.get_default_triple(),
         binding.get_host_cpu_name(),
+        *(str(cache_bytes(level, 0)) for level in (1, 2, 3)),
         *(name for name, present in sorted(features().items()) if present),
         *(metadata.version(p) for p in ("numba", "llvmlite", "numpy")),
         *(f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("NUMBA_")),
     ]
     digest.update("\n".join(parts).encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    digest.update(sources(Path(__file__).parents[1]))
     return digest.hexdigest()[:32]
+
+
+def sources(package: Path) -> bytes:
+    """Return a hash of every module in the folder of a package."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.digest()
 
 
 LOADER = Loader()

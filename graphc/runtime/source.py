@@ -18,7 +18,7 @@ from graphc.runtime.kernel import Kernel
 def write_source(module: Module) -> Path:
     """Write the module's text to a file named by its content, for debuggers and tracebacks."""
     folder = options().cache_path() / "modules"
-    path = folder / f"graphc_{module.digest[:16]}.py"
+    path = folder / f"graphc_{module.digest}.py"
     content = module.text.encode()
     with suppress(OSError):  # the text runs without its file
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

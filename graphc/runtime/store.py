@@ -1,7 +1,8 @@
 """Object code on disk: content-addressed, private to the user, checked before it is loaded.
 
-An entry is a header, the SHA-256 of the code, and the code. A truncated or changed entry is
-treated as absent and written again. Writers use a file of their own and rename it, so two
+An entry is a header, a SHA-256, and the code. The hash is that of the entry's key, of all that the
+code depends on and of the code, so that an entry that is truncated, changed or of another kernel
+is treated as absent and written again. Writers use a file of their own and rename it, so two
 processes may compile the same kernel at once.
 """
 
@@ -15,8 +16,9 @@ from pathlib import Path
 
 from graphc.files import write_whole
 
-_MAGIC = b"graphc-object-1\n"
+_MAGIC = b"graphc-object-2\n"
 _DIGEST_BYTES = 32
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class Store:
@@ -29,12 +31,13 @@ class Store:
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.o"
 
-    def read(self, key: str) -> bytes | None:
-        """Return the code stored under ``key``, or None if there is none that is sound."""
+    def read(self, key: str, identity: str) -> bytes | None:
+        """Return the code of ``identity`` stored under ``key``, or None if none is sound."""
         if not self.usable:
             return None
         try:
-            with self._path(key).open("rb") as file:
+            # A pipe that stands there would wait for a writer.
+            with open(os.open(self._path(key), os.O_RDONLY | _AT_ONCE), "rb") as file:
                 if not _is_ours(os.fstat(file.fileno())):
                     return None
                 content = file.read()
@@ -42,9 +45,7 @@ class Store:
             return None
         start = len(_MAGIC) + _DIGEST_BYTES
         code = content[start:]
-        if content[:start] != _MAGIC + hashlib.sha256(key.encode() + code).digest():
-            return None
-        return code
+        return code if content[:start] == _head(key, identity, code) else None
 
     def has(self, key: str) -> bool:
         """Tell whether there is an entry, be it sound or not."""
@@ -60,13 +61,19 @@ class Store:
         others = any(self.folder.glob(f"{kernel}_*.o"))
         return "stored for another version or machine" if others else "new"
 
-    def write(self, key: str, code: bytes) -> None:
-        """Store ``code`` under ``key``; a full or read-only disk is no error."""
+    def write(self, key: str, identity: str, code: bytes) -> None:
+        """Store the code of ``identity`` under ``key``; a full or read-only disk is no error."""
         if not self.usable:
             return
-        digest = hashlib.sha256(key.encode() + code).digest()
         with suppress(OSError):
-            write_whole(self._path(key), _MAGIC + digest + code)
+            write_whole(self._path(key), _head(key, identity, code) + code)
+
+
+def _head(key: str, identity: str, code: bytes) -> bytes:
+    """Return what stands before the code of a sound entry."""
+    parts = [key.encode(), identity.encode(), code]
+    lengths = b"".join(len(part).to_bytes(8, "little") for part in parts)
+    return _MAGIC + hashlib.sha256(b"".join([lengths, *parts])).digest()
 
 
 def _make_private(folder: Path) -> bool:
@@ -84,5 +91,10 @@ def _make_private(folder: Path) -> bool:
 
 
 def _is_ours(status: os.stat_result) -> bool:
-    """Tell whether a file belongs to this user: another's may have been planted."""
+    """Tell whether a file or folder belongs to this user: another's may have been planted.
+
+    What is neither, such as a pipe, nobody has put there to be read.
+    """
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        return False
     return os.name != "posix" or status.st_uid == os.getuid()

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from graphc.runtime.kernel import kernel
+from graphc.runtime.loader import sources
 from graphc.runtime.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -198,10 +200,10 @@ def test_an_entry_of_another_user_is_not_used(warm):
 
 def test_a_foreign_folder_or_entry_is_refused(tmp_path, monkeypatch):
     store = Store(tmp_path / "store")
-    store.write("key", b"code")
-    assert store.read("key") == b"code"
+    store.write("key", "what", b"code")
+    assert store.read("key", "what") == b"code"
     monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
-    assert store.read("key") is None
+    assert store.read("key", "what") is None
     assert not Store(tmp_path / "store").usable
 
 
@@ -213,15 +215,15 @@ def test_a_read_only_or_full_disk_is_no_error(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", full)
-        store.write("key", b"code")
-    assert store.read("key") is None
+        store.write("key", "what", b"code")
+    assert store.read("key", "what") is None
     assert not list((tmp_path / "store").iterdir())
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", full)
-        store.write("key", b"code")
+        store.write("key", "what", b"code")
     (tmp_path / "store").rmdir()
-    store.write("key", b"code")
-    assert store.read("key") is None
+    store.write("key", "what", b"code")
+    assert store.read("key", "what") is None
 
 
 def test_a_cache_deleted_while_in_use(run_python):
@@ -263,6 +265,130 @@ def test_numbas_options_are_part_of_the_key(warm):
     found = warm(NUMBA_CPU_FEATURES="", NUMBA_CPU_NAME="generic")
     assert found[0] == 0
     right(warm, misses=0)
+
+
+def test_a_pipe_among_the_entries_is_passed_over(warm):
+    first, second, *_ = entries(warm.cache)
+    for path in (first, second):
+        path.unlink()
+        os.mkfifo(path)
+    right(warm, misses=2)
+
+
+def test_an_entry_of_other_work_under_the_same_name_is_refused(tmp_path):
+    store = Store(tmp_path / "store")
+    store.write("key", "what", b"code")
+    assert store.read("key", "what else") is None
+    assert store.read("ke", "ywhat") is None
+
+
+@pytest.mark.parametrize("variable", ["GRAPHC_CACHE_DIR", "XDG_CACHE_HOME"])
+def test_the_folder_may_start_at_home(run_python, tmp_path, variable):
+    given = {"GRAPHC_CACHE_DIR": None, variable: "~/kept", "HOME": str(tmp_path / "home")}
+    run_python(WORK, **given)
+    folder = tmp_path / "home" / "kept"
+    assert entries(folder if variable == "GRAPHC_CACHE_DIR" else folder / "graphc")
+    assert not list(tmp_path.glob("~*"))
+
+
+def test_a_user_without_a_home(run_python, tmp_path):
+    """As in containers that run under a number: no HOME, and nobody of that number is known."""
+    nobody = (
+        "import pwd\n"
+        "def unknown(*_): raise KeyError('no such user')\n"
+        "pwd.getpwuid = pwd.getpwnam = unknown\n"
+    )
+    variables = {"GRAPHC_CACHE_DIR": None, "XDG_CACHE_HOME": None, "HOME": None}
+    (tmp_path / "temporary").mkdir()
+    run_python(nobody + WORK, TMPDIR=str(tmp_path / "temporary"), **variables)
+    assert entries(tmp_path / "temporary" / f"graphc-{os.getuid()}" / "graphc")
+    run_python(nobody + WORK, **{**variables, "GRAPHC_CACHE_DIR": "~/cache"})
+
+
+# -- what a key depends on -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def package(tmp_path):
+    """Return the folder of a copy of the package, which tests change."""
+    shutil.copytree(ROOT / "graphc", tmp_path / "copy" / "graphc")
+    return tmp_path / "copy" / "graphc"
+
+
+def test_the_key_depends_on_every_module(package):
+    before = sources(package)
+    assert before == sources(ROOT / "graphc")
+    modules = sorted(package.rglob("*.py"))
+    assert len(modules) > 150
+    for path in modules:
+        content = path.read_bytes()
+        path.write_bytes(content + b"\nADDED = 1\n")
+        assert sources(package) != before, path
+        path.write_bytes(content)
+    modules[-1].rename(modules[-1].with_name("renamed.py"))
+    assert sources(package) != before
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("codegen/product.py", "SUM, UPDATE = 8, 16", "UPDATE, SUM = 8, 16"),
+        ("ops/random.py", "PARITY = 0x1BD11BDA", "PARITY = 0x1BD11BDB"),
+        ("plan/fusion.py", "CHEAP = 4.0", "CHEAP = 5.0"),
+    ],
+)
+def test_a_changed_constant_is_compiled(warm, package, run_python, module, old, new):
+    """Of a module outside the runtime: products had taken the form of a call for another."""
+    path = package / module
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    words = run_python(f"import sys; sys.path.insert(0, {str(package.parent)!r})\n" + WORK).split()
+    assert (words[0], int(words[1])) == ("0", warm.kernels)
+    assert words[3:] == warm.losses
+
+
+def test_another_second_cache_is_another_machine(warm, run_python, tmp_path):
+    folder = tmp_path / "sys" / "index2"
+    folder.mkdir(parents=True)
+    for name, value in (("level", "2"), ("type", "Unified"), ("size", "4096K")):
+        (folder / name).write_text(value)
+    machine = (
+        "from pathlib import Path\n"
+        "from graphc.runtime import features\n"
+        f"features.SYSFS = Path({str(tmp_path / 'sys')!r})\n"
+    )
+    assert run_python(machine + WORK).split()[0] == "0"
+    right(warm, misses=0)
+
+
+def test_a_constant_that_a_kernel_names_is_part_of_it():
+    from_module = {"LENGTH": 4}
+    code = "def ends(lo, hi, x):\n    for i in range(lo, hi):\n        x[i] = LENGTH\n"
+    exec(code, from_module)
+    declared = kernel("x: int64*")(from_module["ends"])
+    before = declared.identity()
+    from_module["LENGTH"] = 5
+    assert declared.identity() != before
+
+
+# -- names that clash ------------------------------------------------------------------------------
+
+CLASH = """
+import graphc.codegen.kernel, graphc.runtime.kernel
+graphc.codegen.kernel.DIGITS = graphc.runtime.kernel.DIGITS = {digits}
+""" + WORK  # fmt: skip
+
+
+@pytest.mark.parametrize(("digits", "plain"), [(0, False), (1, False), (0, True)])
+def test_digests_that_clash(warm, run_python, tmp_path, digits, plain):
+    """Cut to one digit or none, names are equal; what is computed is not, in memory or on disk."""
+    variables = {"NUMBA_DISABLE_JIT": "1"} if plain else {}
+    folder = str(tmp_path / "clashes")
+    for _ in range(2):
+        words = run_python(CLASH.format(digits=digits), GRAPHC_CACHE_DIR=folder, **variables)
+        found = [float(loss) for loss in words.split()[3:]]
+        assert found == pytest.approx([float(loss) for loss in warm.losses], rel=1e-6)
 
 
 # -- why a kernel was compiled ---------------------------------------------------------------------
