@@ -13,7 +13,9 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import Array
 from graphc.ir.source import Input
 from graphc.ir.tensor import Tensor
+from graphc.ops.draws import advanced, counts_steps, new_clock, settled
 from graphc.ops.operands import as_tensor
+from graphc.ops.state import state_updates
 from graphc.runtime.report import Report
 from graphc.sealed import Sealed
 from graphc.tree import tree_fill, tree_leaves, tree_map
@@ -110,6 +112,9 @@ def function(
 
     ``outputs`` is a Tensor, tuple, list or dict; ``updates`` maps parameters to the values that
     replace theirs after each call (all computed from the old values).
+
+    A function with updates takes a step at each call: its dropout and its random draws move on.
+    One without is pure: equal calls give equal results.
     """
     where = f"\n  at {user_location()}"
     given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
@@ -123,4 +128,15 @@ def function(
         graph = Graph(given, leaves, new)
     except ShapeError as error:
         raise ShapeError(f"function: {error}{where}") from None
-    return Function(graph, tree)
+    return Function(_stepping(graph), tree)
+
+
+def _stepping(graph: Graph) -> Graph:
+    """Return ``graph`` with its random draws settled and, if it has updates, moving on."""
+    if not graph.updates:
+        return settled(graph, None)
+    moved = state_updates(graph.roots)
+    clock = new_clock() if counts_steps(graph) else None
+    if clock is not None:
+        moved |= advanced(clock)
+    return settled(Graph(graph.inputs, graph.outputs, moved | graph.updates), clock)

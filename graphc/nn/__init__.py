@@ -37,7 +37,8 @@ from graphc.nn.losses import (
 )
 from graphc.nn.metrics import accuracy, top_k_accuracy
 from graphc.nn.module import Flatten, Layer, Linear, Sequential
-from graphc.nn.training import inference_form, state_updates
+from graphc.nn.training import inference_form
+from graphc.ops.state import state_updates
 
 __all__ = [
     "CELU",

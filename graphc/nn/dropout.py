@@ -44,7 +44,7 @@ class DropoutOp(Linear, TrainingOp):
 
     def expand(self, *inputs: Tensor) -> Tensor:
         x, seed, step = inputs
-        number = random_uniform(x.type.shape, seed=seed, step=step, dtype=x.dtype)
+        number = random_uniform(x.type.shape, seed=seed, step=step, stream=0, dtype=x.dtype)
         return ops.where(number >= self.p, x * self._scale, 0.0)
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:

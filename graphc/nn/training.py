@@ -1,16 +1,16 @@
-"""What differs between training and inference, and the state that training alone moves."""
+"""What differs between training and inference."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
 
-from graphc.ir.graph import Graph, ancestors, replace_inputs
+from graphc.ir.graph import Graph, replace_inputs
 from graphc.ir.op import Composite
 from graphc.ir.tensor import Tensor, building
+from graphc.ops.state import Stateful
 
 
-class TrainingOp(Composite):
+class TrainingOp(Stateful, Composite):
     """A formula of training that inference replaces by another one, such as dropout.
 
     Its operands may be parameters that hold its state.
@@ -19,10 +19,6 @@ class TrainingOp(Composite):
     @abstractmethod
     def inference(self, *inputs: Tensor) -> Tensor:
         """Return what stands in the node's place outside training."""
-
-    def updates(self, *inputs: Tensor) -> Mapping[Tensor, Tensor]:
-        """Return the new values, after a step of training, of the state among ``inputs``."""
-        return {}
 
 
 def inference_form(graph: Graph) -> Graph:
@@ -35,18 +31,3 @@ def inference_form(graph: Graph) -> Graph:
         return replace_inputs(node, operands)
 
     return graph.rebuild(rule)
-
-
-def state_updates(roots: Iterable[Tensor]) -> dict[Tensor, Tensor]:
-    """Return the updates that a step of training makes besides the optimiser's.
-
-    ``roots`` are what the step computes: the loss is enough. Dropout draws a new mask after
-    each of these updates, and the same one without them.
-    """
-    result: dict[Tensor, Tensor] = {}
-    with building(phase="update", scope=()):
-        for node in ancestors(roots):
-            if isinstance(node.op, TrainingOp) and node.phase == "forward":
-                with building(scope=node.scope):
-                    result.update(node.op.updates(*node.inputs))
-    return result

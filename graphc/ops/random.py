@@ -4,20 +4,33 @@ The generator is Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror, Shaw, *Para
 numbers: as easy as 1, 2, 3*, SC 2011, section 4.2), a bijection of a 64-bit counter under a
 64-bit key that passes BigCrush. The seed is the key of a first pass over ``(stream, step)``;
 its result, different for every pair, is the key of a second pass over the element's number.
+
+``seed`` is an integer, or a scalar tensor of integers. Without a ``stream`` the draws of a
+function or model are numbered for each seed in the order in which they were made, so that no
+two are alike; with one, a draw can be repeated. Without a ``step`` a draw is another one at
+each step of a model, or of a function with updates, and the same at each call of a function
+without: it is pure. A parameter given as ``step`` counts such steps itself; an integer, or
+another tensor, is taken as it is. Outside training (``evaluate``, ``predict``, ``forward``) a
+model draws what its next step will, and a row the same in whatever batch it comes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import DTypeError, ShapeError
 from graphc.ir.op import Array, Elementwise, Literal, Sample, function, register
+from graphc.ir.source import Parameter
 from graphc.ir.tensor import Tensor, apply
+from graphc.ops.cast import Cast, astype
 from graphc.ops.comparison import less
 from graphc.ops.creation import asarray
+from graphc.ops.state import Stateful
 from graphc.types import (
     FLOAT32,
     INT64,
@@ -26,8 +39,10 @@ from graphc.types import (
     TensorType,
     as_dtype,
     as_shape,
+    broadcast_shapes,
     shape_at,
     show_shape,
+    size_of,
 )
 
 SECTION = "Random numbers"
@@ -57,26 +72,43 @@ def _words(value: Any) -> tuple[Array, Array]:
     return (whole & np.uint64(LOW)).astype(np.uint32), (whole >> np.uint64(32)).astype(np.uint32)
 
 
-def bits(seed: Any, stream: int, step: Any, count: int) -> tuple[Array, Array]:
-    """Return 64 random bits, as two words, for each of ``count`` elements."""
+def bits(seed: Any, stream: int, step: Any, count: int, first: int = 0) -> tuple[Array, Array]:
+    """Return 64 random bits, as two words, for ``count`` elements from number ``first`` on."""
     key = threefry(_words(seed), (_words(stream)[0], _words(step)[0]))
-    return threefry(key, _words(np.arange(count)))
+    return threefry(key, _words(np.arange(count) + first))
+
+
+class Stream:
+    """The stream of a draw whose user gave none; its graph decides the number."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "own"
+
+
+PART = 2**61
+"""Distance between the elements' numbers of the parts of one draw."""
 
 
 @register
-class RandomUniform(Elementwise):
+class RandomUniform(Elementwise, Stateful):
     """Uniform numbers in [0, 1), a pure function of seed, stream, step and element.
 
-    The operands are the seed and the step, scalars of int64; ``stream`` and the step count
-    modulo 2^32. float32 has the upper 24 of the random bits, float64 the upper 53.
+    The operands are the seed, the step and perhaps the number of the first row, scalars of
+    int64; ``stream`` and the step count modulo 2^32. float32 has the upper 24 of the random
+    bits, float64 the upper 53. A distribution that needs several numbers for an element takes
+    them from several parts of one draw. With ``counts`` the step stands for that of the graph.
     """
 
     indexed = "flat"
     cost = 30.0
 
     shape: Shape
-    stream: int
+    stream: int | Stream
     dtype: np.dtype[Any]
+    part: int = 0
+    counts: bool = False
 
     def infer(self, *types: TensorType) -> TensorType:
         for t in types:
@@ -84,9 +116,16 @@ class RandomUniform(Elementwise):
                 raise DTypeError(f"seed and step must be int64 scalars, got {t}")
         return TensorType(self.dtype, self.shape)
 
+    @property
+    def _number(self) -> int:
+        return self.stream if isinstance(self.stream, int) else 0
+
     def numpy(self, *arrays: Array) -> Array:
         shape = shape_at(self.shape, 0)
-        x, y = bits(arrays[0], self.stream, arrays[1], int(np.prod(shape)))
+        first = self.part * PART
+        if len(arrays) > 2:
+            first += int(arrays[2]) * math.prod(shape[1:])
+        x, y = bits(arrays[0], self._number, arrays[1], math.prod(shape), first)
         if self.dtype == FLOAT32:
             value = (x >> np.uint32(8)) * 2.0**-24
         else:
@@ -94,12 +133,54 @@ class RandomUniform(Elementwise):
         return np.reshape(value, shape).astype(self.dtype)
 
     def scalar(self, lit: Literal, *args: str) -> str:
-        index, seed, step = args
+        index, seed, step, *first = args
         width = 8 * self.dtype.itemsize
-        return f"random.uniform{width}({seed}, {self.stream}, {step}, {index})"
+        if self.part:
+            index = f"{index} + {self.part * PART}"
+        if first:
+            index = f"{index} + {first[0]} * {size_of(self.shape[1:])}"
+        return f"random.uniform{width}({seed}, {self._number}, {step}, {index})"
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
-        return None, None
+        return (None,) * len(inputs)
+
+    def updates(self, *inputs: Tensor) -> Mapping[Tensor, Tensor]:
+        step = inputs[1]
+        while isinstance(step.op, Cast):
+            (step,) = step.inputs
+        return {step: step + 1} if isinstance(step.op, Parameter) else {}
+
+
+@dataclass(frozen=True)
+class Key:
+    """What tells one draw of a user from all others."""
+
+    seed: Tensor
+    step: Tensor
+    stream: int | Stream
+    counts: bool
+
+    @staticmethod
+    def of(seed: Any, step: Any, stream: int | None) -> Key:
+        """Return the key of a new draw for a user's arguments."""
+        number = Stream() if stream is None else int(stream) & LOW
+        return Key(
+            _scalar("seed", seed), _scalar("step", 0 if step is None else step), number,
+            step is None,
+        )  # fmt: skip
+
+    def uniform(self, shape: Shape, dtype: np.dtype[Any], part: int = 0) -> Tensor:
+        """Return numbers in [0, 1)."""
+        op = RandomUniform(shape, self.stream, dtype, part, self.counts)
+        return apply(op, self.seed, self.step)
+
+
+def float_type(what: str, dtype: DTypeLike) -> np.dtype[Any]:
+    """Return a user's floating-point type."""
+    kind = as_dtype(dtype)
+    if kind.kind != "f":
+        raise DTypeError(f"{what} gives floating-point numbers, not {kind}")
+    return kind
 
 
 def _draws() -> Iterable[Sample]:
@@ -109,27 +190,57 @@ def _draws() -> Iterable[Sample]:
     yield Sample(((5,),), (("seed", np.array(-1)), ("step", np.array(2**40 + 1))))
 
 
+def reference_uniform(
+    shape: Any, *, seed: Any, step: Any = None, stream: int | None = None,
+    dtype: DTypeLike = FLOAT32, part: int = 0,
+) -> Array:  # fmt: skip
+    """Return what :meth:`Key.uniform` gives for the first draw of a graph without steps."""
+    op = RandomUniform(as_shape(shape), stream or 0, as_dtype(dtype), part)
+    return op.numpy(np.asarray(seed, INT64), np.asarray(step or 0, INT64))
+
+
 def _numpy_uniform(
-    shape: Any, *, seed: Any, step: Any = 0, stream: int = 0, dtype: DTypeLike = FLOAT32
+    shape: Any, low: Any = 0.0, high: Any = 1.0, *, dtype: DTypeLike = FLOAT32, **key: Any
 ) -> Array:
-    op = RandomUniform(as_shape(shape), stream, as_dtype(dtype))
-    return op.numpy(np.asarray(seed, INT64), np.asarray(step, INT64))
+    low, high = np.asarray(low, dtype), np.asarray(high, dtype)
+    return np.asarray(low + (high - low) * reference_uniform(shape, dtype=dtype, **key))
 
 
 @function(samples=_draws, reference=_numpy_uniform, section=SECTION)
 def random_uniform(
-    shape: Any, *, seed: Any, step: Any = 0, stream: int = 0, dtype: DTypeLike = FLOAT32
-) -> Tensor:
-    """Return uniform numbers in [0, 1), a pure function of seed, stream, step and element.
+    shape: Any, low: Any = 0.0, high: Any = 1.0, *, seed: Any, step: Any = None,
+    stream: int | None = None, dtype: DTypeLike = FLOAT32,
+) -> Tensor:  # fmt: skip
+    """Return uniform numbers in [low, high): numbers, or tensors to differentiate by.
 
-    ``seed`` and ``step`` are integers or integer scalars, symbolic ones too; ``stream`` is an
-    integer that tells draws of one step apart. ``None`` in ``shape`` stands for the batch.
+    ``None`` in ``shape`` stands for the batch. The module's text says what ``seed``,
+    ``stream`` and ``step`` do: another draw for each node, and at each step of training.
     """
-    kind = as_dtype(dtype)
-    if kind.kind != "f":
-        raise DTypeError(f"random_uniform gives floating-point numbers, not {kind}")
-    operands = [_scalar("seed", seed), _scalar("step", step)]
-    return apply(RandomUniform(as_shape(shape), int(stream) & LOW, kind), *operands)
+    kind = float_type("random_uniform", dtype)
+    u = Key.of(seed, step, stream).uniform(as_shape(shape), kind)
+    if is_given(low, 0.0) and is_given(high, 1.0):
+        return u
+    least, most = bounds_like(u, low, high)
+    return least + (most - least) * u
+
+
+def is_given(value: Any, number: float) -> bool:
+    """Tell whether a user's argument is a Python number, and this one."""
+    return isinstance(value, (int, float)) and value == number
+
+
+def bounds_like(u: Tensor, *values: Any) -> list[Tensor]:
+    """Return a user's arguments in the type of ``u``; they must broadcast to its shape."""
+    result = []
+    for value in values:
+        t = astype(asarray(value, dtype=None if isinstance(value, Tensor) else u.dtype), u.dtype)
+        if broadcast_shapes(t.type.shape, u.type.shape) != u.type.shape:
+            raise ShapeError(
+                f"an argument of shape {show_shape(t.type.shape)} does not fit the shape "
+                f"{show_shape(u.type.shape)}"
+            )
+        result.append(t)
+    return result
 
 
 def _scalar(what: str, value: Any) -> Tensor:
@@ -147,11 +258,13 @@ def _trials() -> Iterable[Sample]:
         yield Sample((p, (3, 4)), keys, differentiable=False)
 
 
-def _numpy_bernoulli(p: Any, shape: Any, *, seed: Any, step: Any = 0, stream: int = 0) -> Array:
-    return np.asarray(_numpy_uniform(shape, seed=seed, step=step, stream=stream) < p)
+def _numpy_bernoulli(p: Any, shape: Any, **key: Any) -> Array:
+    return np.asarray(reference_uniform(shape, **key) < p)
 
 
 @function(samples=_trials, reference=_numpy_bernoulli, section=SECTION)
-def random_bernoulli(p: Any, shape: Any, *, seed: Any, step: Any = 0, stream: int = 0) -> Tensor:
+def random_bernoulli(
+    p: Any, shape: Any, *, seed: Any, step: Any = None, stream: int | None = None
+) -> Tensor:
     """Return booleans that are True with probability ``p``; see :func:`random_uniform`."""
-    return less(random_uniform(shape, seed=seed, step=step, stream=stream), p)
+    return less(Key.of(seed, step, stream).uniform(as_shape(shape), FLOAT32), p)

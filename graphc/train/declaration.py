@@ -9,6 +9,7 @@ from graphc.autodiff.adjoint import grad, reaching
 from graphc.errors import DTypeError, ShapeError, user_location
 from graphc.ir.source import Parameter
 from graphc.ir.tensor import Tensor, call
+from graphc.ops.operands import as_tensor
 from graphc.optim.optimizer import Optimizer
 
 
@@ -33,11 +34,57 @@ def is_trainable(parameter: Tensor) -> bool:
     return isinstance(op, Parameter) and op.trainable and parameter.dtype.kind == "f"
 
 
-def trained_parameters(given: Any, names: Mapping[Tensor, str]) -> list[Tensor]:
+def checked_updates(updates: Any, optimizer: Optimizer | None) -> dict[Tensor, Tensor]:
+    """Return the updates of a user's own state as tensors of the types of its parameters."""
+    if updates is None:
+        return {}
+    if not isinstance(updates, Mapping):
+        raise DTypeError(
+            "Model: updates must be a dict {parameter: new value}, not "
+            f"{type(updates).__name__}\n  at {user_location()}"
+        )
+    if updates and optimizer is None:
+        raise wrong(
+            "Model: updates are made by training steps, and the model has no optimizer; use "
+            "gx.function(..., updates=...)"
+        )
+    result = {}
+    for parameter, value in updates.items():
+        if not isinstance(parameter, Tensor) or not isinstance(parameter.op, Parameter):
+            shown = parameter.describe() if isinstance(parameter, Tensor) else repr(parameter)
+            raise DTypeError(
+                f"Model: updates has {shown}, which is not a parameter\n  at {user_location()}"
+            )
+        new = as_tensor(value)
+        if new.type != parameter.type:
+            raise wrong(
+                f"Model: the new value of {parameter.describe()} in updates is {new.type}; "
+                "cast or reshape it"
+            )
+        result[parameter] = new
+    return result
+
+
+def trained_parameters(
+    given: Any, names: Mapping[Tensor, str], loss: Tensor, updates: Mapping[Tensor, Tensor]
+) -> list[Tensor]:
     """Return those of a model's parameters that it trains, in order.
 
-    ``given`` holds parameters, or layers with ``.parameters``; None stands for all.
+    ``given`` holds parameters, or layers with ``.parameters``; None stands for all. What has
+    an update of its own is not trained, and must not be.
     """
+    chosen = _chosen(given, names)
+    both = {t for t in reaching([loss], chosen) if t in updates}
+    for p in chosen:
+        if p in updates and (p in both or given is not None):
+            raise wrong(
+                f"Model: {names[p]}: {p.type} is trained and has an update of its own; declare "
+                "it with trainable=False, or name what to train with gx.Model(trainable=[...])"
+            )
+    return [p for p in chosen if p not in updates]
+
+
+def _chosen(given: Any, names: Mapping[Tensor, str]) -> list[Tensor]:
     if given is None:
         return [p for p in names if is_trainable(p)]
     several = isinstance(given, (list, tuple, set, frozenset))

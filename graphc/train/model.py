@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from graphc.ir.naming import parameter_names
 from graphc.ir.op import Array
 from graphc.ir.source import Cell, Parameter
 from graphc.ir.tensor import Tensor
-from graphc.nn.training import inference_form, state_updates
+from graphc.nn.training import inference_form
+from graphc.ops.draws import advanced, counts_steps, new_clock, settled
+from graphc.ops.state import state_updates
 from graphc.optim.optimizer import Optimizer, cell_of
 from graphc.runtime.executable import Executable
 from graphc.runtime.report import Report
@@ -31,6 +33,7 @@ from graphc.train.declaration import (
     checked_loss,
     checked_metrics,
     checked_optimizer,
+    checked_updates,
     gradients_of,
     held_rows,
     named_outputs,
@@ -38,6 +41,7 @@ from graphc.train.declaration import (
     wrong,
 )
 from graphc.train.feeds import Data, Structure, feeds, whole_number
+from graphc.train.inference import Inference, numbered_rows
 from graphc.train.loop import Fit, History, reporter
 from graphc.tree import tree_fill
 from graphc.types import BATCH, shape_at, show_shape
@@ -68,6 +72,9 @@ class Model(Sealed):
         What is trained: parameters, or layers for theirs; None for all that the loss has. So a
         generator's model can leave its discriminator alone. A parameter that no gradient
         reaches (behind ``gx.stop_gradient``) stays as it is: weight decay does not move it.
+    updates
+        ``{parameter: new value}`` of state of one's own, such as running averages: each step
+        replaces them, from the values before it. They are saved with the parameters.
     seed
         Decides initial values and the order of shuffled rows: the same seed and data give the
         same bits.
@@ -89,6 +96,7 @@ class Model(Sealed):
         metrics: Mapping[str, Tensor] | None = None,
         optimizer: Optimizer | None = None,
         trainable: Any = None,
+        updates: Mapping[Tensor, Any] | None = None,
         seed: int = 0,
     ) -> None:
         self.inputs, self.targets, self.outputs = inputs, targets, outputs
@@ -107,10 +115,16 @@ class Model(Sealed):
         self._named_outputs = dict(named_outputs("output", outputs))
         self._scores = {"loss": self.loss, **self.metrics}
         check_names(self.metrics, self._named_outputs)
-        needed = ancestors([*self._named_outputs.values(), *self._scores.values()])
-        self._names = parameter_names(t for t in needed if isinstance(t.op, Parameter))
-        self._trained = trained_parameters(trainable, self._names)
-        self._gradients = gradients_of(self.loss, self._trained, self._names)
+        self._updates = checked_updates(updates, self.optimizer)
+        self._clock = self._settle()
+        needed = ancestors([*self._named_outputs.values(), *self._scores.values(),
+                            *self._updates, *self._updates.values()])  # fmt: skip
+        self._names = parameter_names(
+            t for t in needed if isinstance(t.op, Parameter) and t is not self._clock
+        )
+        loss = self._scores["loss"]
+        self._trained = trained_parameters(trainable, self._names, loss, self._updates)
+        self._gradients = gradients_of(loss, self._trained, self._names)
         self.graph = self._training_graph()
 
     def fixed(self, name: str) -> str | None:
@@ -231,11 +245,11 @@ class Model(Sealed):
         data = Data.of(self._inputs.slots, self._inputs.flatten(X))
         tensors = self._named_outputs.values()
         if data.rows is None or not all(t.ndim and t.type.shape[0] == BATCH for t in tensors):
-            values = self._prediction.call(data.converted().arrays)
+            values = self._prediction(data.converted().arrays)
             return tree_fill(self.outputs, iter([values[name] for name in self._named_outputs]))
         results = [np.empty(shape_at(t.type.shape, data.rows), t.dtype) for t in tensors]
         for start, stop in data.bounds(size):
-            values = self._prediction.call(data.between(start, stop).converted().arrays)
+            values = self._prediction(data.between(start, stop).converted().arrays, start)
             for result, name in zip(results, self._named_outputs, strict=True):
                 result[start:stop] = values[name]
         return tree_fill(self.outputs, iter(results))
@@ -294,6 +308,19 @@ class Model(Sealed):
 
     # -- how it is built -----------------------------------------------------------------------
 
+    def _settle(self) -> Tensor | None:
+        """Settle the random draws; return the clock that moves them, if there are any."""
+        fed = [slot.tensor for slot in self._slots]
+        new = {f"update {i}": value for i, value in enumerate(self._updates.values())}
+        declared = Graph(fed, {**self._named_outputs, **self._scores, **new})
+        trains = self.optimizer is not None
+        clock = new_clock() if trains and counts_steps(declared) else None
+        found = settled(declared, clock).outputs
+        self._named_outputs = {name: found[name] for name in self._named_outputs}
+        self._scores = {name: found[name] for name in self._scores}
+        self._updates = dict(zip(self._updates, (found[name] for name in new), strict=True))
+        return clock
+
     def _training_graph(self) -> Graph:
         updates: dict[Tensor, Tensor] = {}
         if self.optimizer is not None:
@@ -306,7 +333,12 @@ class Model(Sealed):
             updates = self.optimizer.updates(
                 list(self._gradients), list(self._gradients.values()), names
             )
-            updates |= state_updates([*self._scores.values(), *self._named_outputs.values()])
+            updates |= state_updates(
+                [*self._scores.values(), *self._named_outputs.values(), *self._updates.values()]
+            )
+            updates |= self._updates
+            if self._clock is not None:
+                updates |= advanced(self._clock)
         fed = [slot.tensor for slot in self._slots]
         return Graph(fed, {**self._named_outputs, **self._scores}, updates)
 
@@ -320,16 +352,17 @@ class Model(Sealed):
         return inference_form(Graph(fed, {**self._named_outputs, **self._scores}))
 
     @cached_property
-    def _evaluation(self) -> Executable:
-        found = self._inference.outputs
-        return self._compiled(Graph(self._inference.inputs, {n: found[n] for n in self._scores}))
+    def _evaluation(self) -> Inference:
+        return self._inferring(self._inference.inputs, self._scores)
 
     @cached_property
-    def _prediction(self) -> Executable:
+    def _prediction(self) -> Inference:
+        return self._inferring(self._inputs.tensors, self._named_outputs)
+
+    def _inferring(self, fed: Sequence[Tensor], names: Iterable[str]) -> Inference:
         found = self._inference.outputs
-        return self._compiled(
-            Graph(self._inputs.tensors, {n: found[n] for n in self._named_outputs})
-        )
+        graph, by_rows = numbered_rows(fed, {name: found[name] for name in names})
+        return Inference(self._compiled(graph), by_rows)
 
     def _compiled(self, graph: Graph, **options: Any) -> Executable:
         """Compile ``graph`` and give initial values to the parameters that are new in it.
@@ -356,8 +389,9 @@ class Model(Sealed):
 
     @cached_property
     def _cells(self) -> dict[str, Cell]:
-        """Storage of the parameters by name: all that the inference form needs."""
-        return {self._names[p]: cell_of(p) for p in self._inference.parameters}
+        """Storage of the parameters by name: of the inference form, and of the user's state."""
+        needed = {*self._inference.parameters, *self._updates}
+        return {name: cell_of(p) for p, name in self._names.items() if p in needed}
 
     @cached_property
     def _state(self) -> dict[str, Cell]:
@@ -421,7 +455,7 @@ class Model(Sealed):
         total = np.zeros(len(self._scores))
         bounds = data.bounds(batch_size)
         for start, stop in bounds:
-            values = self._evaluation.call(data.between(start, stop).converted().arrays)
+            values = self._evaluation(data.between(start, stop).converted().arrays, start)
             total += [(stop - start) * float(values[name]) for name in self._scores]
         return dict(zip(self._scores, (total / bounds[-1][1]).tolist(), strict=True))
 

@@ -1,0 +1,33 @@
+"""What a step moves by itself: the masks of dropout and the steps of random draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from graphc.ir.graph import ancestors
+from graphc.ir.op import Op
+from graphc.ir.tensor import Tensor, building
+
+
+class Stateful(Op):
+    """An op among whose operands are parameters that a step of training moves."""
+
+    def updates(self, *inputs: Tensor) -> Mapping[Tensor, Tensor]:
+        """Return the new values, after a step of training, of the state among ``inputs``."""
+        return {}
+
+
+def state_updates(roots: Iterable[Tensor]) -> dict[Tensor, Tensor]:
+    """Return the updates that a step of training makes besides the optimiser's.
+
+    ``roots`` are what the step computes: the loss is enough. Dropout draws a new mask after
+    each of these updates, and the same one without them; a parameter that is the ``step`` of
+    a random draw counts them. Models make these updates, and functions that have others.
+    """
+    result: dict[Tensor, Tensor] = {}
+    with building(phase="update", scope=()):
+        for node in ancestors(roots):
+            if isinstance(node.op, Stateful) and node.phase == "forward":
+                with building(scope=node.scope):
+                    result.update(node.op.updates(*node.inputs))
+    return result
