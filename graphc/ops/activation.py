@@ -12,7 +12,7 @@ from graphc.errors import ShapeError
 from graphc.ir.op import Array, Literal, Sample, function, register
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.arithmetic import abs, numbers, square
-from graphc.ops.comparison import logical_or, where
+from graphc.ops.comparison import clip, logical_or, where
 from graphc.ops.elementwise import Math, Partials, Piecewise, unary
 from graphc.ops.exponential import erf, exp, sigmoid
 from graphc.ops.operands import common
@@ -24,6 +24,7 @@ _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 """Constants that keep mean 0 and variance 1 (Klambauer et al., 2017, arXiv:1706.02515)."""
 
 _TANH_CUBE = 0.044715
+_FAR = 100.0
 """Coefficient of ``x^3`` in GELU's tanh form (Hendrycks and Gimpel, 2016, arXiv:1606.08415)."""
 
 
@@ -295,10 +296,28 @@ class GeluTanh(Math):
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         (x,) = inputs
-        root, xx = math.sqrt(2.0 / math.pi), square(x)
+        # beyond the bound the tangent is -1 or 1, and a square of x could be infinite
+        root, xx = math.sqrt(2.0 / math.pi), square(clip(x, -_FAR, _FAR))
         t = tanh(x * (xx * (root * _TANH_CUBE) + root))
         slope = xx * (3.0 * root * _TANH_CUBE) + root
         return ((t + 1.0) * 0.5 + x * (1.0 - square(t)) * slope * 0.5,)
+
+
+@register
+class Softsign(Math):
+    """``x / (1 + |x|)``; derivative ``1 / (1 + |x|)^2``."""
+
+    cost = 6.0
+
+    @staticmethod
+    def ufunc(x: Array) -> Any:
+        return x / (1.0 + np.abs(x))
+
+    def scalar(self, lit: Literal, *args: str) -> str:
+        return f"{args[0]} / ({lit(1)} + vmath.abs({args[0]}))"
+
+    def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
+        return (square(1.0 / (abs(inputs[0]) + 1.0)),)
 
 
 _smooth = unary(-4.0, 4.0, 0.0, 100.0, -100.0, 1e4, -1e4)
@@ -334,8 +353,7 @@ def mish(x: Any) -> Tensor:
 @function(samples=_smooth, reference=lambda x: x / (1.0 + np.abs(x)), section=SECTION)
 def softsign(x: Any) -> Tensor:
     """Return ``x / (1 + |x|)``."""
-    (t,) = common("softsign", x, floating=True)
-    return t / (abs(t) + 1.0)
+    return apply(Softsign(), *common("softsign", x, floating=True))
 
 
 def _gelus() -> Iterable[Sample]:

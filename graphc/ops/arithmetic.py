@@ -83,8 +83,8 @@ class Divide(Math):
         return Notation("{0} / {1}", latex, PRODUCT, (PRODUCT, CLOSED), (0, 0))
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
-        inverse = 1.0 / inputs[1]
-        return inverse, -out * inverse
+        y = inputs[1]
+        return 1.0 / y, -(out / y)  # no square of y, which would leave the range of numbers
 
 
 @register

@@ -15,6 +15,7 @@ from graphc.ops.arithmetic import numbers, reciprocal, square
 from graphc.ops.comparison import logical_and, where
 from graphc.ops.elementwise import Math, Partials, binary, unary
 from graphc.ops.operands import common
+from graphc.ops.rounding import isinf
 from graphc.types import TensorType
 
 SECTION = "Exponentials and powers"
@@ -123,14 +124,18 @@ class Log10(Math):
 
 @register
 class Logaddexp(Math):
-    """``log(exp(x) + exp(y))`` without overflow; derivative by ``x`` is ``sigmoid(x - y)``."""
+    """``log(exp(x) + exp(y))`` without overflow; derivative by ``x`` is ``sigmoid(x - y)``.
+
+    Operands that are the same infinity share it in halves.
+    """
 
     ufunc = np.logaddexp
     cost = 26.0
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         x, y = inputs
-        return sigmoid(x - y), sigmoid(y - x)
+        lead = where(logical_and(x == y, isinf(x)), 0, x - y)
+        return sigmoid(lead), sigmoid(-lead)
 
 
 @register

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir.op import Sample, function, register
+from graphc.ir.op import Array, Literal, Sample, function, register
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.arithmetic import square
 from graphc.ops.comparison import where
@@ -52,6 +52,27 @@ class Tan(Math):
 
 
 @register
+class OneMinusSquare(Math):
+    """``(1 - x) (1 + x)``, exact near -1 and 1; derivative ``-2 x``, exact near 0."""
+
+    cost = 3.0
+
+    @staticmethod
+    def ufunc(x: Array) -> Array:
+        return (1.0 - x) * (1.0 + x)
+
+    def scalar(self, lit: Literal, *args: str) -> str:
+        return f"({lit(1)} - {args[0]}) * ({lit(1)} + {args[0]})"
+
+    def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
+        return (inputs[0] * -2,)
+
+
+def _one_minus_square(x: Tensor) -> Tensor:
+    return apply(OneMinusSquare(), x)
+
+
+@register
 class Asin(Math):
     """The inverse sine; derivative ``1 / sqrt(1 - x^2)``."""
 
@@ -59,8 +80,7 @@ class Asin(Math):
     cost = 20.0
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
-        (x,) = inputs
-        return (rsqrt((1.0 - x) * (1.0 + x)),)
+        return (rsqrt(_one_minus_square(inputs[0])),)
 
 
 @register
@@ -71,8 +91,7 @@ class Acos(Math):
     cost = 20.0
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
-        (x,) = inputs
-        return (-rsqrt((1.0 - x) * (1.0 + x)),)
+        return (-rsqrt(_one_minus_square(inputs[0])),)
 
 
 @register
@@ -88,15 +107,24 @@ class Atan(Math):
 
 @register
 class Atan2(Math):
-    """The angle of the point ``(y, x)``, by quadrant; derivatives ``(x, -y) / (x^2 + y^2)``."""
+    """The angle of the point ``(y, x)``, by quadrant; derivatives ``(x, -y) / (x^2 + y^2)``.
+
+    They are 0 at the origin, as those of :class:`Hypot`. Dividing by the distance twice keeps
+    squares from leaving the range of numbers.
+    """
 
     ufunc = np.arctan2
     cost = 24.0
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         y, x = inputs
-        inverse = 1.0 / (square(x) + square(y))
-        return x * inverse, -y * inverse
+        distance = _nonzero(hypot(x, y))
+        return x / distance / distance, -(y / distance / distance)
+
+
+def _nonzero(distance: Tensor) -> Tensor:
+    """Return ``distance``, and 1 for 0."""
+    return where(distance == 0, 1, distance)
 
 
 @register
@@ -140,7 +168,7 @@ class Asinh(Math):
     cost = 20.0
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
-        return (rsqrt(square(inputs[0]) + 1.0),)
+        return (1.0 / hypot(inputs[0], 1.0),)
 
 
 @register
@@ -152,7 +180,7 @@ class Acosh(Math):
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         (x,) = inputs
-        return (rsqrt((x - 1.0) * (x + 1.0)),)
+        return (rsqrt(x - 1.0) * rsqrt(x + 1.0),)
 
 
 @register
@@ -163,8 +191,7 @@ class Atanh(Math):
     cost = 20.0
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
-        (x,) = inputs
-        return (1.0 / ((1.0 - x) * (1.0 + x)),)
+        return (1.0 / _one_minus_square(inputs[0]),)
 
 
 @register
@@ -176,7 +203,7 @@ class Hypot(Math):
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         x, y = inputs
-        length = where(out == 0, 1, out)
+        length = _nonzero(out)
         return x / length, y / length
 
 
