@@ -38,6 +38,10 @@ class IndexingError(GraphcError, IndexError):
     """An index outside its axis."""
 
 
+class AllocationError(GraphcError, MemoryError):
+    """A tensor, or all of them, that need more memory than there is."""
+
+
 class GradientError(GraphcError, AssertionError):
     """A derivative that differs from finite differences."""
 

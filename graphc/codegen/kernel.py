@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -92,6 +93,12 @@ class Touch:
     spread: Spread = ()
     first: AnyDim = 0
     every: AnyDim = 1
+
+    @cached_property
+    def is_fixed(self) -> bool:
+        """Whether it is the same for every batch, but for the extent."""
+        dims = (self.stride, self.first, self.every, *itertools.chain.from_iterable(self.spread))
+        return all(isinstance(d, int) for d in dims)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,14 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
-from graphc.errors import DTypeError, GraphcError, IndexingError, RangeError, ShapeError
+from graphc.errors import (
+    AllocationError,
+    DTypeError,
+    GraphcError,
+    IndexingError,
+    RangeError,
+    ShapeError,
+)
 from graphc.ir.record import Record
 from graphc.ir.tensor import FUNCTIONS, Tensor, apply, located
 from graphc.tree import tree_leaves
@@ -188,7 +195,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 OURS: dict[type[Exception], type[GraphcError]] = {
     ValueError: ShapeError, TypeError: DTypeError, IndexError: IndexingError,
-    OverflowError: RangeError,
+    OverflowError: RangeError, MemoryError: AllocationError,
 }  # fmt: skip
 """What the exceptions of NumPy become."""
 
@@ -211,7 +218,7 @@ def function(
                 return f(*args, **kwargs)
             except GraphcError as error:
                 raise located(error, name, _given(args, kwargs)) from None
-            except (ValueError, TypeError, IndexError, OverflowError) as error:
+            except tuple(OURS) as error:
                 kind = next(ours for k, ours in OURS.items() if isinstance(error, k))
                 raise located(kind(str(error)), name, _given(args, kwargs)) from error
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
+import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -33,7 +35,9 @@ ALIGNMENT = 64
 
 
 def aligned_empty(nbytes: int) -> Array:
-    """Return ``nbytes`` uninitialised bytes that start at a cache line."""
+    """Return ``nbytes`` uninitialised bytes that start at a cache line, or raise MemoryError."""
+    if nbytes >= sys.maxsize - ALIGNMENT:
+        raise MemoryError(f"no memory has {nbytes} bytes")
     raw = np.empty(nbytes + ALIGNMENT, np.uint8)
     start = -address_of(raw) % ALIGNMENT
     return raw[start : start + nbytes]
@@ -70,7 +74,7 @@ class Cell:
 
     @property
     def nbytes(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def is_allocated(self) -> bool:
@@ -102,11 +106,11 @@ class Cell:
         """Let the values live in ``memory``, an aligned piece of bytes, from now on."""
         self._array = memory[: self.nbytes].view(self.dtype).reshape(self.shape)
 
-    def initialize(self, rng: np.random.Generator) -> None:
-        """Set the values to fresh initial ones."""
+    def initialize(self, rng: np.random.Generator, memory: Array | None = None) -> None:
+        """Set the values to fresh initial ones; they live in ``memory`` if they have no place."""
         values = self.initial_values(rng)
         if self._array is None:
-            self.place(aligned_empty(self.nbytes))
+            self.place(aligned_empty(self.nbytes) if memory is None else memory)
         assert self._array is not None
         self._array[...] = values
 

@@ -28,11 +28,20 @@ CACHED_BYTES = 1 << 20
 CALL_NANOSECONDS = 15.0
 
 
-def nanoseconds(call: Call, batch: int) -> float:
-    """Return the predicted time of ``call`` on one core for a batch of ``batch`` rows."""
-    rate = FLOPS_PER_NANOSECOND
-    if isinstance(call.work, MatrixProduct):
-        rate = PRODUCT_FLOPS_PER_NANOSECOND * 4 / call.work.out.buffer.dtype.itemsize
-    nbytes = call.nbytes(batch)
-    moving = CACHED_BYTES_PER_NANOSECOND if nbytes <= CACHED_BYTES else BYTES_PER_NANOSECOND
-    return CALL_NANOSECONDS + max(dim_at(call.flops, batch) / rate, nbytes / moving)
+class Cost:
+    """The predicted time of a call on one core."""
+
+    def __init__(self, call: Call) -> None:
+        rate = FLOPS_PER_NANOSECOND
+        if isinstance(call.work, MatrixProduct):
+            rate = PRODUCT_FLOPS_PER_NANOSECOND * 4 / call.work.out.buffer.dtype.itemsize
+        self._rate = rate
+        self._flops = call.flops
+        buffers = dict.fromkeys((*call.reads, *call.writes))
+        self._bytes = sum((b.size * b.dtype.itemsize for b in buffers), start=0)
+
+    def nanoseconds(self, batch: int) -> float:
+        """Return the time for a batch of ``batch`` rows."""
+        nbytes = dim_at(self._bytes, batch)
+        moving = CACHED_BYTES_PER_NANOSECOND if nbytes <= CACHED_BYTES else BYTES_PER_NANOSECOND
+        return CALL_NANOSECONDS + max(dim_at(self._flops, batch) / self._rate, nbytes / moving)

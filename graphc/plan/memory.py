@@ -30,12 +30,18 @@ Lifetimes = Mapping[Buffer, tuple[int, int]]
 
 @dataclass(frozen=True)
 class ArenaPlan:
-    """Byte offset of every arena buffer, and the bytes of the whole."""
+    """Byte offset and room of every arena buffer, and the bytes of the whole."""
 
     offsets: dict[Buffer, int]
+    rooms: dict[Buffer, int]
+    """Bytes that each may take."""
     nbytes: int
     apart: bool = False
     """Whether buffers that live on one level are apart."""
+
+    def holds(self, batch: int) -> bool:
+        """Tell whether there is room for a batch of ``batch`` rows."""
+        return all(b.nbytes(batch) <= room for b, room in self.rooms.items())
 
 
 def aligned(nbytes: int) -> int:
@@ -122,4 +128,5 @@ def _placed(
         by_offset[at + 1 : count + 1] = by_offset[at:count].copy()
         by_offset[at] = i
     offsets = {b: int(start) for b, start in zip(buffers, starts, strict=True)}
-    return ArenaPlan(offsets, int(ends.max(initial=0)), apart)
+    rooms = dict(zip(buffers, sizes, strict=True))
+    return ArenaPlan(offsets, rooms, int(ends.max(initial=0)), apart)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Buffer:
     dies: int = -1
     """Number of the last call that touches it."""
 
-    @property
+    @cached_property
     def size(self) -> AnyDim:
         return size_of(self.shape)
 

@@ -5,47 +5,35 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
 import numpy as np
 
-from graphc.codegen.kernel import KernelCall
 from graphc.codegen.module import Module
-from graphc.collector import paused
-from graphc.config import options
 from graphc.errors import ShapeError
 from graphc.ir.graph import Graph
 from graphc.ir.op import Array
 from graphc.ir.source import address_of, aligned_empty
-from graphc.ir.tensor import PHASES, Tensor
-from graphc.plan.cost import nanoseconds
-from graphc.plan.memory import ArenaPlan, level_lifetimes, plan_arena
-from graphc.plan.program import Access, Call, Program
+from graphc.ir.tensor import Tensor
+from graphc.plan.program import Access, Program
+from graphc.runtime.batches import Batches
 from graphc.runtime.checks import CallChecks, check_indices
-from graphc.runtime.epoch import accounting, gathering
-from graphc.runtime.frame import CaptureFrame, PlainFrame, Pointer, Prediction
+from graphc.runtime.frame import PlainFrame
 from graphc.runtime.loader import LOADER
 from graphc.runtime.places import (
     direct_outputs,
-    far,
-    parameters_written,
     phases_of_outputs,
     place_persistent,
-    pointers,
     view_of,
 )
 from graphc.runtime.replay import replay, serve
 from graphc.runtime.report import Report
-from graphc.runtime.schedule import Schedule
+from graphc.runtime.sizes import out_of_memory
 from graphc.runtime.source import define_functions, define_kernels, kernels_of, write_source
-from graphc.runtime.table import Bound, Table, arranged
-from graphc.types import BATCH, shape_at
-
-MAX_BATCHES = 32
-"""Batch sizes whose captured tables are kept."""
+from graphc.runtime.table import Bound
+from graphc.types import BATCH, dim_at, shape_at, size_of
 
 LARGE = 256 << 10
 """Bytes of an input or output from which pointing at it costs less than copying it."""
@@ -74,7 +62,6 @@ class Executable:
         self.optimized_graph = optimized
         self.program = program
         self.scalars = tuple(scalars)
-        self._main = "train_step" if step else "call"
         self._phases = phases_of_outputs(program)
         self.source = module.text
         self._calls = module.calls
@@ -84,8 +71,6 @@ class Executable:
         self._report_at = report
         self._lock = threading.RLock()
         self._batch = 1
-        self._bound: OrderedDict[int, Bound] = OrderedDict()
-        self._arena = aligned_empty(0)
         self._plain = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
         start = time.perf_counter()
         self.source_path = write_source(module)
@@ -102,10 +87,15 @@ class Executable:
         ]
         verdict = self._persistent.get("verdict")
         self._verdict = None if verdict is None else memoryview(verdict.data)
-        self._kept = parameters_written(program, self._persistent)
-        self._placeable = [b for b in program.buffers if b.kind in ("arena", "input")]
         self._direct = direct_outputs(program)
-        self._entries, statistics = LOADER.load(kernels)
+        main = "train_step" if step else "call"
+        self._batches = Batches(
+            program, module.calls, self._module, self._persistent, self.scalars, main,
+            optimized,
+        )  # fmt: skip
+        entries, statistics = LOADER.load(kernels)
+        if not self._plain:
+            self._batches.entries = entries
         self.cache_hits, self.cache_misses = statistics.hits, statistics.misses
         self.loads = statistics.notes
         self.compile_seconds = time.perf_counter() - start
@@ -116,9 +106,7 @@ class Executable:
     def report(self) -> Report:
         """Costs for the batch size of the last call (1 before any)."""
         result = self._report_at(self._batch)
-        bound = self._bound.get(self._batch)
-        plan = self._plan(self._batch)[0] if bound is None else bound.plan
-        result.arena_bytes = plan.nbytes
+        result.arena_bytes = self._batches.needed(self._batch)
         result.cache_hits, result.cache_misses = self.cache_hits, self.cache_misses
         result.compile_seconds, result.loads = self.compile_seconds, self.loads
         return result
@@ -137,7 +125,7 @@ class Executable:
     @property
     def arena_bytes(self) -> int:
         """Bytes that the arena takes now."""
-        return int(self._arena.nbytes)
+        return int(self._batches.arena.nbytes)
 
     # -- running ----------------------------------------------------------------------------------
 
@@ -150,17 +138,14 @@ class Executable:
             bound = self._bind(self._batch_of(feeds))
             self._checks.call(feeds, bound.batch)
             moved = self._read_in_place(bound, feeds)
-            results = {}
-            for name, buffer in self._direct.items():
-                own = bound.memory[buffer.name]
-                if own.nbytes >= LARGE:
-                    results[name] = aligned_empty(own.nbytes).view(own.dtype).reshape(own.shape)
-                    moved[buffer.name] = results[name]
+            results = self._results(bound, moved)
             output = self._execute(bound, "call", moved)
-            return {
-                name: results[name] if name in results else output(name).copy()
-                for name in self.program.outputs
-            }
+            for name in self.program.outputs:
+                if name not in results:
+                    results[name] = output(name).copy()
+                elif name not in self._direct:
+                    results[name][...] = output(name)
+            return {name: results[name] for name in self.program.outputs}
 
     def forward(self, feeds: Sequence[Array]) -> dict[str, Array]:
         """Compute the outputs of a training program; return fresh arrays. Nothing is updated."""
@@ -222,7 +207,7 @@ class Executable:
         memory = {"order": bound.order, "cursor": bound.cursor, "sums": bound.sums}
         for buffer, array in zip(self.program.inputs, arrays, strict=True):
             memory[f"data_{buffer.name}"] = array.reshape(-1).view(np.uint8)
-            memory[f"bytes_{buffer.name}"] = bound.memory[buffer.name].reshape(-1).view(np.uint8)
+            memory[f"bytes_{buffer.name}"] = bound[buffer.name].reshape(-1).view(np.uint8)
         self._execute(bound, "train_epoch", memory, steps)
         elapsed = max(time.perf_counter() - start, 1e-9)
         bound.chunk = max(1, min(2 * bound.chunk, int(steps * CONTROL_SECONDS / elapsed)))
@@ -232,13 +217,38 @@ class Executable:
         """Copy inputs to their places; return the large ones, which are read where they lie."""
         moved = {}
         for buffer, value in zip(self.program.inputs, feeds, strict=True):
-            own = bound.memory[buffer.name]
+            own = bound[buffer.name]
             if own.nbytes < LARGE or not self._is_readable(value, own):
                 np.copyto(own, value, casting="same_kind")
                 value = own
             if own.nbytes >= LARGE:
                 moved[buffer.name] = value
         return moved
+
+    def _results(self, bound: Bound, moved: dict[str, Array]) -> dict[str, Array]:
+        """Return new arrays for large outputs; note in ``moved`` what kernels write there.
+
+        Where there is no memory for them, nothing has been computed yet, and nothing replaced.
+        """
+        if bound.large is None:
+            sizes = {n: self._size(n, bound.batch) for n in self.program.outputs}
+            bound.large = {name: size for name, size in sizes.items() if size >= LARGE}
+        results = {}
+        try:
+            for name, nbytes in bound.large.items():
+                access = self.program.outputs[name]
+                memory = aligned_empty(nbytes).view(access.buffer.dtype)
+                results[name] = memory.reshape(shape_at(access.shape, bound.batch))
+                if name in self._direct:
+                    moved[access.buffer.name] = results[name]
+        except MemoryError:
+            needed = [(self.graph.outputs[name], size) for name, size in bound.large.items()]
+            raise out_of_memory("outputs", needed) from None
+        return results
+
+    def _size(self, output: str, batch: int) -> int:
+        access = self.program.outputs[output]
+        return dim_at(size_of(access.shape), batch) * access.buffer.dtype.itemsize
 
     def _is_readable(self, value: Array, own: Array) -> bool:
         """Tell whether kernels can read ``value`` itself, while they write what they write."""
@@ -263,11 +273,11 @@ class Executable:
         and outputs look for a buffer in the same two places.
         """
         if self._plain:
-            plain = PlainFrame({**bound.memory, **moved, **self._flat}, bound.batch, times)
+            plain = PlainFrame({**bound.everything(), **moved, **self._flat}, bound.batch, times)
             getattr(self._module, function)(plain)
         else:
-            table = self._table(bound, function, moved)
-            table.point_into(moved)
+            table = self._batches.table(bound, function, moved)
+            table.point_to({name: address_of(array) for name, array in moved.items()})
             table.pace.replay(table.words, times)
         self._heed(bound, moved)
         return partial(self._output, bound, moved)
@@ -280,57 +290,6 @@ class Executable:
         self._verdict[0] = 0
         indices = self._view(bound, moved, guard.indices)
         check_indices(indices, guard.low, guard.high, bound.batch, guard.node, guard.operand)
-
-    def _table(self, bound: Bound, function: str, moved: Mapping[str, Array]) -> Table:
-        """Return the captured function, whose pointers into the buffers ``moved`` can be moved.
-
-        What calls wait for is decided with every buffer in the arena, where some share memory:
-        that serves as well where one lies elsewhere, and not the other way round.
-        """
-        threads = options().thread_count()
-        if (function, threads) not in bound.tables:
-            addresses = {n: address_of(bound.memory.get(n, a)) for n, a in moved.items()}
-            places = pointers(bound.memory) | {
-                n: Pointer(addresses[n], a.itemsize, n) for n, a in moved.items()
-            }
-            with paused():
-                schedule = self._captured(function, bound.batch, places, threads)
-            bound.tables[function, threads] = Table(schedule, threads, addresses)
-        return bound.tables[function, threads]
-
-    def _captured(
-        self, function: str, batch: int, places: Mapping[str, Pointer], threads: int
-    ) -> Schedule:
-        """Return the calls of one of the module's functions as a table for so many threads."""
-        predictions = self._predict(function, batch)
-        frame = CaptureFrame(places, batch, self._entries, predictions, self._kept)
-        getattr(self._module, function)(frame)
-        return arranged(frame.records, threads)
-
-    def _predict(self, function: str, batch: int) -> Iterator[Prediction]:
-        """Yield what is known of every call that a module's function makes."""
-        training = function == "train_epoch"
-        if training:
-            yield from (gathering(b.nbytes(batch) // batch, batch) for b in self.program.inputs)
-        for call, kernel in self._pairs(function):
-            yield Prediction(
-                kernel.name,
-                nanoseconds(call, batch),
-                kernel.touches,
-                kernel.parts,
-                kernel.descent,
-                kernel.guards,
-            )
-        if training:
-            yield from accounting(self.program.outputs[s].buffer.dtype for s in self.scalars)
-
-    def _pairs(self, function: str) -> list[tuple[Call, KernelCall]]:
-        """Return the calls of the program that a module's function makes, in order."""
-        pairs = list(zip(self.program.calls, self._calls, strict=True))
-        if function == "call":
-            return pairs
-        phases = [PHASES.index(function)] if function in PHASES else range(len(PHASES))
-        return [pair for phase in phases for pair in pairs if pair[0].phase == phase]
 
     def _output(self, bound: Bound, moved: Mapping[str, Array], name: str) -> Array:
         """Return an output where it lies after a run with the buffers ``moved``."""
@@ -345,7 +304,7 @@ class Executable:
     def _view(self, bound: Bound, moved: Mapping[str, Array], access: Access) -> Array:
         """Return what ``access`` sees in its buffer, which is looked for where the kernels do."""
         buffer = access.buffer.name
-        array = moved[buffer] if buffer in moved else bound.memory[buffer]
+        array = moved[buffer] if buffer in moved else bound[buffer]
         return view_of(array, access, bound.batch)
 
     # -- memory ------------------------------------------------------------------------------------
@@ -355,7 +314,7 @@ class Executable:
         bound = self._bind(batch)
         self._checks.call(feeds, batch)
         for buffer, value in zip(self.program.inputs, feeds, strict=True):
-            np.copyto(bound.memory[buffer.name], value, casting="same_kind")
+            np.copyto(bound[buffer.name], value, casting="same_kind")
         return bound
 
     def _batch_of(self, feeds: Sequence[Array]) -> int:
@@ -372,43 +331,8 @@ class Executable:
 
     def _bind(self, batch: int) -> Bound:
         """Return memory and tables for ``batch`` rows."""
+        if batch not in self._batches:
+            self._checks.batch(batch)
+        bound = self._batches.bind(batch)
         self._batch = batch
-        if batch in self._bound:
-            self._bound.move_to_end(batch)
-            return self._bound[batch]
-        self._checks.batch(batch)
-        with paused():
-            plan, schedule = self._plan(batch)
-        if plan.nbytes > self._arena.nbytes:
-            self._arena = aligned_empty(plan.nbytes)
-            self._bound.clear()
-        memory = dict(self._persistent)
-        for buffer in self._placeable:
-            start = plan.offsets[buffer]
-            piece = self._arena[start : start + buffer.nbytes(batch)]
-            memory[buffer.name] = piece.view(buffer.dtype).reshape(shape_at(buffer.shape, batch))
-        bound = self._bound[batch] = Bound(batch, plan, memory, len(self.scalars))
-        if schedule is not None:
-            symbols = {b.name: far(i) for i, b in enumerate(self._placeable)}
-            table = Table(schedule, options().thread_count(), symbols)
-            table.point_into({name: memory[name] for name in symbols})
-            bound.tables[self._main, options().thread_count()] = table
-        if len(self._bound) > MAX_BATCHES:
-            self._bound.popitem(last=False)
         return bound
-
-    def _plan(self, batch: int) -> tuple[ArenaPlan, Schedule | None]:
-        """Return the places of inputs and intermediate values, and the table of a whole step.
-
-        The step is captured as if no memory were shared, with each buffer far from the others.
-        If that much can be had, the table stays as it is but for the addresses.
-        """
-        buffers = self._placeable
-        if self._plain:
-            return plan_arena(buffers, batch), None
-        apart = {b.name: Pointer(far(i), b.dtype.itemsize, b.name) for i, b in enumerate(buffers)}
-        places = {**pointers(self._persistent), **apart}
-        schedule = self._captured(self._main, batch, places, options().thread_count())
-        calls = [call for call, _ in self._pairs(self._main)]
-        plan = plan_arena(buffers, batch, level_lifetimes(buffers, calls, schedule.levels))
-        return plan, schedule if plan.apart else None

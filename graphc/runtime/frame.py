@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -66,6 +66,10 @@ class Prediction:
     guards: bool = False
 
 
+Slices: TypeAlias = dict[tuple[int, int, int], tuple[Touch, "Slice | None"]]
+"""By the identity of a touch, the address and the extent: that touch, and what it touches there."""
+
+
 class CaptureFrame(Frame["Pointer"]):
     """Takes down a record for each kernel call."""
 
@@ -76,10 +80,16 @@ class CaptureFrame(Frame["Pointer"]):
         entries: Mapping[str, int],
         predictions: Iterable[Prediction],
         kept: Slice | None = None,
+        slices: Slices | None = None,
     ) -> None:
-        """``kept`` is the memory that may not be written before the guards have run."""
+        """Start with no records.
+
+        ``kept`` is the memory that may not be written before the guards have run; ``slices`` is
+        where to remember what owes nothing to the batch, for other frames.
+        """
         super().__init__(memory, batch)
         self._kept = kept
+        self._slices: Slices = {} if slices is None else slices
         self._entries = entries
         self._predictions = iter(predictions)
         self.records: list[Record] = []
@@ -107,8 +117,7 @@ class CaptureFrame(Frame["Pointer"]):
         nanoseconds: float,
     ) -> None:
         slices = {
-            slice_at(touch, arguments[touch.position], self.batch, extent): None
-            for touch in known.touches
+            self._slice(touch, arguments[touch.position], extent): None for touch in known.touches
         }
         if known.guards:
             slices[self._kept] = None
@@ -130,6 +139,14 @@ class CaptureFrame(Frame["Pointer"]):
                 guards=known.guards,
             )
         )
+
+    def _slice(self, touch: Touch, pointer: Pointer, extent: int) -> Slice | None:
+        if not touch.is_fixed:
+            return slice_at(touch, pointer, self.batch, extent)
+        key = id(touch), pointer.address, extent
+        if key not in self._slices:
+            self._slices[key] = touch, slice_at(touch, pointer, self.batch, extent)
+        return self._slices[key][1]
 
     def steps(self) -> Iterator[int]:
         """Yield once: the replay repeats what one iteration records."""

@@ -14,15 +14,13 @@ from graphc.ir.tensor import PHASES
 from graphc.plan.program import Access, Buffer, Program
 from graphc.runtime.frame import Pointer
 from graphc.runtime.schedule import Slice
+from graphc.runtime.sizes import MOST_BYTES, check_buffers, out_of_memory
 from graphc.types import dim_at, shape_at
-
-FAR = 40
-"""Bits of the distance at which buffers lie whose place is not yet known."""
 
 
 def far(number: int) -> int:
     """Return an address for buffer ``number`` that is no other buffer's and nobody's memory."""
-    return (1 << 48) + (number << FAR)
+    return (1 << 48) + number * MOST_BYTES
 
 
 def pointers(memory: Mapping[str, Array]) -> dict[str, Pointer]:
@@ -74,7 +72,18 @@ def place_persistent(program: Program, module: Module) -> tuple[dict[str, Array]
     """Give what keeps its place its memory, flat where the module says so.
 
     Returns the arrays by name, and for the parts of flat buffers all that lies from them on.
+    Raises :class:`AllocationError` if there is not so much memory.
     """
+    owned = [b for b in program.buffers if b.kind in ("parameter", "gradient")]
+    check_buffers(owned, 0)
+    try:
+        return _placed(program, module)
+    except MemoryError:
+        sizes = [(b.tensor, b.nbytes(0)) for b in owned]
+        raise out_of_memory("parameters and gradients", sizes) from None
+
+
+def _placed(program: Program, module: Module) -> tuple[dict[str, Array], dict[str, Array]]:
     rest: dict[Buffer, Array] = {}
     for flat in module.flats:
         dtype = next(iter(flat.parts)).dtype
@@ -91,8 +100,7 @@ def place_persistent(program: Program, module: Module) -> tuple[dict[str, Array]
             assert isinstance(op, Parameter)
             if not op.cell.is_allocated:
                 place = rest[buffer].view(np.uint8) if buffer in rest else None
-                op.cell.place(aligned_empty(op.cell.nbytes) if place is None else place)
-                op.cell.initialize(op.cell.default_rng())
+                op.cell.initialize(op.cell.default_rng(), place)
             result[buffer.name] = op.cell.array
         elif buffer.kind == "verdict":
             result[buffer.name] = np.zeros(1, np.int64)

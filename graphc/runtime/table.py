@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,10 @@ from graphc.runtime.descent import take_steps
 from graphc.runtime.ownership import own_weights
 from graphc.runtime.pace import Pace
 from graphc.runtime.schedule import Record, Schedule, by_levels, in_order
+from graphc.types import shape_at
+
+OBJECT_BYTES = 128
+"""What a small object of Python takes, about."""
 
 WORTH_SCHEDULING = 4_000.0
 """Predicted nanoseconds of a step below which it runs on one thread, call by call."""
@@ -35,6 +39,7 @@ class Table:
     def __init__(self, schedule: Schedule, threads: int, addresses: Mapping[str, int]) -> None:
         """``addresses`` are those with which the buffers that move were captured."""
         self.words = schedule.table
+        self.threads = threads
         self.pace = Pace(schedule.divisible_nanoseconds * 1e-9, threads)
         self._planes = schedule.planes
         found: dict[str, list[int]] = {name: [] for name in addresses}
@@ -44,26 +49,95 @@ class Table:
         self._places = {n: (at, self.words[at] - addresses[n]) for n, at in places.items()}
         """By buffer, its words and how far behind its start each points."""
 
-    def point_into(self, memory: Mapping[str, Array]) -> None:
-        """Let the pointers that move point into the arrays of ``memory``."""
-        for name, array in memory.items():
+    @property
+    def nbytes(self) -> int:
+        """What it takes, about."""
+        pointing = 2 * sum(OBJECT_BYTES + words.nbytes for words, _ in self._places.values())
+        return self.words.nbytes + pointing + sum(p.nbytes for p in self._planes)
+
+    def moves(self, names: Iterable[str]) -> bool:
+        """Tell whether all buffers of these names may lie elsewhere."""
+        return all(name in self._places for name in names)
+
+    def point_to(self, addresses: Mapping[str, int]) -> None:
+        """Let the pointers into the buffers named point to where these start now."""
+        for name, address in addresses.items():
             words, offsets = self._places[name]
-            self.words[words] = offsets + address_of(array)
+            self.words[words] = offsets + address
 
 
 class Bound:
     """The memory and tables of one batch size."""
 
-    def __init__(self, batch: int, plan: ArenaPlan, memory: dict[str, Array], scalars: int) -> None:
+    def __init__(
+        self, batch: int, plan: ArenaPlan, persistent: Mapping[str, Array], scalars: int
+    ) -> None:
         self.batch = batch
         self.plan = plan
-        self.memory = memory
+        self.arena: Array | None = None
+        """Where it lies: nowhere, until it is placed."""
         self.tables: dict[tuple[str, int], Table] = {}
         """By function and number of threads."""
         self.outputs: dict[str, Array] = {}
         """Where the outputs lie, as arrays; filled as they are asked for."""
+        self.large: dict[str, int] | None = None
+        """Bytes of outputs that are large; filled at the first call."""
+        self.nbytes = 10 * OBJECT_BYTES
+        """What it keeps, about, beside the arena."""
+        self._offsets = {b.name: (b, offset) for b, offset in plan.offsets.items()}
+        self._persistent = persistent
+        self._arrays: dict[str, Array] = {}
         self.order = np.zeros(0, np.int64)
         self.cursor = np.zeros(1, np.int64)
         self.sums = np.zeros(max(1, scalars))
         self.chunk = 1
         """Steps of an epoch to take before Python has a turn."""
+
+    def __getitem__(self, name: str) -> Array:
+        """Return the buffer ``name`` as an array."""
+        if name not in self._arrays:
+            self._arrays[name] = self._array(name)
+        return self._arrays[name]
+
+    def _array(self, name: str) -> Array:
+        if name in self._persistent:
+            return self._persistent[name]
+        assert self.arena is not None
+        buffer, start = self._offsets[name]
+        piece = self.arena[start : start + buffer.nbytes(self.batch)]
+        return piece.view(buffer.dtype).reshape(shape_at(buffer.shape, self.batch))
+
+    def everything(self) -> dict[str, Array]:
+        """Return all buffers by name."""
+        return {name: self[name] for name in (*self._persistent, *self._offsets)}
+
+    def addresses(self) -> dict[str, int]:
+        """Return where the buffers in the arena start."""
+        assert self.arena is not None
+        start = address_of(self.arena)
+        return {name: start + offset for name, (_, offset) in self._offsets.items()}
+
+    def place(self, arena: Array) -> None:
+        """Let the buffers lie in ``arena`` from now on."""
+        self.leave()
+        start = address_of(arena)
+        for table in self.tables.values():
+            table.point_to({name: start + offset for name, (_, offset) in self._offsets.items()})
+        self.arena = arena
+
+    def leave(self) -> int:
+        """Forget the arena, with tables that point into it for good; return the bytes of these."""
+        self.arena = None
+        self.outputs.clear()
+        self._arrays.clear()
+        lost = [key for key, table in self.tables.items() if not table.moves(self._offsets)]
+        freed = sum(self.tables.pop(key).nbytes for key in lost)
+        self.nbytes -= freed
+        return freed
+
+    def keep(self, function: str, table: Table) -> int:
+        """Keep a captured function; return the bytes that come with it."""
+        self.tables[function, table.threads] = table
+        added = table.nbytes + OBJECT_BYTES * len(self._offsets)
+        self.nbytes += added
+        return added

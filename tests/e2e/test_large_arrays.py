@@ -162,7 +162,7 @@ def equals_numpy(run, feeds):
         assert value.flags.c_contiguous
         assert value.flags.writeable
         np.testing.assert_array_equal(value, wanted[name], err_msg=name)
-        for other in (*feeds, *owned, run._arena):
+        for other in (*feeds, *owned, run._batches.arena):
             assert not np.shares_memory(value, other), name
     outputs = list(found.values())
     for i, value in enumerate(outputs):
@@ -243,10 +243,10 @@ def test_what_calls_wait_for_does_not_depend_on_where_an_input_lay_first(monkeyp
         f = gx.function(x, (gx.sum(x, axis=1), gx.sum(gx.cumulative_sum(p, axis=1), axis=1)))
         tables = []
         for first in ("C", "F"):
-            f._executable._bound.clear()
+            f._executable._batches._bound.clear()
             for order in (first, "F"):
                 f(np.asarray(values(LARGE // 2).reshape(-1, 64), order=order))
-            (bound,) = f._executable._bound.values()
+            (bound,) = f._executable._batches
             tables.append(bound.tables["call", 2].words.copy())
     assert not bound.plan.apart
     np.testing.assert_array_equal(*tables)

@@ -319,7 +319,7 @@ def test_ctrl_c_while_a_job_is_given_to_the_team(place):
     f = gx.function([], (), {p: gx.exp(p * 0.0) + p, count: count + 1.0})
     with gx.config(threads=3):
         f()
-    (bound,) = f._executable._bound.values()
+    (bound,) = f._executable._batches
     table = bound.tables["call", 3].words
     squad = Team(3)
     if place in ("before posting", "after posting"):

@@ -102,7 +102,7 @@ def watch(graph, feeds, batch, monkeypatch, spoil=lambda touch: touch):
     run = build(graph, plain=True)
     WatchedFrame.predictions = (
         dataclasses.replace(p, touches=tuple(map(spoil, p.touches)))
-        for p in run._predict("call", batch)
+        for p in run._batches.predictions("call", batch)
     )
     monkeypatch.setattr("graphc.runtime.executable.PlainFrame", WatchedFrame)
     run.call([feeds[t] for t in graph.inputs])
@@ -277,7 +277,7 @@ def test_a_training_step_meets_twice(divided):
     model = perceptron(optim.SGD(0.1))
     with gx.config(threads=2):
         model.train_step(X[:64], Y[:64])
-    (bound,) = model._training._bound.values()
+    (bound,) = model._training._batches
     assert sum(r[3] for r in layout(bound.tables["train_step", 2])) == 2
 
 
