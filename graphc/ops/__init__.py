@@ -73,6 +73,13 @@ from graphc.ops.cumulative import (
     cumulative_prod,
     cumulative_sum,
 )
+from graphc.ops.distributions import (
+    random_exponential,
+    random_gumbel,
+    random_laplace,
+    random_normal,
+    random_truncated_normal,
+)
 from graphc.ops.einsum import (
     einsum,
 )
@@ -152,6 +159,12 @@ from graphc.ops.rounding import (
 from graphc.ops.searching import (
     argmax,
     argmin,
+)
+from graphc.ops.selection import (
+    random_categorical,
+    random_choice,
+    random_integers,
+    random_permutation,
 )
 from graphc.ops.shape import (
     broadcast_arrays,
@@ -305,6 +318,15 @@ __all__ = [
     "pow",
     "prod",
     "random_bernoulli",
+    "random_categorical",
+    "random_choice",
+    "random_exponential",
+    "random_gumbel",
+    "random_integers",
+    "random_laplace",
+    "random_normal",
+    "random_permutation",
+    "random_truncated_normal",
     "random_uniform",
     "ravel",
     "reciprocal",

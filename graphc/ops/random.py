@@ -220,7 +220,7 @@ def random_uniform(
     u = Key.of(seed, step, stream).uniform(as_shape(shape), kind)
     if is_given(low, 0.0) and is_given(high, 1.0):
         return u
-    least, most = bounds_like(u, low, high)
+    least, most = parameters_like(u, low, high)
     return least + (most - least) * u
 
 
@@ -229,7 +229,7 @@ def is_given(value: Any, number: float) -> bool:
     return isinstance(value, (int, float)) and value == number
 
 
-def bounds_like(u: Tensor, *values: Any) -> list[Tensor]:
+def parameters_like(u: Tensor, *values: Any) -> list[Tensor]:
     """Return a user's arguments in the type of ``u``; they must broadcast to its shape."""
     result = []
     for value in values:
