@@ -22,9 +22,11 @@ from numba.core.targetconfig import ConfigStack
 from graphc.runtime.kernel import POINTER, Kernel
 from graphc.runtime.target import TARGET, TYPES, KernelLibrary
 
-FASTMATH = {"contract", "nsz"}
+FASTMATH = {"nsz"}
 """Freedoms that keep NaN and infinities right, and give an element the same bits in the vectors of
-a loop as in its remainder, so that it does not matter how threads divide the loop."""
+a loop as in its remainder, so that it does not matter how threads divide the loop. To fuse products
+with sums (``contract``) is none of them: LLVM does so where it sees both, and in a vector it sees
+into functions that it calls in the remainder. Formulas and tiles say where they fuse."""
 
 PASSES = (
     untyped.TranslateByteCode,

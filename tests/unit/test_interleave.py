@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import inspect
 
 import numpy as np
 import pytest
@@ -63,6 +64,14 @@ def test_other_blocks_are_left_alone(end):
     assert interleave.interleaved(text) == renamed
 
 
+UNARY = [
+    name
+    for name in vmath.__all__
+    if len(inspect.signature(getattr(vmath, name)).parameters) == 1
+    if not name.startswith("is") and name != "signbit"
+]
+
+
 @functools.cache
 def compiled(name: str, dtype: str):
     text = f"def body(lo, hi, x, out):\n for j in range(lo, hi): out[j] = vmath.{name}(x[j])"
@@ -85,9 +94,7 @@ def apply(name: str, x: np.ndarray, lo: int, hi: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(
-    "name", ["tanh", "sigmoid", "gelu", "erf", "erfc", "asinh", "acosh", "atanh", "sinh", "log1p"]
-)
+@pytest.mark.parametrize("name", UNARY)
 def test_elements_have_the_same_bits_at_every_place_of_a_kernel(name, dtype):
     x = np.random.default_rng(0).uniform(-3, 3, 150).astype(dtype)
     x[::7] = [np.inf, -np.inf, np.nan, 0, -0.0, 1, -1, 1e-40, 3e38, 30, -90] * 2

@@ -104,7 +104,8 @@ def erf(x: Real) -> Real:
 def erfc(x: Real) -> Real:
     """``1 - erf(x)``, without cancellation for large ``x``."""
     tail = scale(*_erfc_parts(abs(x)))
-    return select(x < 0.0, 2.0 - tail, tail)
+    result = select(x < 0.0, 2.0 - tail, tail)
+    return select(x.isnan(), x, result)  # else the sign of NaN depends on the form of an fma
 
 
 def _times_tail(a: Real) -> Real:
