@@ -5,9 +5,11 @@ Each option can also be set by an environment variable ``GRAPHC_<OPTION>``, read
 
 from __future__ import annotations
 
+import difflib
 import os
 import tempfile
 import time
+import warnings
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -104,6 +106,12 @@ def _from_environment() -> Options:
         text = os.environ.get(f"GRAPHC_{field.name.upper()}")
         if text is not None:
             values[field.name] = _parse(field.name, text)
+    known = [f"GRAPHC_{field.name.upper()}" for field in fields(Options)]
+    for name in os.environ:
+        if name.startswith("GRAPHC_") and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+            warnings.warn(f"{name} is no option of graphc; {hint}", RuntimeWarning, stacklevel=2)
     return Options(**values)
 
 

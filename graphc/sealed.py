@@ -24,6 +24,7 @@ SYNONYMS = {
     "dim": "axis", "weights": "parameters", "state_dict": "save",
     "on_batch_end": "on_progress", "on_batch_begin": "on_progress", "on_step_end": "on_progress",
     "on_train_batch_end": "on_progress", "on_train_batch_begin": "on_progress",
+    "initial_accumulator_value": "initial_state",
     "save_best_only": "save_best", "filepath": "path", "restore_best_weights": "restore_best",
 }  # fmt: skip
 """What other libraries call an attribute, and its name or names here."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphc.errors import DTypeError, GraphcError, user_location
+from graphc.errors import DTypeError, GraphcError, SettingError, user_location
 from graphc.types import BATCH, AnyDim, TensorType, show_shape
 
 if TYPE_CHECKING:
@@ -93,7 +93,15 @@ class Tensor:
             put(self, "scope", like.scope)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"a Tensor is immutable; cannot set {name!r}")
+        advice = ""
+        if name in ("trainable", "requires_grad"):
+            advice = (
+                "; declare it with gx.parameter(..., trainable=False), or say what a model trains "
+                "with gx.Model(..., trainable=[...])"
+            )
+        raise SettingError(
+            f"a Tensor is immutable; cannot set {name!r}{advice}\n  at {user_location()}"
+        )
 
     def mark_adjoint(self, primal: Tensor) -> None:
         """Record, once, that this tensor is the adjoint of ``primal``."""

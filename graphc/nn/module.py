@@ -182,9 +182,19 @@ class Sequential(Sealed):
         return self
 
     def fixed(self, name: str) -> str | None:
+        if name == "trainable":
+            return (
+                "it is decided when a layer is made, Linear(..., trainable=False); what one model "
+                "trains is decided by gx.Model(..., trainable=[...])"
+            )
         if name == "layers" and self._called:
             return "the graphs made with this Sequential keep its layers; make another Sequential"
         return None
+
+    @property
+    def trainable(self) -> bool:
+        """Whether models train a parameter of these layers."""
+        return bool(self.parameters)
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:

@@ -22,6 +22,7 @@ from graphc.ops.exponential import erf, exp, log, log1p, sqrt
 from graphc.ops.random import (
     SECTION,
     Key,
+    at_least,
     float_type,
     is_given,
     parameters_like,
@@ -35,6 +36,7 @@ DType = np.dtype[Any]
 
 def _affine(z: Tensor, location: Any, scale: Any) -> Tensor:
     """Return ``location + scale * z``."""
+    at_least("the scale", 0.0, scale)
     if is_given(location, 0.0) and is_given(scale, 1.0):
         return z
     at, by = parameters_like(z, location, scale)

@@ -11,7 +11,7 @@ from graphc.ir.graph import Graph, replace_inputs
 from graphc.ir.source import Constant, parameter
 from graphc.ir.tensor import Tensor, building
 from graphc.ops.random import RandomUniform, Stream
-from graphc.types import BATCH, INT64
+from graphc.types import INT64, Dim, Shape, size_of
 
 
 def new_clock() -> Tensor:
@@ -85,14 +85,26 @@ def by_row(graph: Graph, first: Tensor) -> Graph:
     """
 
     def rule(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
-        if draws_rows(node) and len(operands) == 2:
-            return Tensor(node.op, (*operands, first), node.type, label=node.label, like=node)
-        return replace_inputs(node, operands)
+        size = _row_size(node.type.shape)
+        if not isinstance(node.op, RandomUniform) or size is None or len(operands) > 2:
+            return replace_inputs(node, operands)
+        with building(phase=node.phase, loc=node.loc, scope=node.scope):
+            numbered = (*operands, first * size)
+        return Tensor(node.op, numbered, node.type, label=node.label, like=node)
 
     return graph.rebuild(rule)
 
 
-def draws_rows(node: Tensor) -> bool:
-    """Tell whether a node draws for each row of the batch."""
-    op = node.op
-    return isinstance(op, RandomUniform) and op.shape[:1] == (BATCH,)
+def depends_on_rows(graph: Graph) -> tuple[bool, bool]:
+    """Return whether draws of ``graph`` depend on the batch, and whether all go row by row."""
+    draws = [node for node in graph if isinstance(node.op, RandomUniform)]
+    moving = [d.type.shape for d in draws if not all(isinstance(n, int) for n in d.type.shape)]
+    return bool(moving), all(_row_size(shape) is not None for shape in moving)
+
+
+def _row_size(shape: Shape) -> int | None:
+    """Return the elements for each row of the batch, if they lie one row after the other."""
+    if not shape or not isinstance(shape[0], Dim) or shape[0].atom or shape[0].offset:
+        return None
+    size = size_of(shape[1:])
+    return shape[0].scale * size if isinstance(size, int) else None

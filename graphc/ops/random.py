@@ -42,7 +42,6 @@ from graphc.types import (
     broadcast_shapes,
     shape_at,
     show_shape,
-    size_of,
 )
 
 SECTION = "Random numbers"
@@ -83,7 +82,7 @@ class Stream:
 
     __slots__ = ()
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "own"
 
 
@@ -95,7 +94,7 @@ PART = 2**61
 class RandomUniform(Elementwise, Stateful):
     """Uniform numbers in [0, 1), a pure function of seed, stream, step and element.
 
-    The operands are the seed, the step and perhaps the number of the first row, scalars of
+    The operands are the seed, the step and perhaps the number of the first element, scalars of
     int64; ``stream`` and the step count modulo 2^32. float32 has the upper 24 of the random
     bits, float64 the upper 53. A distribution that needs several numbers for an element takes
     them from several parts of one draw. With ``counts`` the step stands for that of the graph.
@@ -124,7 +123,7 @@ class RandomUniform(Elementwise, Stateful):
         shape = shape_at(self.shape, 0)
         first = self.part * PART
         if len(arrays) > 2:
-            first += int(arrays[2]) * math.prod(shape[1:])
+            first += int(arrays[2])
         x, y = bits(arrays[0], self._number, arrays[1], math.prod(shape), first)
         if self.dtype == FLOAT32:
             value = (x >> np.uint32(8)) * 2.0**-24
@@ -138,7 +137,7 @@ class RandomUniform(Elementwise, Stateful):
         if self.part:
             index = f"{index} + {self.part * PART}"
         if first:
-            index = f"{index} + {first[0]} * {size_of(self.shape[1:])}"
+            index = f"{index} + {first[0]}"
         return f"random.uniform{width}({seed}, {self._number}, {step}, {index})"
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
@@ -163,7 +162,7 @@ class Key:
     @staticmethod
     def of(seed: Any, step: Any, stream: int | None) -> Key:
         """Return the key of a new draw for a user's arguments."""
-        number = Stream() if stream is None else int(stream) & LOW
+        number = Stream() if stream is None else _stream(stream)
         return Key(
             _scalar("seed", seed), _scalar("step", 0 if step is None else step), number,
             step is None,
@@ -173,6 +172,24 @@ class Key:
         """Return numbers in [0, 1)."""
         op = RandomUniform(shape, self.stream, dtype, part, self.counts)
         return apply(op, self.seed, self.step)
+
+
+def _stream(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise DTypeError(f"stream must be an integer, not {value!r}")
+    if not 0 <= value <= LOW:
+        raise ShapeError(f"stream must be at least 0 and less than 2^32, got {value}")
+    return int(value)
+
+
+def at_least(what: str, least: float, value: Any, most: float = math.inf) -> None:
+    """Raise unless a user's numbers lie within bounds; those of tensors are not known."""
+    if isinstance(value, Tensor):
+        return
+    numbers = np.asarray(value)
+    if numbers.dtype.kind in "biuf" and not ((numbers >= least) & (numbers <= most)).all():
+        known = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
+        raise ShapeError(f"{what} must be {known}, got {value}")
 
 
 def float_type(what: str, dtype: DTypeLike) -> np.dtype[Any]:
@@ -244,6 +261,8 @@ def parameters_like(u: Tensor, *values: Any) -> list[Tensor]:
 
 
 def _scalar(what: str, value: Any) -> Tensor:
+    if not isinstance(value, (Tensor, int, float, np.ndarray, np.generic)):
+        raise DTypeError(f"{what} must be an integer, got {value!r}")
     t = asarray(value)
     if t.type.shape != ():
         raise ShapeError(f"{what} must be a scalar, got shape {show_shape(t.type.shape)}")
@@ -267,4 +286,5 @@ def random_bernoulli(
     p: Any, shape: Any, *, seed: Any, step: Any = None, stream: int | None = None
 ) -> Tensor:
     """Return booleans that are True with probability ``p``; see :func:`random_uniform`."""
+    at_least("p", 0.0, p, 1.0)
     return less(Key.of(seed, step, stream).uniform(as_shape(shape), FLOAT32), p)

@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.ir.graph import Graph, ancestors
+from graphc.ir.graph import Graph
 from graphc.ir.op import Array
 from graphc.ir.source import input
 from graphc.ir.tensor import Tensor
-from graphc.ops.draws import by_row, draws_rows
+from graphc.ops.draws import by_row, depends_on_rows
 from graphc.runtime.executable import Executable
 from graphc.types import INT64
 
 
 @dataclass(frozen=True)
 class Inference:
-    """A compiled inference form; with ``by_rows`` it is fed the number of its first row."""
+    """A compiled inference form."""
 
     executable: Executable
-    by_rows: bool
+    numbered: bool
+    """Whether it is also fed the number of its first row."""
+    whole: bool
+    """Whether all rows must go through at once: their random numbers are not one's own."""
 
     def __call__(self, arrays: Sequence[Array], first: int = 0) -> dict[str, Array]:
         """Return the outputs for the rows from number ``first`` on."""
-        numbered = (np.asarray(first, np.int64),) if self.by_rows else ()
-        return self.executable.call((*arrays, *numbered))
+        number = (np.asarray(first, np.int64),) if self.numbered else ()
+        return self.executable.call((*arrays, *number))
 
+    @staticmethod
+    def of(
+        inputs: Sequence[Tensor],
+        outputs: Mapping[str, Tensor],
+        compiled: Callable[[Graph], Executable],
+    ) -> Inference:
+        """Return the inference form of ``outputs``.
 
-def numbered_rows(inputs: Sequence[Tensor], outputs: Mapping[str, Tensor]) -> tuple[Graph, bool]:
-    """Return the graph of ``outputs``, and whether it is also fed the number of its first row.
-
-    It is where a random draw has a number for each row of the batch: a row gets the same one
-    in whatever batch it comes.
-    """
-    if not any(map(draws_rows, ancestors(outputs.values()))):
-        return Graph(inputs, outputs), False
-    first = input("first row", (), dtype=INT64)
-    return by_row(Graph((*inputs, first), outputs), first), True
+        Where random draws have numbers for each row, a row gets the same in whatever batch.
+        """
+        graph = Graph(inputs, outputs)
+        moving, by_rows = depends_on_rows(graph)
+        if moving and by_rows:
+            first = input("first row", (), dtype=INT64)
+            graph = by_row(Graph((*inputs, first), outputs), first)
+        return Inference(compiled(graph), moving and by_rows, moving and not by_rows)

@@ -41,7 +41,7 @@ from graphc.train.declaration import (
     wrong,
 )
 from graphc.train.feeds import Data, Structure, feeds, whole_number
-from graphc.train.inference import Inference, numbered_rows
+from graphc.train.inference import Inference
 from graphc.train.loop import Fit, History, reporter
 from graphc.tree import tree_fill
 from graphc.types import BATCH, shape_at, show_shape
@@ -244,7 +244,8 @@ class Model(Sealed):
         size = whole_number("predict: batch_size", batch_size, 1)
         data = Data.of(self._inputs.slots, self._inputs.flatten(X))
         tensors = self._named_outputs.values()
-        if data.rows is None or not all(t.ndim and t.type.shape[0] == BATCH for t in tensors):
+        by_rows = all(t.ndim and t.type.shape[0] == BATCH for t in tensors)
+        if data.rows is None or not by_rows or self._prediction.whole:
             values = self._prediction(data.converted().arrays)
             return tree_fill(self.outputs, iter([values[name] for name in self._named_outputs]))
         results = [np.empty(shape_at(t.type.shape, data.rows), t.dtype) for t in tensors]
@@ -361,8 +362,7 @@ class Model(Sealed):
 
     def _inferring(self, fed: Sequence[Tensor], names: Iterable[str]) -> Inference:
         found = self._inference.outputs
-        graph, by_rows = numbered_rows(fed, {name: found[name] for name in names})
-        return Inference(self._compiled(graph), by_rows)
+        return Inference.of(fed, {name: found[name] for name in names}, self._compiled)
 
     def _compiled(self, graph: Graph, **options: Any) -> Executable:
         """Compile ``graph`` and give initial values to the parameters that are new in it.
@@ -453,7 +453,7 @@ class Model(Sealed):
         if data.rows == 0:
             raise wrong("evaluate: the data have no rows")
         total = np.zeros(len(self._scores))
-        bounds = data.bounds(batch_size)
+        bounds = data.bounds((data.rows or 1) if self._evaluation.whole else batch_size)
         for start, stop in bounds:
             values = self._evaluation(data.between(start, stop).converted().arrays, start)
             total += [(stop - start) * float(values[name]) for name in self._scores]

@@ -205,6 +205,7 @@ def test_bad_arguments():
     for call, kind, hint in [
         (lambda: gx.random_normal((3,), seed=1, dtype="int32"), TypeError, "floating-point"),
         (lambda: gx.random_normal((3,), np.zeros((2, 3)), seed=1), ValueError, "does not fit"),
+        (lambda: gx.random_normal((3,), 0.0, -1.0, seed=1), ValueError, "scale must be at least 0"),
         (lambda: gx.random_normal((3,), seed=0.5), TypeError, "seed must be an integer"),
         (lambda: gx.random_truncated_normal((3,), lower=8.0, upper=9.0, seed=1),
          ValueError, "wider"),

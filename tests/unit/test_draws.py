@@ -171,6 +171,23 @@ def test_rows_get_the_same_numbers_in_any_batch(batch_size):
     )
 
 
+@pytest.mark.parametrize("shape", ["scaled", "across"])
+def test_rows_get_the_same_numbers_in_any_batch_whatever_the_shape(shape):
+    x, w = gx.input("x", (None, 3)), gx.parameter(1.0, name="w")
+    if shape == "scaled":  # three numbers a row, in one axis
+        noise = gx.reshape(gx.random_normal(gx.reshape(x, (-1,)).shape, seed=1), (-1, 3))
+    else:  # what lies along the batch belongs to no row: all go through at once
+        noise = gx.random_normal((3, None), seed=1).T
+    out = x + noise
+    model = gx.Model(inputs=x, outputs=out, loss=(out * w).mean(), optimizer=optim.SGD(0.1))
+    whole, score = model.predict(X), model.evaluate(X)["loss"]
+    for size in (1, 3, 7):
+        np.testing.assert_array_equal(model.predict(X, batch_size=size), whole)
+        np.testing.assert_allclose(model.evaluate(X, batch_size=size)["loss"], score, rtol=1e-5)
+    model.train_step(X)
+    assert (model.predict(X) != whole).all()
+
+
 def test_a_continued_run_is_the_uninterrupted_one(tmp_path):
     whole = autoencoder()
     whole.fit(X, epochs=6, batch_size=4, verbose=0)

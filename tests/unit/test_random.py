@@ -82,6 +82,19 @@ def test_bernoulli_and_symbolic_step():
 def test_errors():
     with pytest.raises(TypeError, match="seed must be an integer"):
         random_uniform((3,), seed=1.5)
+    with pytest.raises(TypeError, match="seed must be an integer, got None"):
+        random_uniform((3,), seed=None)
+    for stream, kind in (
+        (1.5, TypeError),
+        (True, TypeError),
+        (-1, ValueError),
+        (2**32, ValueError),
+    ):
+        with pytest.raises(kind, match="stream must be"):
+            random_uniform((3,), seed=1, stream=stream)
+    for p in (-0.1, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="p must be from 0 to 1"):
+            random_bernoulli(p, (3,), seed=1)
     with pytest.raises(ValueError, match="step must be a scalar"):
         random_uniform((3,), seed=1, step=np.arange(3))
     with pytest.raises(TypeError, match="floating-point"):

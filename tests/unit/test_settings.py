@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -205,6 +208,39 @@ def test_callbacks(tmp_path):
     model.fit(X, Y, epochs=1, verbose=0, callbacks=saver)
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
     assert b"state/" in (tmp_path / "b").read_bytes()
+
+
+def test_every_attribute_of_every_callback_is_tried():
+    """Either above, or refused; those that count what has been are none to set."""
+    tried = {"patience", "restore_best", "path", "include_optimizer"}
+    counts = {"waited", "best_epoch", "stopped_epoch"}
+    makers = {"EarlyStopping": (), "Checkpoint": ("a",), "LearningRateScheduler": (float,),
+              "TerminateOnNaN": (), "FunctionCallback": (print,)}  # fmt: skip
+    for cls in classes(gx.callbacks, gx.callbacks.Callback):
+        thing = cls(*makers[cls.__name__])
+        for name in set(public_data(thing)) - tried - counts:
+            if name in ("schedule", "function"):
+                seen = []
+                setattr(thing, name, lambda epoch, *rest, seen=seen: seen.append(epoch) or 0.5)
+                make_model().fit(X, Y, verbose=0, callbacks=thing)
+                assert seen == [0]
+            else:
+                with pytest.raises(SettingError, match="cannot be assigned"):
+                    setattr(thing, name, None)
+
+
+def test_an_option_in_the_environment_that_is_none_is_named():
+    done = subprocess.run(
+        [sys.executable, "-c", "import graphc"], capture_output=True, text=True, check=True,
+        env={**os.environ, "GRAPHC_THREAD": "2"},
+    )  # fmt: skip
+    assert "GRAPHC_THREAD is no option of graphc; did you mean GRAPHC_THREADS?" in done.stderr
+
+
+def test_a_tensor_says_how_to_freeze_it():
+    for name in ("trainable", "requires_grad"):
+        with pytest.raises(AttributeError, match=r"gx\.Model\(\.\.\., trainable"):
+            setattr(gx.parameter(1.0), name, False)
 
 
 # -- names that are none ---------------------------------------------------------------------------
