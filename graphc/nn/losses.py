@@ -12,7 +12,7 @@ from typing import Any, Literal
 from graphc import ops
 from graphc.errors import DTypeError, GraphcError, ShapeError, user_location
 from graphc.ir.tensor import Tensor
-from graphc.ops.gather import pick
+from graphc.ops.along import pick
 from graphc.ops.operands import as_tensor
 from graphc.types import broadcast_shapes, normalize_axis, show_shape
 

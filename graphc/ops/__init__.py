@@ -17,6 +17,9 @@ from graphc.ops.activation import (
     softplus,
     softsign,
 )
+from graphc.ops.along import (
+    take_along_axis,
+)
 from graphc.ops.arithmetic import (
     abs,
     add,
@@ -100,7 +103,6 @@ from graphc.ops.exponential import (
 )
 from graphc.ops.gather import (
     take,
-    take_along_axis,
 )
 from graphc.ops.gradient import (
     stop_gradient,

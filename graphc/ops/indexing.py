@@ -1,4 +1,4 @@
-"""``x[...]``: integers, slices, None, ``...`` and one integer array."""
+"""``x[...]``: integers, slices, None, ``...``, integer arrays and masks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,37 @@ from typing import Any
 
 import numpy as np
 
+from graphc.convert import as_array
 from graphc.errors import DTypeError, IndexingError, ShapeError
 from graphc.ir.op import Array, Sample, function
+from graphc.ir.source import Constant, constant
 from graphc.ir.tensor import Tensor, apply
-from graphc.ops.gather import as_indices, take
+from graphc.ops.gather import Take, as_indices, check_bounds
 from graphc.ops.operands import as_tensor
-from graphc.ops.shape import moveaxis, reshape
+from graphc.ops.shape import broadcast_to, moveaxis, reshape
 from graphc.ops.slices import Slice
-from graphc.types import AnyDim, dim_ceildiv, dim_max, dim_min
+from graphc.types import (
+    INT64,
+    AnyDim,
+    broadcast_shapes,
+    dim_ceildiv,
+    dim_max,
+    dim_min,
+    show_dim,
+    show_shape,
+)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """An array of places in one axis, of which a mask knows the ``length``.
+
+    With ``new`` they point into an axis of length 1 that is put in, as ``x[True]`` does.
+    """
+
+    indices: Tensor
+    length: int | None = None
+    new: bool = False
 
 
 @dataclass
@@ -26,9 +49,9 @@ class _Window:
     steps: list[int] = field(default_factory=list)
     lengths: list[AnyDim] = field(default_factory=list)
     shape: list[AnyDim] = field(default_factory=list)
-    indices: Tensor | None = None
-    place: int = 0
-    """Axis of the result that ``indices`` pick from."""
+    indices: list[Tensor] = field(default_factory=list)
+    picked: list[int] = field(default_factory=list)
+    """Axes of the result that ``indices`` pick from, one each."""
 
     def add(self, start: AnyDim, step: int, length: AnyDim) -> None:
         self.starts.append(start)
@@ -46,8 +69,19 @@ def _samples() -> Iterable[Sample]:
         (slice(None), 1), (slice(0, 0), 2), (), [2, 0, -1], (slice(None), [1, 1]), (0, [1, 3]),
         ([0, 2], slice(1, 3)), (..., [4, 0, 4]), (0, slice(None), [1, 2]), ([[0], [1]], ..., 2),
         ([1, 2], None, 0), (slice(None, None, -1), [0], None), [],
+        ([0, 2], [1, -1]), ([0, 2], slice(None), [1, -1]), ([[0], [2]], [1, -1, 1]),
+        (0, [1, 2], [0]), (slice(None), [0, 2], [1, -1]), ([0, 0], [1, 1], [2, 2]),
+        (None, [0], ..., None, [3, 1]),
+        ([0, 1], ..., [1, 0]), ([0, 1], 2, [1, 0]), ([2], None, [1, 0], slice(4, 0, -2)), ([], []),
+        [True, False, True], (slice(None), [True, False, False, True], [1]), (..., [False] * 5),
+        ([True, False, True], slice(1, 3), [0, 4]), True, (False, 0),
+        (slice(1), None, True, [1, 2]),
+        [[True, False, False, True], [False] * 4, [False, True, False, False]],
     ):  # fmt: skip
         yield Sample((x, key))
+    rows, columns = np.array([[0], [-1]]), np.array([3, -4, 3], np.int32)
+    yield from (Sample((x, arrays)) for arrays in ((rows, columns), (0, rows, columns)))
+    yield from (Sample((x, (rows, part, columns))) for part in (slice(None), None, 2))
     yield Sample((x[:0], (slice(None), slice(1, 3))))
     yield Sample((np.array(2.0), ()))
     yield Sample((np.arange(4), slice(None, None, -1)))
@@ -59,13 +93,15 @@ def _numpy_getitem(x: Array, key: Any) -> Any:
 
 @function(samples=_samples, reference=_numpy_getitem, section="Indexing")
 def getitem(x: Any, key: Any) -> Tensor:
-    """Return ``x[key]`` as NumPy does, for integers, slices, ``None``, ``...`` and one array.
+    """Return ``x[key]`` as NumPy does: integers, slices, ``None``, ``...``, arrays, known masks.
 
-    The array holds integers. Slices of the batch axis give what is there; an integer there
-    needs a batch that long when the function is called.
+    Arrays hold integers and broadcast against each other; each is checked against its own axis.
+    A mask is an array of booleans known now. Slices of the batch axis give what is there; an
+    integer there needs a batch that long when the function is called.
     """
     t = as_tensor(x)
-    parts = _spelled_out(key if isinstance(key, tuple) else (key,), t.ndim)
+    given = tuple(p for part in (key if isinstance(key, tuple) else (key,)) for p in _parts(part))
+    parts = _spelled_out(given, t.ndim)
     window = _window(t, parts)
     out = t
     identity = all(s == 0 for s in window.starts) and all(k == 1 for k in window.steps)
@@ -73,18 +109,47 @@ def getitem(x: Any, key: Any) -> Tensor:
         slice_ = Slice(tuple(window.starts), tuple(window.steps), tuple(window.lengths))
         out = apply(slice_, t)
     out = reshape(out, window.shape)
-    if window.indices is None:
+    if not window.indices:
         return out
-    out = take(out, window.indices, axis=window.place)
-    if not _apart(parts) or not window.place:
-        return out
-    # NumPy: an array and integers that do not stand together put the array's axes in front.
-    count = window.indices.ndim
-    return moveaxis(out, range(window.place, window.place + count), range(count))
+    # NumPy: arrays and integers that do not stand together put the arrays' axes in front.
+    place = 0 if _apart(given) else window.picked[0]
+    out = moveaxis(out, window.picked, range(place, place + len(window.picked)))
+    return apply(Take(place), out, *_together(window.indices))
 
 
-def _is_index(part: Any) -> bool:
-    return not (part is None or part is Ellipsis or isinstance(part, slice))
+def _together(indices: list[Tensor]) -> list[Tensor]:
+    """Return index arrays repeated to one shape."""
+    try:
+        shape = broadcast_shapes(*[i.type.shape for i in indices])
+    except ShapeError:
+        shown = " ".join(show_shape(i.type.shape) for i in indices)
+        raise IndexingError(
+            f"shape mismatch: indexing arrays could not be broadcast together with shapes {shown}"
+        ) from None
+    return [broadcast_to(i, shape) for i in indices]
+
+
+def _parts(part: Any) -> tuple[Any, ...]:
+    """Return a part of a key with arrays as places, and a mask as one array for each axis."""
+    if part is None or part is Ellipsis or isinstance(part, slice) or _is_integer(part):
+        return (part,)
+    if not isinstance(part, (list, np.ndarray, np.generic, Tensor, bool)):
+        raise IndexingError(
+            "only integers, slices (`:`), ellipsis (`...`), numpy.newaxis (`None`) and integer or "
+            f"boolean arrays are valid indices, not {type(part).__name__}"
+        )
+    if not isinstance(part, Tensor):
+        mask = as_array(part)
+    elif isinstance(part.op, Constant):
+        mask = part.op.value.array
+    else:
+        return (_Places(as_indices(part)),)
+    if mask.dtype.kind != "b":
+        return (_Places(as_indices(part)),)
+    if not mask.ndim:
+        return (_Places(constant(np.zeros(int(mask), INT64)), new=True),)
+    places = zip(mask.nonzero(), mask.shape, strict=True)
+    return tuple(_Places(constant(i), length) for i, length in places)
 
 
 def _is_integer(part: Any) -> bool:
@@ -92,8 +157,8 @@ def _is_integer(part: Any) -> bool:
 
 
 def _apart(parts: tuple[Any, ...]) -> bool:
-    """Tell whether slices or None stand between the integers and arrays of a key."""
-    places = [n for n, part in enumerate(parts) if _is_index(part)]
+    """Tell whether slices, None or ``...`` stand between the integers and arrays of a key."""
+    places = [n for n, p in enumerate(parts) if isinstance(p, _Places) or _is_integer(p)]
     return places[-1] - places[0] >= len(places)
 
 
@@ -102,7 +167,7 @@ def _spelled_out(key: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
     dots = [n for n, part in enumerate(key) if part is Ellipsis]
     if len(dots) > 1:
         raise IndexingError("an index can only have a single ellipsis ('...')")
-    used = sum(part is not None and part is not Ellipsis for part in key)
+    used = sum(_takes_axis(part) for part in key)
     if used > ndim:
         raise IndexingError(
             f"too many indices for array: array is {ndim}-dimensional, but {used} were indexed"
@@ -112,11 +177,19 @@ def _spelled_out(key: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
     return (*key[:place], *rest, *key[place + 1 :])
 
 
+def _takes_axis(part: Any) -> bool:
+    """Tell whether a part of a key stands for an axis of the operand."""
+    return not (part is None or part is Ellipsis or (isinstance(part, _Places) and part.new))
+
+
 def _window(t: Tensor, parts: tuple[Any, ...]) -> _Window:
     window = _Window()
     axis = 0
     for part in parts:
-        if part is None:
+        if not _takes_axis(part):
+            if part is not None:
+                window.indices.append(part.indices)
+                window.picked.append(len(window.shape))
             window.shape.append(1)
             continue
         dim = t.type.shape[axis]
@@ -124,28 +197,27 @@ def _window(t: Tensor, parts: tuple[Any, ...]) -> _Window:
             start, step, length = _range(part, dim)
             window.add(start, step, length)
             window.shape.append(length)
-        elif _is_integer(part):
-            window.add(_place(int(part), dim, axis), 1, 1)
-        else:
-            if window.indices is not None:
-                raise IndexingError(
-                    "only one array can index at a time; use gx.take_along_axis, or index twice"
-                )
-            window.indices = _array(part)
-            window.place = len(window.shape)
+        elif isinstance(part, _Places):
+            _check(part, dim, axis)
+            window.indices.append(part.indices)
+            window.picked.append(len(window.shape))
             window.add(0, 1, dim)
             window.shape.append(dim)
+        else:
+            window.add(_place(int(part), dim, axis), 1, 1)
         axis += 1
     return window
 
 
-def _array(part: Any) -> Tensor:
-    if isinstance(part, (list, np.ndarray, np.generic, Tensor, bool)):
-        return as_indices(part)
-    raise IndexingError(
-        "only integers, slices (`:`), ellipsis (`...`), numpy.newaxis (`None`) and integer "
-        f"arrays are valid indices, not {type(part).__name__}"
-    )
+def _check(places: _Places, dim: AnyDim, axis: int) -> None:
+    """Raise :class:`IndexingError` where places known now, or a mask, do not fit their axis."""
+    if places.length is None:
+        check_bounds(places.indices, dim, axis)
+    elif places.length != dim:
+        raise IndexingError(
+            f"boolean index did not match indexed array along axis {axis}; size of axis is "
+            f"{show_dim(dim)} but size of corresponding boolean axis is {places.length}"
+        )
 
 
 def _place(index: int, dim: AnyDim, axis: int) -> AnyDim:

@@ -16,9 +16,10 @@ from graphc.ir.op import View, reduced_shape
 from graphc.ir.rewrite import RuleSet, is_number
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.activation import LogSigmoid, Softplus
+from graphc.ops.along import Pick, TakeAlongAxis
 from graphc.ops.arithmetic import Add, Divide, Negative, Subtract
 from graphc.ops.exponential import Exp, Expm1, Log, Log1p, Sigmoid
-from graphc.ops.gather import Pick, Take, TakeAlongAxis
+from graphc.ops.gather import Take
 from graphc.ops.gradient import StopGradient
 from graphc.ops.reduce import Max, Sum
 from graphc.ops.shape import Reshape

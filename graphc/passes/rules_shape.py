@@ -6,9 +6,9 @@ from graphc.ir.op import Elementwise, Reduction
 from graphc.ir.rewrite import RuleSet
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
+from graphc.ops.along import Place
 from graphc.ops.arithmetic import Multiply
 from graphc.ops.cast import cast
-from graphc.ops.gather import Place
 from graphc.ops.gradient import StopGradient
 from graphc.ops.reduce import Max, Min, Sum
 from graphc.ops.shape import BroadcastTo, PermuteDims, Reshape, broadcast_to, permute_dims, reshape

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from graphc.ir.op import Loops
+from graphc.ops.along import ScatterAddAlongAxis, TakeAlongAxis
 from graphc.ops.cumulative import CumulativeProd, CumulativeSum, LinearRecurrence, Shift
-from graphc.ops.gather import ScatterAdd, ScatterAddAlongAxis, Take, TakeAlongAxis
+from graphc.ops.gather import ScatterAdd, Take
 from graphc.types import TensorType
 
 
