@@ -7,6 +7,7 @@ what depends on the step alone is a float64 scalar computed once a step.
 
 from __future__ import annotations
 
+import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from graphc.ir.source import Cell, Parameter, parameter
 from graphc.ir.tensor import Tensor, building
 from graphc.optim.clip import clip_by_global_norm, clip_by_value
 from graphc.optim.setting import Setting, at_least_zero, positive
-from graphc.sealed import Sealed
+from graphc.sealed import Sealed, close_name
 from graphc.types import FLOAT64, INT64
 
 
@@ -43,13 +44,28 @@ class Optimizer(Sealed, ABC):
     clip_value = Setting(positive, optional=True)
 
     def __init__(
-        self, lr: float, *, clip_norm: float | None = None, clip_value: float | None = None
+        self,
+        lr: float,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            raise self._unexpected(next(iter(unknown)))
         self._values: dict[str, float | None] = {}  # the settings as assigned
         self._cells: list[dict[str, Cell]] = []  # those that each graph made so far reads
         self.lr = lr
         self.clip_norm = clip_norm
         self.clip_value = clip_value
+
+    def _unexpected(self, name: str) -> DTypeError:
+        """Return the error for an argument that the optimiser does not have."""
+        kind, own = type(self).__name__, inspect.signature(type(self).__init__).parameters
+        known = [n for n in own if n not in ("self", "clipping")] + ["clip_norm", "clip_value"]
+        meant = close_name(name, known)
+        hint = f"did you mean {meant}?" if meant else f"there are {', '.join(known)}"
+        return DTypeError(f"{kind} takes no argument {name!r}; {hint}\n  at {user_location()}")
 
     @property
     def kind(self) -> str:

@@ -8,6 +8,8 @@ of its own. Grouping goes by traits alone, in two linear sweeps that cannot crea
 2. *Lift*, in execution order: a group joins one of its producers if they share their loops, and
    takes along its later producers. (All other operands of those are ready by then.)
 
+Then groups of one element that do not need each other become one, stage by stage.
+
 A group iterates over a *domain*: outer axes, whose iterations are independent, and inner axes,
 along which its reductions fold. Reductions that keep the last axis (a bias gradient) are
 *column* groups: the fold runs outside and the kept axis inside.
@@ -81,6 +83,8 @@ class Fusion:
         self.groups = self._ordered()
         if fuse:
             self._lift()
+            self.groups = self._ordered()
+            self._gather_numbers()
             self.groups = self._ordered()
 
     # -- relations ------------------------------------------------------------------------
@@ -282,6 +286,25 @@ class Fusion:
                         self._merge(other, into)
                     break
         for group in dict.fromkeys(self.group.values()):
+            group.nodes.sort(key=lambda n: n.id)
+
+    # -- sweep 3: numbers that need nothing of each other ---------------------------------------
+
+    def _gather_numbers(self) -> None:
+        """Put groups of one element into the first of their stage, if their operands are ready.
+
+        A call costs more than such a group does: an optimiser has one for each of its settings.
+        """
+        order = {g: i for i, g in enumerate(self.groups)}
+        first: dict[int, Group] = {}
+        for group in self.groups:
+            if not group.is_loop or group.dims or _folds_nothing(group):
+                continue
+            into = first.setdefault(group.phase, group)
+            ready = all(order[p] < order[into] for p in self._producers(group))
+            if into is not group and ready and len(into.nodes) + len(group.nodes) <= MAX_NODES:
+                self._merge(group, into)
+        for group in first.values():
             group.nodes.sort(key=lambda n: n.id)
 
     def _can_join(

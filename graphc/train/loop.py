@@ -30,6 +30,9 @@ Progressed = Iterator[tuple[int, Array]]
 class History(Sealed, dict[str, list[float]]):
     """``loss``, the metrics, and each as ``val_...``: lists with one entry an epoch."""
 
+    def _unknown(self, name: str) -> str:
+        return f"a History is a dict of lists: history[{name!r}], not history.{name}"
+
     def add(self, logs: Mapping[str, float]) -> None:
         """Append the values of one epoch."""
         for name, value in logs.items():

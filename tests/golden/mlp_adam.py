@@ -169,8 +169,8 @@ def less_equal_where_ea4ccb9a(lo, hi, x0, x1):
         x1[i0] = where_0
 
 
-@kernel("x0: int64*, x1: float64*, x2: float64*, x3: float64*, y4: float32*, y5: float32*")
-def add_cast_cast_45734deb(lo, hi, x0, x1, x2, x3, y4, y5):
+@kernel("x0: int64*, x1: float64*, x2: float64*, x3: float64*, x4: float64*, y5: float32*, y6: float32*, y7: float32*, y8: float32*, y9: float32*, y10: float32*, y11: float32*")
+def add_cast_cast_faf37b5c(lo, hi, x0, x1, x2, x3, x4, y5, y6, y7, y8, y9, y10, y11):
     for _ in range(lo, hi):
         add_0 = int64(x0[0] + int64(1))
         cast_0 = float64(add_0)
@@ -178,29 +178,26 @@ def add_cast_cast_45734deb(lo, hi, x0, x1, x2, x3, y4, y5):
         subtract_0 = float64(1.0) - pow_0
         sqrt_0 = vmath.sqrt(subtract_0)
         divide_0 = float64(1.0) / sqrt_0
+        subtract_1 = float64(1.0) - x2[0]
+        subtract_2 = float64(1.0) - x1[0]
         pow_1 = vmath.pow(x2[0], cast_0)
-        subtract_1 = float64(1.0) - pow_1
-        divide_1 = x3[0] / subtract_1
+        subtract_3 = float64(1.0) - pow_1
+        divide_1 = x3[0] / subtract_3
         cast_1 = float32(divide_1)
         cast_2 = float32(divide_0)
+        cast_3 = float32(x2[0])
+        cast_4 = float32(subtract_1)
+        cast_5 = float32(x1[0])
+        cast_6 = float32(subtract_2)
+        cast_7 = float32(x4[0])
         x0[0] = add_0
-        y4[0] = cast_1
-        y5[0] = cast_2
-
-
-@kernel("x0: float64*, y1: float32*")
-def cast_b3f8dc67(lo, hi, x0, y1):
-    for _ in range(lo, hi):
-        cast_0 = float32(x0[0])
-        y1[0] = cast_0
-
-
-@kernel("x0: float64*, y1: float32*")
-def subtract_cast_18900101(lo, hi, x0, y1):
-    for _ in range(lo, hi):
-        subtract_0 = float64(1.0) - x0[0]
-        cast_0 = float32(subtract_0)
-        y1[0] = cast_0
+        y5[0] = cast_1
+        y6[0] = cast_2
+        y7[0] = cast_3
+        y8[0] = cast_4
+        y9[0] = cast_5
+        y10[0] = cast_6
+        y11[0] = cast_7
 
 
 @kernel("x0: float32*, x1: float32*, x2: float32*, x3: float32*, x4: float32*, x5: float32*, x6: float32*, x7: float32*, x8: float32*, x9: float32*, x10: float32*")
@@ -277,17 +274,10 @@ def update(m):
     """Replace the parameters by their new values."""
     batch, run = m.batch, m.run
     # add, cast, pow, subtract, sqrt, divide, ..., cast()   models.py:12
-    run(add_cast_cast_45734deb, 1, m.p4, m.p5, m.p6, m.p7, m.cast_0, m.cast_1)
-    # cast()   models.py:12
-    run(cast_b3f8dc67, 1, m.p6, m.cast_2)
-    # subtract, cast()   models.py:12
-    run(subtract_cast_18900101, 1, m.p6, m.cast_3)
-    # cast()   models.py:12
-    run(cast_b3f8dc67, 1, m.p5, m.cast_4)
-    # subtract, cast()   models.py:12
-    run(subtract_cast_18900101, 1, m.p5, m.cast_5)
-    # cast()   models.py:12
-    run(cast_b3f8dc67, 1, m.p8, m.cast_6)
+    run(
+        add_cast_cast_faf37b5c, 1, m.p4, m.p5, m.p6, m.p7, m.p8, m.cast_0, m.cast_1, m.cast_2,
+        m.cast_3, m.cast_4, m.cast_5, m.cast_6,
+    )
     # linear_0: multiply, multiply, add, multiply, multiply, multiply, ..., subtract(4,)   models.py:12
     run(
         multiply_divide_subtract_d69c7c40, 224, m.cast_2, m.p9, m.cast_3, m.g3, m.cast_4,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import io
-import re
 import tokenize
 from pathlib import Path
 
@@ -202,15 +201,12 @@ def test_equal_work_has_one_kernel():
     assert source.count("def cumulative_sum_") == 1
 
 
-def flat_size(model):
-    return sum(-(-p.size // PADDING) * PADDING for p in model.parameters.values())
-
-
 def test_updates_of_all_parameters_are_one_call():
     model = mlp(optimizer=optim.Adam(1e-3))
     update = model.source.split("def update(m):")[1].split("def ")[0]
-    calls = re.findall(r"run\(\s*\w+, (\w+),", update)
-    assert [extent for extent in calls if extent != "1"] == [str(flat_size(model))], update
+    assert update.count("run(") <= 3, update
+    sizes = [-(-p.size // PADDING) * PADDING for p in model.parameters.values()]
+    assert f", {sum(sizes)}, " in update
 
 
 def test_nothing_merges_that_has_a_place_already():

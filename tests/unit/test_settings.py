@@ -94,6 +94,21 @@ def test_every_attribute_of_an_optimiser_takes_effect_or_raises(cls):
     assert all("test_settings.py:" in message for _, message in refused)
 
 
+@pytest.mark.parametrize(
+    ("cls", "name", "hint"),
+    [
+        (optim.Adam, "learning_rate", r"did you mean lr\?"),
+        (optim.Adam, "beta_1", "there are|did you mean beta"),
+        (optim.RMSprop, "rho", "did you mean alpha"),
+        (optim.SGD, "clipnorm", "did you mean clip_norm"),
+        (optim.SGD, "verbose", "there are lr, momentum"),
+    ],
+)
+def test_an_unknown_argument_names_the_right_one(cls, name, hint):
+    with pytest.raises(TypeError, match=f"{cls.__name__} takes no argument {name!r}; .*({hint})"):
+        cls(**{name: 0.5})
+
+
 def test_an_optimiser_that_made_no_steps_takes_all():
     optimizer = optim.Adam()
     optimizer.amsgrad = True
@@ -262,6 +277,7 @@ def test_a_tensor_says_how_to_freeze_it():
         (make_model, "stop_trainig", "did you mean stop_training"),
         (make_model, "learning_rate", "it has"),
         (lambda: make_model().graph, "output", "did you mean outputs"),
+        (lambda: make_model().history, "loss", r"history\['loss'\]"),
         (lambda: make_model().report, "flop", "did you mean flops"),
         (lambda: make_model().parameters, "weight", "it has"),
         (lambda: gx.data.batches(X), "seed", "it has"),
