@@ -1,0 +1,268 @@
+"""The register of thresholds: every number of graphc that decides by size, count, cache or threads.
+
+A fast path beyond a threshold is code that ordinary tests may never run. So each number that takes
+part in a decision stands here: with values that bring small tests on either side of it
+(:data:`SWEPT`), with the tests whose sizes lie on both sides (:data:`TESTED`), or with the reason
+why it is none (:data:`NONE`). ``tests/unit/test_thresholds.py`` finds the numbers and runs both
+sides.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from functools import cache
+from pathlib import Path
+
+import graphc
+
+ROOT = Path(graphc.__file__).parent
+MANY = 1 << 60
+
+SWEPT = {
+    "codegen/columns.py:_UNROLLED_COST": (0.0, 1e9),
+    "codegen/folds.py:DEAR": (0.0, 1e9),
+    "codegen/loops.py:STREAM_BYTES": (0, MANY),
+    "codegen/loops.py:_SHORT": (range(0), range(2, 1000)),
+    "codegen/product.py:_OVERFLOWING": (0, MANY),
+    "codegen/product.py:_BROAD": (0, MANY),
+    "codegen/short.py:_DEAR_TOTALS": (range(0), range(2, 1000)),
+    "codegen/short.py:_FLOAT32": (range(0), range(2, 1000)),
+    "codegen/short.py:_FLOAT64": (range(0), range(2, 1000)),
+    "codegen/short.py:_DEAR_FLOAT64": (range(0), range(2, 1000)),
+    "collector.py:MANY": (0, MANY),
+    "ops/searching.py:_FEW": (0, MANY),
+    "ops/stable.py:_LONGEST": (0, MANY),
+    "passes/fold.py:_LARGEST": (0, MANY),
+    "passes/fold.py:_FREE": (0, MANY),
+    "passes/matrix_chain.py:_LONGEST": (2, 1000),
+    "passes/rewrite.py:_ROUNDS": (1, 1000),
+    "passes/rewrite.py:_TURNS": (1, 1000),
+    "plan/cost.py:CACHED_BYTES": (0, MANY),
+    "plan/division.py:CHUNK": (2, MANY),
+    "plan/division.py:COLUMNS": (1, MANY),
+    "plan/division.py:EXACT_ROWS": (1, MANY),
+    "plan/fusion.py:MAX_NODES": (1, MANY),
+    "plan/fusion.py:CHEAP": (0.0, 1e9),
+    "plan/fusion.py:SERIAL": (0, MANY),
+    "plan/memory.py:ROOMY": (0, MANY),
+    "plan/memory.py:GENEROUS": (0.0, 1e9),
+    "runtime/batches.py:KEPT_BYTES": (0, MANY),
+    "runtime/batches.py:AHEAD": (1, MANY),
+    "runtime/executable.py:LARGE": (1, MANY),
+    "runtime/ownership.py:LEAST_BYTES": (0, MANY),
+    "runtime/ownership.py:SMALLER": (0, MANY),
+    "runtime/ownership.py:SHORTEST": (1, MANY),
+    "runtime/schedule.py:BARRIER_NANOSECONDS": (0.0, 1e12),
+    "runtime/schedule.py:WINDOW": (256, 1 << 14),
+    "runtime/table.py:WORTH_SCHEDULING": (0.0, 1e12),
+}
+"""Numbers that are looked up as they are needed, each with a value for either side."""
+
+_GEMM = "unit/test_gemm.py::"
+_PRODUCTS = "unit/test_thresholds.py::test_products_on_both_sides_of_the_sizes_of_tiles"
+_ROWS = "unit/test_reductions.py::test_every_row_counts_once"
+_SHORT = "unit/test_short_rows.py::"
+_THREADS = "e2e/test_threads.py::"
+
+TESTED = {
+    "codegen/columns.py:_ROWS": _ROWS,
+    "codegen/kernel.py:MAX_LOOPS": (
+        "unit/test_shape_limits.py::test_a_nest_of_loops_too_deep_for_python_says_so"
+    ),
+    "codegen/loops.py:BLOCK": "unit/test_reductions.py::test_every_element_counts_once",
+    "codegen/short.py:LINE": _SHORT + "test_random_rows",
+    "runtime/features.py:DEPTH": _GEMM + "test_pieces_for_the_caches",
+    "runtime/pace.py:TRIAL_SECONDS": "unit/test_runtime_pace.py::test_what_is_faster_is_taken",
+    "runtime/pace.py:PERIOD_SECONDS": (
+        "unit/test_runtime_pace.py::test_trials_that_promise_too_much_become_rare"
+    ),
+    "runtime/pace.py:PENALTY_SECONDS": (
+        "unit/test_runtime_pace.py::test_trials_that_promise_too_much_become_rare"
+    ),
+    "runtime/pace.py:ADVANTAGE": "unit/test_runtime_pace.py::test_what_is_faster_is_taken",
+    "runtime/replay.py:PATIENCE": _THREADS + "test_four_threads_on_one_processor_finish",
+    "runtime/replay.py:_GRAIN": _THREADS + "test_python_threads_share_a_function",
+    "runtime/rows.py:LINE": _SHORT + "test_rows_are_turned_and_turned_back",
+    "runtime/rows.py:_PIECE": _SHORT + "test_rows_are_turned_and_turned_back",
+    "runtime/schedule.py:BLOCK": (
+        "unit/test_runtime_schedule.py::test_rows_that_overflow_the_cache_are_cut_into_blocks"
+    ),
+    "runtime/sizes.py:MOST_BYTES": "unit/test_sizes.py::test_what_no_memory_holds_is_named",
+    "runtime/sizes.py:COUNTABLE": "unit/test_sizes.py::test_what_no_memory_holds_is_named",
+    "runtime/tiles/blocks.py:GROUP": _PRODUCTS,
+    "runtime/tiles/blocks.py:LONG": _PRODUCTS,
+    "runtime/tiles/driver.py:MANY": _PRODUCTS,
+    "runtime/tiles/driver.py:BROAD": _PRODUCTS,
+    "runtime/tiles/driver.py:SHORT": _PRODUCTS,
+    "runtime/tiles/matvec.py:SUMS": _GEMM + "test_matrix_times_vector",
+    "runtime/tiles/matvec.py:COLUMNS": _GEMM + "test_matrix_times_vector",
+    "runtime/tiles/shape.py:VECTORS": _GEMM + "test_tiles_fill_the_registers",
+    "types.py:MAX_RANK": (
+        "unit/test_shape_limits.py::test_more_dimensions_than_numpy_has_are_a_matter_of_shape"
+    ),
+}
+"""Numbers that are part of compiled code or of a limit: the test with sizes on both sides."""
+
+MACHINE = {
+    "runtime/batches.py:_bind": _THREADS + "test_results_do_not_depend_on_the_number_of_threads",
+    "runtime/batches.py:_schedule": _THREADS
+    + "test_results_do_not_depend_on_the_number_of_threads",
+    "runtime/batches.py:table": _THREADS + "test_results_do_not_depend_on_the_number_of_threads",
+    "runtime/factors.py:panels": "unit/test_runtime_ownership.py::"
+    "test_pieces_of_k_give_the_bits_of_one_thread",
+    "runtime/features.py:panel_depth": _GEMM + "test_pieces_for_the_caches",
+    "runtime/schedule.py:_block": "unit/test_runtime_schedule.py::"
+    "test_blocks_and_threads_do_not_change_a_bit",
+    "runtime/tiles/shape.py:depth": _GEMM + "test_pieces_for_the_caches",
+    "runtime/tiles/shape.py:large": _GEMM + "test_pieces_for_the_caches",
+    "runtime/tiles/shape.py:rows": _GEMM + "test_pieces_for_the_caches",
+    "runtime/loader.py:_machine": None,  # a part of the cache's key
+}
+"""Functions that ask for caches or threads, with the test that runs several of either."""
+
+NONE = {
+    "codegen/kernel.py:DIGITS": "digits of a digest in a name; clashes are told apart",
+    "codegen/loops.py:_NAMED": "words in the name of a kernel",
+    "codegen/merge.py:PADDING": "elements to which neighbours are aligned",
+    "codegen/module.py:_WIDTH": "columns of text",
+    "convert.py:_SHOWN": "characters of a message",
+    "convert.py:_UNSIGNED": "a bound on values, not on sizes",
+    "demo.py:TRAINED_ON": "rows of the demonstration",
+    "ir/source.py:ALIGNMENT": "bytes to which memory is aligned",
+    "ops/random.py:LOW": "the bits of a word",
+    "ops/selection.py:WIDEST": "a bound on values; what lies beyond is refused",
+    "plan/memory.py:ALIGNMENT": "bytes to which memory is aligned",
+    "runtime/executable.py:CONTROL_SECONDS": "an aim for the time between two returns",
+    "runtime/kernel.py:DIGITS": "digits of a digest in a name",
+    "runtime/replay.py:ARRIVED": "the place of a word",
+    "runtime/replay.py:AWAKE": "the place of a word",
+    "runtime/replay.py:JOB": "the place of a word",
+    "runtime/replay.py:SEEN": "the place of a word",
+    "runtime/schedule.py:BARRIER": "a bit",
+    "runtime/schedule.py:CHAIN": "a bit",
+    "runtime/schedule.py:GUARD": "a bit",
+    "runtime/schedule.py:RECORD_HEAD": "words of a record",
+    "runtime/schedule.py:SHARED": "a bit",
+}
+"""Why a number is no threshold."""
+
+NO_SIZES = {
+    "viz": "drawing",
+    "runtime/vmath": "bounds on values: test_vmath runs all exponents",
+    "nn/init.py": "an argument of an initialiser",
+}
+"""Parts whose numbers decide about no size."""
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Return the modules of graphc by their paths, as syntax trees."""
+    paths = sorted(ROOT.rglob("*.py"))
+    return {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text()) for p in paths}
+
+
+def _is_number(node: ast.AST, known: set[str]) -> bool:
+    """Tell whether an expression is made of numbers: ``1 << 16``, ``range(9, 41)``."""
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, (int, float)) and not isinstance(node.value, bool)
+    if isinstance(node, ast.Name):
+        return node.id in known
+    if isinstance(node, ast.Call):
+        named = isinstance(node.func, ast.Name) and node.func.id in ("range", "frozenset")
+        return named and all(_is_number(a, known) for a in node.args)
+    parts = [n for n in ast.iter_child_nodes(node) if isinstance(n, ast.expr)]
+    kinds = (ast.BinOp, ast.UnaryOp, ast.Tuple, ast.Set, ast.List, ast.Starred)
+    return isinstance(node, kinds) and bool(parts) and all(_is_number(p, known) for p in parts)
+
+
+def _numbers(tree: ast.Module) -> set[str]:
+    """Return the names in capitals that a module gives to numbers."""
+    found: set[str] = set()
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign):
+            target, value = statement.targets[0], statement.value
+        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            target, value = statement.target, statement.value
+        else:
+            continue
+        if isinstance(target, ast.Name) and target.id.isupper() and _is_number(value, found):
+            found.add(target.id)
+    return found
+
+
+def _deciding(tree: ast.Module) -> set[str]:
+    """Return the names that take part in a decision: comparisons, bounds, roundings, slices."""
+    found = set()
+    for node in ast.walk(tree):
+        parts: list[ast.expr | None] = []
+        if isinstance(node, ast.Compare):
+            parts = [node.left, *node.comparators]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            parts = list(node.args) if node.func.id in ("min", "max", "range") else []
+        elif isinstance(node, (ast.If, ast.While, ast.IfExp)):
+            parts = [node.test]
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.FloorDiv, ast.Mod)):
+            parts = [node.right]
+        elif isinstance(node, ast.Slice):
+            parts = [node.lower, node.upper, node.step]
+        names = (n for p in parts if p is not None for n in ast.walk(p))
+        found |= {n.id for n in names if isinstance(n, ast.Name)}
+    return found
+
+
+def users(path: str, name: str) -> list[str]:
+    """Return the modules that know the number ``name`` of ``path``: its own, and importers."""
+    module = "graphc." + path.removesuffix(".py").replace("/", ".")
+    found = [path]
+    for other, tree in trees().items():
+        imports = (n for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == module)
+        if any(a.name == name for n in imports for a in n.names):
+            found.append(other)
+    return found
+
+
+def found_thresholds() -> set[str]:
+    """Return ``path:name`` of all numbers with a name that take part in a decision."""
+    return {
+        f"{path}:{name}"
+        for path, tree in trees().items()
+        if not path.startswith(tuple(NO_SIZES))
+        for name in _numbers(tree)
+        if any(name in _deciding(trees()[user]) for user in users(path, name))
+    }
+
+
+def nameless() -> set[str]:
+    """Return comparisons of a length with a number that has no name: ``len(x) > 20``."""
+    return {
+        f"{path}: {ast.unparse(node)}"
+        for path, tree in trees().items()
+        if not path.startswith(tuple(NO_SIZES))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare)
+        for side in (node.left, *node.comparators)
+        if isinstance(side, ast.Constant) and type(side.value) is int and abs(side.value) > 4
+    }
+
+
+def put(monkeypatch, threshold: str, value: object) -> None:
+    """Give a number another value wherever it is known."""
+    path, name = threshold.split(":")
+    for user in users(path, name):
+        module = sys.modules["graphc." + user.removesuffix(".py").replace("/", ".")]
+        monkeypatch.setattr(module, name, value)
+
+
+def found_machine() -> set[str]:
+    """Return ``path:function`` of all that ask for caches or the number of threads."""
+    asked = {"cache_bytes", "panel_depth", "thread_count"}
+    return {
+        f"{path}:{function.name}"
+        for path, tree in trees().items()
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for call in ast.walk(function)
+        if isinstance(call, ast.Call)
+        and getattr(call.func, "id", getattr(call.func, "attr", "")) in asked
+    }
