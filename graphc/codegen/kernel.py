@@ -26,6 +26,10 @@ MAX_LOOPS = 20
 """Loops that Python allows inside one another."""
 
 
+STACK_BYTES = 32 << 10
+"""Of blocks that a kernel may have on the stack: threads may have no more than 128 KB."""
+
+
 @dataclass(frozen=True)
 class Offset:
     """Where in a buffer an access starts, in elements: a number that no kernel's text holds."""

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 
 from graphc.codegen.columns import ColumnPrinter
 from graphc.codegen.folds import FoldPrinter, Pass
-from graphc.codegen.kernel import KernelCall, literal_of
+from graphc.codegen.kernel import STACK_BYTES, KernelCall, literal_of
 from graphc.codegen.nest import Axis
 from graphc.codegen.short import ShortPrinter
 from graphc.ir.op import Elementwise, Reduction
@@ -99,15 +99,19 @@ class _RowPrinter(FoldPrinter):
                 self._passes(rest)
 
     def _streamed(self) -> list[Tensor]:
-        """Return the results that are too large for the caches, of a single loop."""
+        """Return the results that are too large for the caches, of a single loop.
+
+        Each has a block on the stack: of very many, the first.
+        """
         read = {access.buffer for access in self.nest.loads.values()}
-        return [
+        found = [
             node
             for node, access in self.nest.stores.items()
             if len(self.axes) == 1 and not self.group.folds and access.buffer not in read
             and node.dtype.kind != "b" and access.layout.strides[-1] == 1
             and isinstance(node.type.nbytes, int) and node.type.nbytes >= STREAM_BYTES
         ]  # fmt: skip
+        return found[: STACK_BYTES // (8 * STREAM_BLOCK)]
 
     def _stream(self, streamed: list[Tensor]) -> None:
         """Write the loop in blocks, from which large results go past the caches to memory."""

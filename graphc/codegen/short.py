@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import ExitStack
 
 from graphc.codegen.folds import FoldPrinter, Pass
-from graphc.codegen.kernel import KernelCall, literal_of
+from graphc.codegen.kernel import STACK_BYTES, KernelCall, literal_of
 from graphc.ir.op import Elementwise, Layout, Reduction
 from graphc.ir.tensor import Tensor
 from graphc.plan.fusion import CHEAP
@@ -60,6 +60,8 @@ class ShortPrinter(FoldPrinter):
         """
         length = self.folded[0].dim if self._fits() else None
         if not isinstance(length, int):
+            return False
+        if (len(self.nodes) + len(self.nest.loads)) * length * LINE > STACK_BYTES:
             return False
         if self.is_dear(within=False):
             return length in _DEAR_TOTALS

@@ -50,16 +50,17 @@ _SCALARS = {
 
 @global_compiler_lock  # type: ignore[untyped-decorator]
 def lower(kernel: Kernel, entry: str) -> str:
-    """Return ``kernel`` as LLVM text, with the one public function ``entry(record, lo, hi)``."""
+    """Return ``kernel`` as LLVM text with one public ``entry(record, lo, hi, scratch)``."""
     _load_named_modules(kernel)
-    arguments = [types.int64, types.int64, *map(_numba_type, kernel.types)]
+    given = [*kernel.types, kernel.scratch] if kernel.scratch else kernel.types
+    arguments = [types.int64, types.int64, *map(_numba_type, given)]
     library = KernelLibrary(kernel.name)
     passes = _Passes(TYPES, TARGET, library, arguments, types.void, _flags(kernel), {})
     callee = passes.compile_extra(kernel.function)
     for function in library.module.functions:
         if function.blocks and function.linkage != "weak_odr":  # see vmath.variants
             function.linkage = "internal"
-    _add_entry(library.module, entry, callee)
+    _add_entry(library.module, entry, callee, scratch=bool(kernel.scratch))
     return str(library.module)
 
 
@@ -113,19 +114,23 @@ def _flags(kernel: Kernel) -> compiler.Flags:
     return flags
 
 
-def _add_entry(module: ir.Module, name: str, callee: str) -> None:
-    """Define ``void name(i64* record, i64 lo, i64 hi)``, which unpacks a record for ``callee``."""
+def _add_entry(module: ir.Module, name: str, callee: str, *, scratch: bool) -> None:
+    """Define ``void name(i64* record, i64 lo, i64 hi, i64 scratch)``, which calls ``callee``.
+
+    It unpacks the record, and passes the scratch to whom wants it.
+    """
     function = module.get_global(callee)
     word = ir.IntType(64)
     entry = ir.Function(
-        module, ir.FunctionType(ir.VoidType(), [word.as_pointer(), word, word]), name
+        module, ir.FunctionType(ir.VoidType(), [word.as_pointer(), word, word, word]), name
     )
     builder = ir.IRBuilder(entry.append_basic_block("entry"))
-    record, lo, hi = entry.args
+    record, lo, hi, memory = entry.args
     result, error, _, _, *wanted = function.function_type.args
     values = [builder.alloca(result.pointee), builder.alloca(error.pointee), lo, hi]
+    own = [builder.inttoptr(memory, wanted.pop())] if scratch else []
     for i, kind in enumerate(wanted):
         place = builder.gep(record, [ir.Constant(word, i)])
         values.append(builder.load(builder.bitcast(place, kind.as_pointer())))
-    builder.call(function, values)
+    builder.call(function, [*values, *own])
     builder.ret_void()

@@ -19,7 +19,7 @@ from graphc.runtime import tiles
 def gemm(
     lo: int, hi: int, m: int, n: int, k: int, form: int,
     a: Any, a_b: int, a_i: int, a_k: int, b: Any, b_b: int, b_k: int, b_j: int,
-    c: Any, c_b: int, c_i: int,
+    c: Any, c_b: int, c_i: int, scratch: Any = None,
 ) -> None:  # fmt: skip
     """C[e, i, j] = sum_k A[e, i, k] B[e, k, j] for i < m, j < n and e in the batch.
 
@@ -32,8 +32,10 @@ def gemm(
 
     With the bit ``SUM`` there is no product, but the sum of k arrays with the strides of C, whose
     rows lie one behind the other: C[i, j] = a[i * n + j] + a[a_b + i * n + j] + ...
+
+    Panels and blocks are copied into ``scratch``, which is the thread's own.
     """
-    tiles.product(lo, hi, m, n, k, form, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i)
+    tiles.product(lo, hi, m, n, k, form, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i, scratch)
 
 
 def gemv(

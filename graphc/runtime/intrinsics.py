@@ -48,14 +48,17 @@ def _address(builder: Any, words: Any, at: Any) -> Any:
     return builder.gep(builder.bitcast(words, _WORD.as_pointer()), [at])
 
 
-@_intrinsic(types.void, _WORDS, _INT, _INT, _INT)
-def invoke(builder: Any, table: Any, at: Any, lo: Any, hi: Any) -> None:
-    """Call the kernel of the record at word ``at`` of ``table`` for ``lo <= i < hi``."""
-    kind = ir.FunctionType(ir.VoidType(), [_WORD.as_pointer(), _WORD, _WORD])
+@_intrinsic(types.void, _WORDS, _INT, _INT, _INT, _INT)
+def invoke(builder: Any, table: Any, at: Any, lo: Any, hi: Any, scratch: Any) -> None:
+    """Call the kernel of the record at word ``at`` of ``table`` for ``lo <= i < hi``.
+
+    ``scratch`` is the address of memory that the calling thread alone uses.
+    """
+    kind = ir.FunctionType(ir.VoidType(), [_WORD.as_pointer(), _WORD, _WORD, _WORD])
     entry = _address(builder, table, builder.add(at, ir.Constant(_WORD, 1)))
     function = builder.inttoptr(builder.load(entry), kind.as_pointer())
     record = _address(builder, table, builder.add(at, ir.Constant(_WORD, RECORD_HEAD)))
-    builder.call(function, [record, lo, hi])
+    builder.call(function, [record, lo, hi, scratch])
 
 
 @_intrinsic(_INT, _WORDS, _INT, _INT)

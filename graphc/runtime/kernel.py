@@ -21,7 +21,8 @@ class Kernel:
 
     The function is compiled when it is first needed; called directly it runs as plain Python
     on NumPy arrays. ``make`` returns it; for kernels that only the compiler can make, ``code``
-    is None and their identity is their name.
+    is None and their identity is their name. With ``scratch``, a type of pointer, the function has
+    one more argument of that type: memory of the thread that runs it, which no call passes.
     """
 
     def __init__(
@@ -32,7 +33,9 @@ class Kernel:
         code: CodeType | None,
         *,
         reassociate: bool = False,
+        scratch: str = "",
     ) -> None:
+        self.scratch = scratch
         self.name = name
         self.types = types
         self.reassociate = reassociate
@@ -59,7 +62,7 @@ class Kernel:
         content: Any = self.name
         if self._code is not None:
             content = _describe(self._code), _numbers(self._code, self.function.__globals__)
-        return repr((self.types, content, self.reassociate))
+        return repr((self.types, content, self.reassociate, self.scratch))
 
     def digest(self) -> str:
         """Return a hash of the identity, which is none: other kernels may have the same."""

@@ -48,7 +48,7 @@ def _matmul(dtype: str) -> Kernel:
     types = argument_types(_MATRIX.replace("T*", f"{dtype}*"))
     name = f"matmul_{dtype}"
     if dtype.startswith("float"):
-        return Kernel(name, types, lambda: gemm.gemm, None)
+        return Kernel(name, types, lambda: gemm.gemm, None, scratch=f"{dtype}*")
     return Kernel(name, types, lambda: _integer_product, _integer_product.__code__)
 
 

@@ -31,8 +31,8 @@ _GRAIN = 16
 """Shares are multiples of this many iterations, so that no cache line has two writers."""
 
 
-@kernel("table: int64*, words: int64, threads: int64, team: int64*")
-def replay(lo: int, hi: int, table: Any, words: int, threads: int, team: Any) -> None:
+@kernel("table: int64*, words: int64, threads: int64, team: int64*, scratch: int64")
+def replay(lo: int, hi: int, table: Any, words: int, threads: int, team: Any, scratch: int) -> None:
     """As thread ``lo``, run the records of ``table`` in order, ``hi`` times, or up to a verdict."""
     arrivals = team[BASE] if threads > 1 else 0
     guard = -1  # the last guard passed: all of a table share one verdict
@@ -66,18 +66,18 @@ def replay(lo: int, hi: int, table: Any, words: int, threads: int, team: Any) ->
             if sharing & GUARD:
                 guard = at
             if sharing & CHAIN:
-                block, first = table[at + RECORD_HEAD], at + table[at]
-                at = first + table[at + RECORD_HEAD + 1]
+                block, head = table[at + RECORD_HEAD], at + table[at]
+                at = head + table[at + RECORD_HEAD + 1]
                 while start < stop:
                     last = min(stop, start + block)
-                    record = first
+                    record = head
                     while record < at:
                         factor = table[record + 3] >> FACTOR
                         for time in range(table[record + 4]):
                             further = time * table[record + 5]
-                            intrinsics.invoke(
-                                table, record, start * factor + further, last * factor + further
-                            )
+                            first = start * factor + further
+                            end = last * factor + further
+                            intrinsics.invoke(table, record, first, end, scratch)
                         record += table[record]
                     start = last
             else:
@@ -85,9 +85,8 @@ def replay(lo: int, hi: int, table: Any, words: int, threads: int, team: Any) ->
                     factor = sharing >> FACTOR
                     for time in range(table[at + 4]):
                         further = time * table[at + 5]
-                        intrinsics.invoke(
-                            table, at, start * factor + further, stop * factor + further
-                        )
+                        first, end = start * factor + further, stop * factor + further
+                        intrinsics.invoke(table, at, first, end, scratch)
                 at += table[at]
     if threads > 1:
         intrinsics.atomic_add(team, ARRIVED, 1)
@@ -114,7 +113,7 @@ def serve(lo: int, hi: int, team: Any, record: Any) -> None:
             team[SEEN + 8 * lo] += 1
             record[RECORD_HEAD] = team[TABLE]
             record[RECORD_HEAD + 1] = team[WORDS]
-            intrinsics.invoke(record, 0, lo, team[TIMES])
+            intrinsics.invoke(record, 0, lo, team[TIMES], 0)
             idle = 0
             continue
         idle += 1

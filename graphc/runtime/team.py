@@ -14,11 +14,13 @@ import os
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from graphc.ir.op import Array
-from graphc.ir.source import address_of
+from graphc.ir.source import address_of, aligned_empty
+from graphc.lazy import lazy_module
 from graphc.runtime.loader import LOADER
 from graphc.runtime.replay import (
     ARRIVED,
@@ -34,13 +36,27 @@ from graphc.runtime.replay import (
 )
 from graphc.runtime.schedule import RECORD_HEAD
 
+if TYPE_CHECKING:
+    from graphc.runtime import shape
+else:
+    shape = lazy_module("graphc.runtime.shape")  # it asks LLVM about the processor
+
 _WATCH_TURNS = 20_000
 """Turns that an idle worker watches for the next job: about 0.2 ms."""
 
-_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+_ENTRY = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 
 
 _current_cpu = ctypes.CDLL(None).sched_getcpu if sys.platform == "linux" else lambda: 0
+
+
+class _Own(threading.local):
+    """What each Python thread that runs tables has for itself."""
+
+    def __init__(self) -> None:
+        self.scratch = aligned_empty(shape.scratch_bytes())
+        self.last: tuple[Array | None, Array, int] = None, np.zeros(0, np.int64), 0
+        """The table of the last call, the record with which :func:`replay` walks it, and where."""
 
 
 class Team:
@@ -54,7 +70,7 @@ class Team:
         self._serve = _ENTRY(entries[serve.name])
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._last: tuple[Array | None, Array, int] = None, np.zeros(0, np.int64), 0
+        self._own = _Own()
         self._words = np.zeros(AWAKE + 8 * (threads + 1), np.int64)
         self._wake = [threading.Semaphore(0) for _ in range(1, threads)]
         self._places: dict[int, set[int]] = {}  # processors of each worker, by its system number
@@ -68,16 +84,17 @@ class Team:
         """
         alone = self.threads > 1 and not self._lock.acquire(blocking=False)
         if alone:
-            record = np.array([address_of(table), len(table), 1, 0], np.int64)
-            self._replay(address_of(record), 0, times)
+            words = [address_of(table), len(table), 1, 0, address_of(self._own.scratch)]
+            record = np.array(words, np.int64)
+            self._replay(address_of(record), 0, times, 0)
             return
         known = self._recorded(table)  # a name of ours keeps the record while it is read
         if self.threads == 1:
-            self._replay(known[2], 0, times)
+            self._replay(known[2], 0, times, 0)
             return
         try:
             self._post(table, times)
-            self._replay(known[2], 0, times)
+            self._replay(known[2], 0, times, 0)
         finally:
             if self._words[SEEN] != self._words[JOB]:
                 self._catch_up(known[2], times)
@@ -90,7 +107,7 @@ class Team:
         """
         for wake in self._wake:
             wake.release()
-        self._replay(record, 0, times)
+        self._replay(record, 0, times, 0)
 
     def rest(self) -> None:
         """Return when no worker is in compiled code, or after a second.
@@ -110,11 +127,14 @@ class Team:
 
         Those of the last call are kept: to make them takes as long as a step of a small network.
         """
-        known = self._last
+        own = self._own
+        known = own.last
         if known[0] is not table:
-            words = [address_of(table), len(table), self.threads, address_of(self._words)]
-            record = np.array(words, np.int64)
-            known = self._last = table, record, address_of(record)
+            team, scratch = address_of(self._words), address_of(own.scratch)
+            record = np.array(
+                [address_of(table), len(table), self.threads, team, scratch], np.int64
+            )
+            known = own.last = table, record, address_of(record)
         return known
 
     def _post(self, table: Array, times: int) -> None:
@@ -150,11 +170,12 @@ class Team:
         if sys.platform == "linux":
             self._places[threading.get_native_id()] = set()
         head = [0, self._replay_address, *[0] * (RECORD_HEAD - 2)]
-        record = np.array([*head, 0, 0, self.threads, address_of(self._words)], np.int64)
+        words, scratch = address_of(self._words), address_of(self._own.scratch)
+        record = np.array([*head, 0, 0, self.threads, words, scratch], np.int64)
         call = np.array([address_of(self._words), address_of(record)], np.int64)
         while True:
             self._wake[worker - 1].acquire()
-            self._serve(address_of(call), worker, _WATCH_TURNS)
+            self._serve(address_of(call), worker, _WATCH_TURNS, 0)
 
 
 @functools.cache

@@ -15,9 +15,9 @@ from numba.core.registry import cpu_target
 
 import graphc as gx
 from graphc.codegen.product import COLUMNS, PIECES, SUM, UPDATE
-from graphc.runtime import gemm
+from graphc.ir.source import aligned_empty
+from graphc.runtime import gemm, shape
 from graphc.runtime.features import AVX2, AVX512, BASELINE, NEON, host, isa_of
-from graphc.runtime.tiles import shape
 from graphc.runtime.tiles.driver import AUTO, FLIP, PLAIN
 
 ISAS = {"host": host(), "avx2": AVX2, "neon": NEON}
@@ -38,7 +38,7 @@ def compiled(name, dtype, isa):
     assert ISAS[isa] == shape.TARGET
     function, pointer = getattr(gemm, name), POINTERS[dtype]
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    pointers = {"a", "b", "c", "x", "y"}
+    pointers = {"a", "b", "c", "x", "y", "scratch"}
     kinds = [pointer if n in pointers else types.int64 for n in names]
     flags = compiler.Flags()
     flags.nrt, flags.noalias, flags.error_model = False, True, "numpy"
@@ -53,11 +53,16 @@ def compiled(name, dtype, isa):
         ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *(ctype[k] for k in kinds)
     )(address)
     slots = (ctypes.c_void_p * 2)()
+    size = shape.scratch_bytes()
+    scratch = aligned_empty(size + 4096)
+    scratch[size:] = 0xA5
 
     def call(*args):
         here = ctypes.addressof(slots)
+        args = [*args, scratch] if name == "gemm" else args
         values = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in args]
         assert entry(here, here + 8, *values) == 0
+        assert (scratch[size:] == 0xA5).all(), "written behind the scratch"
 
     call.library = result.library
     return call

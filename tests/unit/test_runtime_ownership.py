@@ -12,17 +12,19 @@ import graphc as gx
 from graphc import nn, optim
 from graphc.codegen.product import COLUMNS, FORM, PIECES, SUM, C
 from graphc.config import options
-from graphc.ir.source import address_of
+from graphc.ir.source import address_of, aligned_empty
 from graphc.runtime import ownership, products, schedule, table
 from graphc.runtime.epoch import gather
 from graphc.runtime.loader import LOADER
 from graphc.runtime.ownership import own_weights
 from graphc.runtime.pace import Pace
 from graphc.runtime.schedule import Record, Slice, by_levels
+from graphc.runtime.shape import scratch_bytes
 from graphc.runtime.team import team
 
 RNG = np.random.default_rng(0)
-ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+SCRATCH = aligned_empty(scratch_bytes())
 
 
 def random(*shape, dtype="float32"):
@@ -53,7 +55,8 @@ def entry(name):
 
 def run(record, lo=0, hi=None):
     words = np.array(record.arguments, np.int64)
-    ENTRY(record.entry)(address_of(words), lo, record.extent if hi is None else hi)
+    hi = record.extent if hi is None else hi
+    ENTRY(record.entry)(address_of(words), lo, hi, address_of(SCRATCH))
 
 
 def owned(*records, threads=2):

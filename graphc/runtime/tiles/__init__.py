@@ -66,7 +66,7 @@ def _matrix(p: Any, shape: tuple[int, int], strides: tuple[int, int]) -> Any:
 def product(
     lo: int, hi: int, m: int, n: int, k: int, form: int,
     a: Any, a_b: int, a_i: int, a_k: int, b: Any, b_b: int, b_k: int, b_j: int,
-    c: Any, c_b: int, c_i: int,
+    c: Any, c_b: int, c_i: int, scratch: Any,
 ) -> None:  # fmt: skip
     """C = A B, for rows or columns lo..hi; see :func:`graphc.runtime.gemm.gemm`."""
     if form & SUM:

@@ -14,15 +14,16 @@ from typing import Any
 from llvmlite import ir
 
 from graphc.codegen.product import COLUMNS, PIECES, SUM, UPDATE
-from graphc.runtime.tiles import blocks, narrow, shape
+from graphc.runtime import shape
+from graphc.runtime.tiles import blocks, narrow
 from graphc.runtime.tiles.blocks import emit_block
 from graphc.runtime.tiles.code import Address, Code, Int, ceildiv, least, most
 from graphc.runtime.tiles.thin import emit_thin, is_thin
 from graphc.runtime.tiles.transposes import emit_copy, emit_transpose
 from graphc.runtime.tiles.vectors import Vectors
 
-KINDS = "iiiiiipiiipiiipii"
-"""Of (lo, hi, m, n, k, form, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i)."""
+KINDS = "iiiiiipiiipiiipiip"
+"""Of (lo, hi, m, n, k, form, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i, scratch)."""
 
 AUTO, PLAIN, FLIP = 0, 1, 2
 """Forms: the cheaper of the next two, C as it is, its transpose."""
@@ -36,14 +37,16 @@ BROAD = 256
 SHORT = 64
 """K for which to store C takes long enough that wider tiles, which are turned later, do not pay."""
 
-SWEEP_KINDS = "iiiiipiipiipiiiip"
-"""Of (y0, y1, x0, x1, k, r, r_y, r_k, s, s_k, s_x, c, c_i, flipped, pieces, update, factor)."""
+SWEEP_KINDS = "iiiiipiipiipiiiipp"
+"""Of (y0, y1, x0, x1, k, r, r_y, r_k, s, s_k, s_x, c, c_i, flipped, pieces, update, factor,
+scratch)."""
 
 
 def emit_product(v: Vectors, function: Any) -> None:
     """Fill ``product``: in each matrix of the batch, the part of C that lo..hi say."""
     code = Code(function)
-    lo, hi, m, n, k, form, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i = code.arguments
+    *arguments, scratch = code.arguments
+    lo, hi, m, n, k, form, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i = arguments
     adds = (form & SUM).differs(0)
     with code.when(adds):
         total = v.part(function.module, "sum", "iiipip", emit_sum)
@@ -64,7 +67,7 @@ def emit_product(v: Vectors, function: Any) -> None:
         left, right = by_column.choose(lo, 0), by_column.choose(hi, n)
         _compute(
             v, code, top, end, left, right, k, form, a + e * a_b, a_i, a_k,
-            b + e * b_b, b_k, b_j, c + e * c_b, c_i, c.at(c_b),
+            b + e * b_b, b_k, b_j, c + e * c_b, c_i, c.at(c_b), scratch,
         )  # fmt: skip
     code.end()
 
@@ -72,7 +75,7 @@ def emit_product(v: Vectors, function: Any) -> None:
 def _compute(
     v: Vectors, code: Code, top: Int, end: Int, left: Int, right: Int, k: Int, form: Int,
     a: Address, a_i: Int, a_k: Int, b: Address, b_k: Int, b_j: Int,
-    c: Address, c_i: Int, factor: Address,
+    c: Address, c_i: Int, factor: Address, scratch: Address,
 ) -> None:  # fmt: skip
     """Compute rows top..end and columns left..right of C by squares, by tiles, or by panels."""
     update = (form & UPDATE).differs(0).choose(1, 0)
@@ -110,7 +113,7 @@ def _compute(
                 turned: tuple[Any, ...] = (left, right, top, end, k, b, b_j, b_k, a, a_k, a_i)
                 both = [flip.choose(x, y) for x, y in zip(turned, plain, strict=True)]
                 turn = flip.choose(1, 0)
-                code.call(sweep, *both, c, c_i, turn, pieces, update, factor)
+                code.call(sweep, *both, c, c_i, turn, pieces, update, factor, scratch)
 
 
 def emit_sum(v: Vectors, function: Any) -> None:
@@ -156,9 +159,8 @@ def _flip_is_cheaper(v: Vectors, rows: Int, columns: Int, k: Int, a_i: Int, b_j:
 def emit_sweep(v: Vectors, function: Any) -> None:
     """Fill ``sweep``: rows y0..y1 of R by columns x0..x1 of S, into C or its transpose."""
     code = Code(function)
-    y0, y1, x0, x1, k, r, r_y, r_k, s, s_k, s_x, c, c_i, flipped, pieces, update, factor = (
-        code.arguments
-    )
+    *arguments, factor, scratch = code.arguments
+    y0, y1, x0, x1, k, r, r_y, r_k, s, s_k, s_x, c, c_i, flipped, pieces, update = arguments
     module, size = function.module, v.itemsize
     block = v.part(module, "block", blocks.KINDS, emit_block)
     transpose = v.part(module, "transpose", "iipipi", emit_transpose)
@@ -166,11 +168,8 @@ def emit_sweep(v: Vectors, function: Any) -> None:
     DEPTH, ROWS, WIDTH, SQUARE = (
         f(size) for f in (shape.depth, shape.rows, shape.width, shape.square)
     )
-    # Copies of rows get a line more each, or they could meet in few places of the cache.
     HELD, ACROSS = DEPTH + v.lanes, ROWS + v.lanes
-    even, odd = code.room(v.real, DEPTH * WIDTH), code.room(v.real, DEPTH * WIDTH)
-    turned = code.room(v.real, SQUARE * WIDTH)
-    held = code.room(v.real, max(ROWS * HELD, DEPTH * ACROSS))
+    even, odd, turned, held = (scratch + at for at in shape.scratch(size)[:-1])
     minus_one = code.room(v.real, 1)
     code.builder.store(ir.Constant(v.real, -1.0), minus_one.ir)
     weight = update.differs(0).choose(factor, minus_one)

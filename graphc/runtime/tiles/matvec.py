@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphc.runtime.tiles import shape
+from graphc.runtime import shape
 from graphc.runtime.tiles.code import Address, Code, Int, least
 from graphc.runtime.tiles.vectors import Vectors
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.runtime.tiles import shape
+from graphc.runtime import shape
 from graphc.runtime.tiles.blocks import GROUP
 from graphc.runtime.tiles.code import Address, Code, Int
 from graphc.runtime.tiles.transposes import emit_transpose, transposed

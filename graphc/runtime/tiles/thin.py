@@ -30,7 +30,7 @@ def is_thin(
 def emit_thin(v: Vectors, function: Any) -> None:
     """Fill ``thin``, with the arguments of ``product``, where M, N or K is 1."""
     code = Code(function)
-    lo, hi, m, n, k, form, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i = code.arguments
+    lo, hi, m, n, k, form, a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i, _ = code.arguments
     apply = v.part(function.module, "apply", matvec.KINDS, matvec.emit_apply)
     outer = v.part(function.module, "outer", "iiiipipipip", emit_outer)
     by_column, row = (form & COLUMNS).differs(0), m.equals(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.runtime.tiles import shape
+from graphc.runtime import shape
 from graphc.runtime.tiles.code import Address, Code, Int, least
 from graphc.runtime.tiles.vectors import Vectors
 

@@ -10,7 +10,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-from graphc.runtime.tiles import shape
+from graphc.runtime import shape
 from graphc.runtime.tiles.code import INT, Code, Int
 
 LANE = ir.IntType(32)

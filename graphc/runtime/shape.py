@@ -79,6 +79,25 @@ def rows(itemsize: int) -> int:
     return max(1, fit // square(itemsize)) * square(itemsize)
 
 
+def scratch(itemsize: int) -> tuple[int, int, int, int, int]:
+    """Return where in a thread's scratch lie two panels of B, turned tiles and a block of A.
+
+    The last is where that ends. Copies of rows of A get a line more each, or they could meet in few
+    places of the cache.
+    """
+    panel, tiles = depth(itemsize) * width(itemsize), square(itemsize) * width(itemsize)
+    line = lanes(itemsize)
+    block = max(
+        rows(itemsize) * (depth(itemsize) + line), depth(itemsize) * (rows(itemsize) + line)
+    )
+    return 0, panel, 2 * panel, 2 * panel + tiles, 2 * panel + tiles + block
+
+
+def scratch_bytes() -> int:
+    """Return the bytes that a thread needs to multiply matrices of either type."""
+    return max(scratch(itemsize)[-1] * itemsize for itemsize in (4, 8))
+
+
 def large(itemsize: int) -> int:
     """Elements from which an operand nearly fills the second cache: its panels are then copied."""
     return cache_bytes(2, 512 << 10) * 3 // (4 * itemsize)
