@@ -31,6 +31,34 @@ Made by `python docs/generate.py` from the registry; a test keeps it current. Fu
 and the Python array API where they have the name. Each is tested, by tests made from the same
 registry, for its type, its value against NumPy (also of NaN, infinities and strided operands), its
 first and second derivatives in both modes against finite differences, and as compiled code.
+
+## Derivatives that are safe, and those that are not
+
+`where` gives the operand that is not taken the derivative 0. What computed that operand is
+differentiated all the same, and 0 times an infinite derivative is NaN: in
+`where(x < 1, x, sqrt(x))` the root is not taken at 0, and the gradient there is NaN, as in JAX and
+PyTorch. Make the operand safe with a second `where`, inside:
+
+```python
+import graphc as gx
+
+x = gx.input("x", (3,))
+unsafe = gx.where(x < 1, x, gx.sqrt(x))
+safe = gx.where(x < 1, x, gx.sqrt(gx.where(x < 1, 1.0, x)))
+both = gx.function(x, [gx.grad(gx.sum(y), x) for y in (unsafe, safe)])
+print(*both([0.0, 0.25, 4.0]))
+```
+
+```text
+[ nan 1.   0.25] [1.   1.   0.25]
+```
+
+Finite by themselves where their formulas would not be: `hypot` and `atan2` at the origin (0),
+`std` of equal elements (0), `abs`, `sign`, `maximum` and `clip` at their kinks, `pow` at `0 **
+0` and by the exponent at 0, `prod` with zeros, `logaddexp` of equal infinities, `logsumexp`,
+`softmax` and `log_softmax` of anything finite. Infinite, as mathematics has them: `sqrt`,
+`rsqrt`, `log` and powers below 1 at 0, `asin`, `acos` and `atanh` at -1 and 1, `acosh` at 1; a
+norm written as `sqrt(sum(x * x))` is NaN at 0.
 """
 
 

@@ -203,7 +203,7 @@ def logical_not(x: Any) -> Tensor:
 
 @register
 class Where(Piecewise):
-    """``x`` where the condition holds, else ``y``; the operand not taken gets derivative 0."""
+    """``x`` where the condition holds, else ``y``; the other's derivative is 0 (0 * inf is NaN)."""
 
     def result_dtype(self, *dtypes: DType) -> DType:
         return dtypes[1]
@@ -281,7 +281,8 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     """Return ``x`` where ``condition`` holds, else ``y``; the three broadcast.
 
     The operand that is not taken gets the derivative 0, whatever arrives. A formula with an
-    infinite derivative there still makes NaN of it (0 * inf), so make its operand safe.
+    infinite derivative there still makes NaN of it (0 * inf), so make its operand safe:
+    ``where(x > 0, sqrt(where(x > 0, x, 1)), 0)``.
     """
     return apply(Where(), *truth(condition), *common("where", x, y))
 
