@@ -65,6 +65,12 @@ class Sealed:
                     )
             super().__setattr__(name, value)
 
+        def __delattr__(self, name: str) -> None:
+            if not _is_own(sys._getframe(1), self) and not hasattr(type(self), name):
+                what = f"{type(self).__name__}.{name}"
+                raise SettingError(f"{what} cannot be deleted\n  at {user_location()}")
+            super().__delattr__(name)
+
         def __getattr__(self, name: str) -> Any:
             if hasattr(type(self), name):  # a property failed: let it say so itself
                 return object.__getattribute__(self, name)
@@ -85,7 +91,7 @@ class Sealed:
 
 def _is_own(frame: FrameType | None, owner: object) -> bool:
     """Tell whether an assignment is made by a method of ``owner``, or by graphc itself."""
-    while frame is not None and frame.f_code.co_name == "__setattr__":
+    while frame is not None and frame.f_code.co_name in ("__setattr__", "__delattr__"):
         frame = frame.f_back
     if frame is None or is_internal(frame):
         return True

@@ -173,6 +173,12 @@ def test_every_attribute_of_a_model_takes_effect_or_raises():
         if name not in open_ones:
             with pytest.raises(SettingError, match=f"Model.{name} cannot be assigned"):
                 setattr(model, name, None)
+    with pytest.raises(SettingError, match="optimizer cannot be deleted"):
+        del model.optimizer
+    with pytest.MonkeyPatch.context() as patch:  # methods may be replaced, and put back
+        patch.setattr(model, "train_step", lambda X, Y: 7.0)
+        assert model.train_step(X, Y) == 7.0
+    assert model.train_step(X, Y) != 7.0
     orders = []
     for epochs in (0, 3):
         model.epochs = epochs
