@@ -256,7 +256,7 @@ class Clip(Piecewise):
     def push(self, t: Tensor, place: int, out: Tensor, *inputs: Tensor) -> Tensor | None:
         x, low, high = inputs
         if place == 0:
-            return where(out == x, t, 0)
+            return where(logical_and(out == x, low <= high), t, 0)
         if place == 1:
             return where(logical_and(x < low, low < high), t, 0)
         return where(logical_or(x > high, low > high), t, 0)

@@ -262,3 +262,11 @@ def test_reverse_mode_costs_about_three_forwards():
 
     ratio = flops(loss, *gx.grad(loss, ws)) / flops(loss)
     assert 2.5 < ratio < 3.1
+
+
+def test_clip_with_crossed_bounds_has_the_derivative_of_the_upper_one():
+    """``clip(x, low, x)`` is ``x`` whatever ``low`` is: its derivative is 1, once."""
+    x = gx.input("x", (3,), "float64")
+    for low in (np.full(3, -9.0), np.full(3, 9.0)):
+        g = gx.grad(gx.sum(gx.clip(x, low, x)), x)
+        np.testing.assert_array_equal(*values([g], {x: np.array([-1.0, 0.5, 2.0])}), np.ones(3))
