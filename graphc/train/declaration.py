@@ -74,9 +74,9 @@ def trained_parameters(
     an update of its own is not trained, and must not be.
     """
     chosen = _chosen(given, names)
-    both = {t for t in reaching([loss], chosen) if t in updates}
-    for p in chosen:
-        if p in updates and (p in both or given is not None):
+    own = [p for p in chosen if p in updates]
+    for p, gradient in zip(own, grad(loss, own, unconnected="none"), strict=True):
+        if gradient is not None or given is not None:
             raise wrong(
                 f"Model: {names[p]}: {p.type} is trained and has an update of its own; declare "
                 "it with trainable=False, or name what to train with gx.Model(trainable=[...])"

@@ -239,7 +239,7 @@ class Model(Sealed):
         """Return the outputs for all rows, in the structure of ``outputs``.
 
         Rows go through the network ``batch_size`` at a time, all at once if an output has no
-        batch axis.
+        batch axis. Random draws are those of the next training step, each row's its own.
         """
         size = whole_number("predict: batch_size", batch_size, 1)
         data = Data.of(self._inputs.slots, self._inputs.flatten(X))

@@ -141,6 +141,30 @@ def test_bad_updates():
         gx.Model(inputs=x, outputs=x, loss=x.mean(), updates={w: w + 1.0})
 
 
+def test_a_target_network_behind_stop_gradient_is_state():
+    """As in Q-learning: the loss has the target's output, and no gradient reaches it."""
+    x, y = gx.input("x", (None, 3)), gx.input("y", (None, 1))
+    online, target = nn.Linear(3, 1), nn.Linear(3, 1)
+    out = online(x)
+    goal = y + 0.9 * gx.stop_gradient(target(x))
+    pairs = zip(target.parameters, online.parameters, strict=True)
+    model = gx.Model(
+        inputs=x, outputs=out, targets=y, loss=nn.mse_loss(out, goal),
+        optimizer=optim.AdamW(0.1, weight_decay=0.5),
+        updates={t: 0.75 * t + 0.25 * p for t, p in pairs},
+    )  # fmt: skip
+    for _ in range(3):
+        old = {name: value.copy() for name, value in model.parameters.items()}
+        model.train_step(X, Y)
+        for part in ("weight", "bias"):
+            np.testing.assert_allclose(
+                model.parameters[f"linear_1.{part}"],
+                0.75 * old[f"linear_1.{part}"] + 0.25 * old[f"linear_0.{part}"],
+                rtol=1e-6,
+            )
+    assert set(model.gradients(X, Y)) == {"linear_0.weight", "linear_0.bias"}
+
+
 def test_what_is_not_trained_may_have_an_update():
     x, y = gx.input("x", (None, 3)), gx.input("y", (None, 1))
     first, second = nn.Linear(3, 2), nn.Linear(2, 1)
