@@ -14,13 +14,13 @@ from types import ModuleType
 from graphc.codegen.kernel import KernelCall
 from graphc.collector import paused
 from graphc.config import options
-from graphc.ir.graph import Graph
 from graphc.ir.op import Array
 from graphc.ir.source import address_of, aligned_empty
 from graphc.ir.tensor import PHASES
 from graphc.plan.cost import Cost
 from graphc.plan.memory import ArenaPlan, Lifetimes, level_lifetimes, plan_arena
 from graphc.plan.program import Call, Program
+from graphc.runtime.checks import CallChecks
 from graphc.runtime.epoch import accounting, gathering
 from graphc.runtime.frame import CaptureFrame, Pointer, Prediction, Slices
 from graphc.runtime.places import far, parameters_written, pointers
@@ -46,9 +46,9 @@ class Batches:
         persistent: Mapping[str, Array],
         scalars: Sequence[str],
         main: str,
-        graph: Graph,
+        *checks: CallChecks | SizeChecks,
     ) -> None:
-        """``main`` is the function that makes all calls, ``graph`` what they compute."""
+        """``main`` is the function that makes all calls; ``checks`` see every size that is new."""
         self._program = program
         self._functions = functions
         self._persistent = persistent
@@ -63,7 +63,7 @@ class Batches:
             b.name: Pointer(far(i), b.dtype.itemsize, b.name) for i, b in enumerate(self._buffers)
         }
         self._slices: Slices = {}
-        self._sizes = SizeChecks(graph, self._buffers)
+        self._checks = checks
         self._bound: OrderedDict[int, Bound] = OrderedDict()
         self.nbytes = 0
         """What is kept, about, beside the arena."""
@@ -72,9 +72,6 @@ class Batches:
         """Addresses of the kernels by name; none as long as they are not machine code."""
         self.arena = aligned_empty(0)
 
-    def __contains__(self, batch: int) -> bool:
-        return batch in self._bound
-
     def __iter__(self) -> Iterator[Bound]:
         """Go through what is kept."""
         return iter(self._bound.values())
@@ -82,7 +79,7 @@ class Batches:
     def bind(self, batch: int) -> Bound:
         """Return memory and tables for ``batch`` rows.
 
-        Raises :class:`AllocationError` if there cannot be so much.
+        Raises :class:`AllocationError` if there cannot be so much, and what its checks raise.
         """
         bound = self._bound.get(batch)
         if bound is not None:
@@ -90,7 +87,7 @@ class Batches:
         else:
             with paused():
                 bound = self._bind(batch)
-        if bound.arena is not self.arena:
+        if bound.memory.arena is not self.arena:
             bound.place(self.arena)
         return bound
 
@@ -146,7 +143,8 @@ class Batches:
     # -- a size that is new ------------------------------------------------------------------------
 
     def _bind(self, batch: int) -> Bound:
-        self._sizes.check(batch)
+        for check in self._checks:
+            check.batch(batch)
         schedule, lifetimes = self._schedule(batch)
         plan = self._plan(batch, lifetimes)
         if plan.nbytes > self.arena.nbytes:

@@ -30,7 +30,7 @@ from graphc.runtime.places import (
 )
 from graphc.runtime.replay import replay, serve
 from graphc.runtime.report import Report
-from graphc.runtime.sizes import out_of_memory
+from graphc.runtime.sizes import SizeChecks, out_of_memory
 from graphc.runtime.source import define_functions, define_kernels, kernels_of, write_source
 from graphc.runtime.table import Bound
 from graphc.types import BATCH, dim_at, shape_at, size_of
@@ -91,7 +91,7 @@ class Executable:
         main = "train_step" if step else "call"
         self._batches = Batches(
             program, module.calls, self._module, self._persistent, self.scalars, main,
-            optimized,
+            SizeChecks(optimized, program.buffers), self._checks,
         )  # fmt: skip
         entries, statistics = LOADER.load(kernels)
         if not self._plain:
@@ -207,7 +207,7 @@ class Executable:
         memory = {"order": bound.order, "cursor": bound.cursor, "sums": bound.sums}
         for buffer, array in zip(self.program.inputs, arrays, strict=True):
             memory[f"data_{buffer.name}"] = array.reshape(-1).view(np.uint8)
-            memory[f"bytes_{buffer.name}"] = bound[buffer.name].reshape(-1).view(np.uint8)
+            memory[f"bytes_{buffer.name}"] = bound.memory[buffer.name].reshape(-1).view(np.uint8)
         self._execute(bound, "train_epoch", memory, steps)
         elapsed = max(time.perf_counter() - start, 1e-9)
         bound.chunk = max(1, min(2 * bound.chunk, int(steps * CONTROL_SECONDS / elapsed)))
@@ -217,7 +217,7 @@ class Executable:
         """Copy inputs to their places; return the large ones, which are read where they lie."""
         moved = {}
         for buffer, value in zip(self.program.inputs, feeds, strict=True):
-            own = bound[buffer.name]
+            own = bound.memory[buffer.name]
             if own.nbytes < LARGE or not self._is_readable(value, own):
                 np.copyto(own, value, casting="same_kind")
                 value = own
@@ -273,11 +273,14 @@ class Executable:
         and outputs look for a buffer in the same two places.
         """
         if self._plain:
-            plain = PlainFrame({**bound.everything(), **moved, **self._flat}, bound.batch, times)
+            plain = PlainFrame(
+                {**bound.memory.everything(), **moved, **self._flat}, bound.batch, times
+            )
             getattr(self._module, function)(plain)
         else:
             table = self._batches.table(bound, function, moved)
-            table.point_to({name: address_of(array) for name, array in moved.items()})
+            if moved:
+                table.point_to({name: address_of(array) for name, array in moved.items()})
             table.pace.replay(table.words, times)
         self._heed(bound, moved)
         return partial(self._output, bound, moved)
@@ -293,9 +296,9 @@ class Executable:
 
     def _output(self, bound: Bound, moved: Mapping[str, Array], name: str) -> Array:
         """Return an output where it lies after a run with the buffers ``moved``."""
-        access = self.program.outputs[name]
-        if name in bound.outputs and access.buffer.name not in moved:
+        if not moved and name in bound.outputs:
             return bound.outputs[name]
+        access = self.program.outputs[name]
         found = self._view(bound, moved, access)
         if access.buffer.name not in moved:
             bound.outputs[name] = found
@@ -304,7 +307,7 @@ class Executable:
     def _view(self, bound: Bound, moved: Mapping[str, Array], access: Access) -> Array:
         """Return what ``access`` sees in its buffer, which is looked for where the kernels do."""
         buffer = access.buffer.name
-        array = moved[buffer] if buffer in moved else bound[buffer]
+        array = moved[buffer] if buffer in moved else bound.memory[buffer]
         return view_of(array, access, bound.batch)
 
     # -- memory ------------------------------------------------------------------------------------
@@ -314,7 +317,7 @@ class Executable:
         bound = self._bind(batch)
         self._checks.call(feeds, batch)
         for buffer, value in zip(self.program.inputs, feeds, strict=True):
-            np.copyto(bound[buffer.name], value, casting="same_kind")
+            np.copyto(bound.memory[buffer.name], value, casting="same_kind")
         return bound
 
     def _batch_of(self, feeds: Sequence[Array]) -> int:
@@ -331,8 +334,6 @@ class Executable:
 
     def _bind(self, batch: int) -> Bound:
         """Return memory and tables for ``batch`` rows."""
-        if batch not in self._batches:
-            self._checks.batch(batch)
         bound = self._batches.bind(batch)
         self._batch = batch
         return bound

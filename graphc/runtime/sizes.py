@@ -23,9 +23,9 @@ class SizeChecks:
     def __init__(self, graph: Graph, buffers: Sequence[Buffer]) -> None:
         self._sizes = {node.type.nbytes: node for node in reversed(graph.nodes)}
         self._shown = {node.type.nbytes: node for node in graph.outputs.values()}
-        self._buffers = buffers
+        self._buffers = [b for b in buffers if b.kind in ("arena", "input")]
 
-    def check(self, batch: int) -> None:
+    def batch(self, batch: int) -> None:
         """Raise :class:`AllocationError` if a batch of ``batch`` rows makes a tensor too large."""
         for nbytes, tensor in self._sizes.items():
             if dim_at(nbytes, batch) >= COUNTABLE:

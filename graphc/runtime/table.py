@@ -66,6 +66,33 @@ class Table:
             self.words[words] = offsets + address
 
 
+class Memory(dict[str, Array]):
+    """The buffers of one batch size as arrays by name, made as they are asked for."""
+
+    def __init__(self, batch: int, plan: ArenaPlan, persistent: Mapping[str, Array]) -> None:
+        super().__init__()
+        self.arena: Array | None = None
+        """Where what is not persistent lies: nowhere, until it is placed."""
+        self.batch = batch
+        self.offsets = {b.name: (b, offset) for b, offset in plan.offsets.items()}
+        self._persistent = persistent
+
+    def __missing__(self, name: str) -> Array:
+        if name in self._persistent:
+            array = self._persistent[name]
+        else:
+            assert self.arena is not None
+            buffer, start = self.offsets[name]
+            piece = self.arena[start : start + buffer.nbytes(self.batch)]
+            array = piece.view(buffer.dtype).reshape(shape_at(buffer.shape, self.batch))
+        self[name] = array
+        return array
+
+    def everything(self) -> dict[str, Array]:
+        """Return all buffers by name."""
+        return {name: self[name] for name in (*self._persistent, *self.offsets)}
+
+
 class Bound:
     """The memory and tables of one batch size."""
 
@@ -74,8 +101,7 @@ class Bound:
     ) -> None:
         self.batch = batch
         self.plan = plan
-        self.arena: Array | None = None
-        """Where it lies: nowhere, until it is placed."""
+        self.memory = Memory(batch, plan, persistent)
         self.tables: dict[tuple[str, int], Table] = {}
         """By function and number of threads."""
         self.outputs: dict[str, Array] = {}
@@ -84,53 +110,34 @@ class Bound:
         """Bytes of outputs that are large; filled at the first call."""
         self.nbytes = 10 * OBJECT_BYTES
         """What it keeps, about, beside the arena."""
-        self._offsets = {b.name: (b, offset) for b, offset in plan.offsets.items()}
-        self._persistent = persistent
-        self._arrays: dict[str, Array] = {}
         self.order = np.zeros(0, np.int64)
         self.cursor = np.zeros(1, np.int64)
         self.sums = np.zeros(max(1, scalars))
         self.chunk = 1
         """Steps of an epoch to take before Python has a turn."""
 
-    def __getitem__(self, name: str) -> Array:
-        """Return the buffer ``name`` as an array."""
-        if name not in self._arrays:
-            self._arrays[name] = self._array(name)
-        return self._arrays[name]
-
-    def _array(self, name: str) -> Array:
-        if name in self._persistent:
-            return self._persistent[name]
-        assert self.arena is not None
-        buffer, start = self._offsets[name]
-        piece = self.arena[start : start + buffer.nbytes(self.batch)]
-        return piece.view(buffer.dtype).reshape(shape_at(buffer.shape, self.batch))
-
-    def everything(self) -> dict[str, Array]:
-        """Return all buffers by name."""
-        return {name: self[name] for name in (*self._persistent, *self._offsets)}
-
     def addresses(self) -> dict[str, int]:
         """Return where the buffers in the arena start."""
-        assert self.arena is not None
-        start = address_of(self.arena)
-        return {name: start + offset for name, (_, offset) in self._offsets.items()}
+        assert self.memory.arena is not None
+        return self._addresses(self.memory.arena)
+
+    def _addresses(self, arena: Array) -> dict[str, int]:
+        start = address_of(arena)
+        return {name: start + offset for name, (_, offset) in self.memory.offsets.items()}
 
     def place(self, arena: Array) -> None:
         """Let the buffers lie in ``arena`` from now on."""
         self.leave()
-        start = address_of(arena)
         for table in self.tables.values():
-            table.point_to({name: start + offset for name, (_, offset) in self._offsets.items()})
-        self.arena = arena
+            table.point_to(self._addresses(arena))
+        self.memory.arena = arena
 
     def leave(self) -> int:
         """Forget the arena, with tables that point into it for good; return the bytes of these."""
-        self.arena = None
+        self.memory.arena = None
+        self.memory.clear()
         self.outputs.clear()
-        self._arrays.clear()
-        lost = [key for key, table in self.tables.items() if not table.moves(self._offsets)]
+        lost = [key for key, table in self.tables.items() if not table.moves(self.memory.offsets)]
         freed = sum(self.tables.pop(key).nbytes for key in lost)
         self.nbytes -= freed
         return freed
@@ -138,6 +145,6 @@ class Bound:
     def keep(self, function: str, table: Table) -> int:
         """Keep a captured function; return the bytes that come with it."""
         self.tables[function, table.threads] = table
-        added = table.nbytes + OBJECT_BYTES * len(self._offsets)
+        added = table.nbytes + OBJECT_BYTES * len(self.memory.offsets)
         self.nbytes += added
         return added

@@ -55,8 +55,12 @@ class _Own(threading.local):
 
     def __init__(self) -> None:
         self.scratch = aligned_empty(shape.scratch_bytes())
-        self.last: tuple[Array | None, Array, int] = None, np.zeros(0, np.int64), 0
-        """The table of the last call, the record with which :func:`replay` walks it, and where."""
+        self.place = address_of(self.scratch)
+        self.record = np.zeros(5, np.int64)
+        """With which :func:`replay` walks a table."""
+        self.address = address_of(self.record)
+        self.table: Array | None = None
+        """What the record says; none while it is written, which Ctrl-C may interrupt."""
 
 
 class Team:
@@ -85,19 +89,19 @@ class Team:
         alone = self.threads > 1 and not self._lock.acquire(blocking=False)
         if alone:
             words = [address_of(table), len(table), 1, 0, address_of(self._own.scratch)]
-            record = np.array(words, np.int64)
-            self._replay(address_of(record), 0, times, 0)
+            alone_record = np.array(words, np.int64)
+            self._replay(address_of(alone_record), 0, times, 0)
             return
-        known = self._recorded(table)  # a name of ours keeps the record while it is read
+        record = self._recorded(table)
         if self.threads == 1:
-            self._replay(known[2], 0, times, 0)
+            self._replay(record, 0, times, 0)
             return
         try:
             self._post(table, times)
-            self._replay(known[2], 0, times, 0)
+            self._replay(record, 0, times, 0)
         finally:
             if self._words[SEEN] != self._words[JOB]:
-                self._catch_up(known[2], times)
+                self._catch_up(record, times)
             self._lock.release()
 
     def _catch_up(self, record: int, times: int) -> None:
@@ -122,20 +126,16 @@ class Team:
                 return
             time.sleep(1e-4)
 
-    def _recorded(self, table: Array) -> tuple[Array | None, Array, int]:
-        """Return the table, the record with which :func:`replay` walks it, and its address.
-
-        Those of the last call are kept: to make them takes as long as a step of a small network.
-        """
+    def _recorded(self, table: Array) -> int:
+        """Return the address of this thread's record, after it says ``table``."""
         own = self._own
-        known = own.last
-        if known[0] is not table:
-            team, scratch = address_of(self._words), address_of(own.scratch)
-            record = np.array(
-                [address_of(table), len(table), self.threads, team, scratch], np.int64
-            )
-            known = own.last = table, record, address_of(record)
-        return known
+        if own.table is not table:
+            own.table = None
+            own.record[:] = (
+                address_of(table), len(table), self.threads, address_of(self._words), own.place
+            )  # fmt: skip
+            own.table = table
+        return own.address
 
     def _post(self, table: Array, times: int) -> None:
         words = self._words

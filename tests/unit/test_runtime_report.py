@@ -6,6 +6,7 @@ import gc
 import resource
 import sys
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -186,13 +187,38 @@ def test_sizes_that_grow_and_shrink_lie_in_one_arena():
     arena = many._training._batches.arena
     for bound in many._training._batches:
         for name in (b.name for b in many._training.program.inputs):
-            if bound.arena is not None:
-                assert np.shares_memory(bound[name], arena)
+            if bound.memory.arena is not None:
+                assert np.shares_memory(bound.memory[name], arena)
+
+
+def test_an_arena_goes_with_its_last_user():
+    """At once, without the garbage collector; also the one before it when an arena grows."""
+    gc.disable()
+    try:
+        trained = mlp(optimizer=optim.Adam(1e-3))
+        trained.train_step(*batch(64))
+        trained.predict(batch(64)[0])
+        trained.fit(*batch(100), batch_size=30, epochs=1, verbose=0)
+        x = gx.input("x", (None, 8))
+        f = gx.function(x, gx.cumulative_sum(gx.exp(x), axis=0))
+        f(batch(64)[0])
+        with pytest.raises(ValueError, match="x"):
+            f(batch(64)[0][:, :2])
+        runs = [trained._training, trained._prediction.executable, f._executable]
+        gone = [weakref.ref(run._batches.arena.base) for run in runs]
+        f(batch(512)[0])
+        assert gone[2]() is None  # it has grown
+        gone = [*gone[:2], weakref.ref(f._executable._batches.arena.base)]
+        assert all(ref() is not None for ref in gone)
+        del trained, f, runs, x
+        assert all(ref() is None for ref in gone)
+    finally:
+        gc.enable()
 
 
 def test_parameters_and_buffers_are_aligned(model):
     run = model._training
-    for name, array in run._bind(5).everything().items():
+    for name, array in run._bind(5).memory.everything().items():
         kind = next(b.kind for b in run.program.buffers if b.name == name)
         if kind != "constant" and array.nbytes:
             assert array.ctypes.data % 64 == 0, name
