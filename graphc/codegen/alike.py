@@ -1,7 +1,8 @@
-"""Nests that differ only in their buffers, and where in them they start, are written once.
+"""Nests and copies that differ only in buffers, and where in them they start, are written once.
 
-The layers of a deep network are alike, and so are the steps of a recurrence: what one kernel is
-called with, the next is called with in buffers and places of its own.
+The layers of a deep network are alike, and so are the steps of a recurrence and the parts of a
+concatenation: what one kernel is called with, the next is called with in buffers and places of its
+own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TypeAlias
 from graphc.codegen.kernel import Argument, KernelCall, Offset, Touch
 from graphc.codegen.lower import lower
 from graphc.ir.tensor import Tensor
-from graphc.plan.program import Access, Buffer, Call, LoopNest
+from graphc.plan.program import Access, Buffer, Call, Copy, LoopNest
 
 Names: TypeAlias = dict[Offset, None]
 """The buffers of a nest, each with where an access of it starts, in the order they are met."""
@@ -26,9 +27,12 @@ class Lowering:
 
     def kernel(self, call: Call) -> KernelCall:
         """Return what :func:`~graphc.codegen.lower.lower` returns, for most nests without it."""
-        if not isinstance(call.work, LoopNest):
+        if isinstance(call.work, LoopNest):
+            description, names = described(call.work)
+        elif isinstance(call.work, Copy):
+            description, names = _described_copy(call.work)
+        else:
             return lower(call)
-        description, names = described(call.work)
         known = self._known.get(description)
         if known is None:
             known = self._known[description] = lower(call), names
@@ -67,13 +71,7 @@ def described(nest: LoopNest) -> tuple[object, Names]:
     """Return all that a nest's kernel depends on, with numbers for its nodes and buffers."""
     group, place = nest.group, nest.places.place
     index = {node: i for i, node in enumerate(group.nodes)}
-    names: dict[Offset, int] = {}
-    numbers: dict[Buffer, int] = {}
-
-    def access(a: Access) -> object:
-        number = numbers.setdefault(a.buffer, len(numbers))
-        start = names.setdefault(Offset(a.buffer, a.layout.offset), len(names))
-        return number, start, a.layout.offset == 0, a.buffer.dtype, a.layout.strides, a.shape
+    access = _Numbered()
 
     def operand(node: Tensor, position: int, x: Tensor) -> object:
         if (node, position) in nest.loads:
@@ -101,4 +99,24 @@ def described(nest: LoopNest) -> tuple[object, Names]:
         *[index[node] for node in nest.division.nodes],
         *[(index[fold], access(a)) for fold, a in nest.division.parts.items()],
     )
-    return (loops, *nodes, *stores, wide, division), dict.fromkeys(names)
+    return (loops, *nodes, *stores, wide, division), dict.fromkeys(access.names)
+
+
+def _described_copy(copy: Copy) -> tuple[object, Names]:
+    """Return all that the kernel of a copy depends on, with numbers for its buffers."""
+    access = _Numbered()
+    source = copy.source and access(copy.source)
+    return (access(copy.target), source, repr(copy.fill)), dict.fromkeys(access.names)
+
+
+class _Numbered:
+    """Describes accesses, with numbers for their buffers and for where they start."""
+
+    def __init__(self) -> None:
+        self.names: dict[Offset, int] = {}
+        self._buffers: dict[Buffer, int] = {}
+
+    def __call__(self, a: Access) -> object:
+        number = self._buffers.setdefault(a.buffer, len(self._buffers))
+        start = self.names.setdefault(Offset(a.buffer, a.layout.offset), len(self.names))
+        return number, start, a.layout.offset == 0, a.buffer.dtype, a.layout.strides, a.shape
