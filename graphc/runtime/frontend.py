@@ -7,11 +7,13 @@ takes 20. We add the entry point by which the record of a call is unpacked.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from llvmlite import ir
 from numba.core import compiler, types
+from numba.core import ir as numba_ir
 from numba.core import typed_passes as typed
 from numba.core import untyped_passes as untyped
 from numba.core.compiler_lock import global_compiler_lock
@@ -55,7 +57,8 @@ def lower(kernel: Kernel, entry: str) -> str:
     given = [*kernel.types, kernel.scratch] if kernel.scratch else kernel.types
     arguments = [types.int64, types.int64, *map(_numba_type, given)]
     library = KernelLibrary(kernel.name)
-    passes = _Passes(TYPES, TARGET, library, arguments, types.void, _flags(kernel), {})
+    passes = _Passes(TYPES, TARGET, library, arguments, types.void, _flags(), {})
+    passes.reassociate = kernel.reassociate
     callee = passes.compile_extra(kernel.function)
     for function in library.module.functions:
         if function.blocks and function.linkage != "weak_odr":  # see vmath.variants
@@ -64,8 +67,44 @@ def lower(kernel: Kernel, entry: str) -> str:
     return str(library.module)
 
 
+class _Lower(Lower):
+    """Lowers a function; its folds, and nothing else, may be reassociated.
+
+    A fold is ``total = total + x``. With the freedom elsewhere, ``x - greatest - log(total)``
+    becomes ``x - (greatest + log(total))``, which has lost the last places of the logarithm.
+    """
+
+    def __init__(self, *args: Any, folds: set[int]) -> None:
+        super().__init__(*args)
+        self._folds = folds
+
+    def lower_binop(self, resty: Any, expr: Any, op: Any) -> Any:
+        result = super().lower_binop(resty, expr, op)
+        if id(expr) in self._folds and getattr(result, "opname", "") in ("fadd", "fmul"):
+            result.flags.extend(sorted(FASTMATH | {"reassoc"}))
+        return result
+
+
+def _folds(blocks: Mapping[int, Any]) -> set[int]:
+    """Return the identities of the expressions ``x + ...`` and ``x * ...`` assigned to ``x``."""
+    found = set()
+    for block in blocks.values():
+        made = {}
+        for statement in block.find_insts(numba_ir.Assign):
+            value = statement.value
+            if isinstance(value, numba_ir.Expr) and value.op in ("binop", "inplace_binop"):
+                made[statement.target.name] = value
+            elif isinstance(value, numba_ir.Var) and value.name in made:
+                expression = made[value.name]
+                if expression.lhs.unversioned_name == statement.target.unversioned_name:
+                    found.add(id(expression))
+    return found
+
+
 class _Passes(compiler.CompilerBase):
     """Runs the passes, and lowers; returns the name of the function in the library's module."""
+
+    reassociate = False
 
     def _compile_core(self) -> str:
         state = self.state
@@ -83,7 +122,10 @@ class _Passes(compiler.CompilerBase):
                 abi_tags=[],
             )
             with state.targetctx.push_code_library(state.library):
-                Lower(state.targetctx, state.library, description, state.func_ir).lower()
+                folds = _folds(state.func_ir.blocks) if self.reassociate else set()
+                _Lower(
+                    state.targetctx, state.library, description, state.func_ir, folds=folds
+                ).lower()
         return str(description.llvm_func_name)
 
 
@@ -101,13 +143,13 @@ def _numba_type(name: str) -> Any:
     return _SCALARS[name]
 
 
-def _flags(kernel: Kernel) -> compiler.Flags:
+def _flags() -> compiler.Flags:
     flags = compiler.Flags()
     chosen = {
         "nrt": False,
         "noalias": True,
         "error_model": "numpy",
-        "fastmath": FASTMATH | {"reassoc"} if kernel.reassociate else FASTMATH,
+        "fastmath": FASTMATH,
     }
     for name, value in chosen.items():
         setattr(flags, name, value)

@@ -89,7 +89,7 @@ def kernel(signature: str, *, reassociate: bool = False) -> Callable[[Body], Ker
     """Declare a kernel; ``signature`` gives its arguments after ``lo`` and ``hi``.
 
     For example ``"x0: float32*, y1: float32*, n0: int64"``. With ``reassociate`` the compiler may
-    add in any order, as it must to fold a row with vectors.
+    add up a fold (``total = total + x``) in any order, as it must to fold a row with vectors.
     """
 
     def declare(function: Body) -> Kernel:

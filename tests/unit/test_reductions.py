@@ -243,3 +243,16 @@ def test_the_greatest_element_is_found_again(length):
         np.testing.assert_array_equal(np.count_nonzero(found["gradient"], axis=1), 1)
         np.testing.assert_array_equal(found["place"], np.abs(found["gradient"]).argmax(1))
         assert np.all(found["found"])
+
+
+@pytest.mark.parametrize("columns", [3, 8, 100, 1000])
+def test_only_folds_are_reassociated(columns):
+    """``(x - greatest) - log(total)`` keeps the last places that ``greatest`` would swallow."""
+    x = gx.input("x", (None, columns))
+    values = np.full((4, columns), -80.0, "float32")
+    values[:, 1], values[:, 2] = 19.0855, 6.389
+    (found,) = gx.function(x, [gx.log_softmax(x, axis=-1)])(values)
+    wide = values.astype("float64")
+    shifted = wide - wide.max(axis=-1, keepdims=True)
+    wanted = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1.2e-7)
