@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,14 +26,22 @@ else:
     safetensors_numpy = lazy_module("safetensors.numpy")
 
 DIGEST = "sha256"
+METADATA = "__metadata__"
+
+_ITEMSIZES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4,
+              "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8}  # fmt: skip
+"""Bytes of an element, of the types that NumPy or the library's NumPy half can hold."""
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array],
           metadata: Mapping[str, str]) -> None:  # fmt: skip
     """Write ``arrays`` to ``path``; a failure leaves the file that was there untouched.
 
-    The metadata gets a digest of names, types and values, which :func:`read` checks.
+    The metadata gets a digest of names, types and values, which :func:`read` checks. Raises
+    :class:`ShapeError` for a name with which the file could not be read.
     """
+    for name in arrays:
+        _check_name(name)
     plain = {name: np.array(array, order="C") for name, array in arrays.items()}
     content = safetensors_numpy.save(plain, {**metadata, DIGEST: digest(plain)})
     write_whole(Path(os.path.realpath(path)), content, durable=True)
@@ -47,10 +57,12 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]
     if not Path(path).is_file():
         raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
     try:
+        _check_header(Path(path))
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, AttributeError, TypeError, ValueError) as error:
+    except (safetensors.SafetensorError, AttributeError, TypeError, LookupError, ValueError,
+            RecursionError) as error:  # fmt: skip
         raise ShapeError(
             f"{path} is not a safetensors file of NumPy arrays, or is damaged: {error}{where}"
         ) from error
@@ -59,6 +71,63 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]
             f"{path} is damaged: its values do not match the digest written with them{where}"
         )
     return arrays, metadata
+
+
+def _check_name(name: str) -> None:
+    """Raise :class:`ShapeError` if the format knows no array of this name."""
+    reason = "the format keeps it for its metadata" if name == METADATA else ""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        reason = "it is no Unicode text: half of a surrogate pair stands alone"
+    if reason:
+        raise ShapeError(
+            f"no array can be stored under the name {name!r}: {reason}; nothing was written"
+            f"\n  at {user_location()}"
+        )
+
+
+def _check_header(path: Path) -> None:
+    """Raise ValueError if the header promises what the file does not have.
+
+    The library trusts sizes: one of 512 GB ends in a panic, which is no Exception.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise ValueError("the header does not end within the file")
+        header = json.loads(file.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("the header is no mapping")
+    end = 0
+    spans = []
+    for name, entry in header.items():
+        if name != METADATA:
+            spans.append(_span(name, entry))
+        elif not isinstance(entry, dict) or not all(isinstance(v, str) for v in entry.values()):
+            raise ValueError("the metadata are no mapping of texts")
+    for start, stop, name in sorted(spans):
+        if start != end:
+            raise ValueError(f"{name!r} does not follow what stands before it")
+        end = stop
+    if end != size - 8 - length:
+        raise ValueError(f"the arrays take {end} bytes, and the file has {size - 8 - length}")
+
+
+def _span(name: str, entry: Any) -> tuple[int, int, str]:
+    """Return where an array starts and stops, after a look at whether its shape agrees."""
+    shape, offsets = entry["shape"], entry["data_offsets"]
+    numbers = [*shape, *offsets]
+    if len(offsets) != 2 or not all(type(n) is int and n >= 0 for n in numbers):
+        raise ValueError(f"{name!r} has no shape or place")
+    itemsize = _ITEMSIZES.get(entry["dtype"])
+    start, stop = offsets
+    if itemsize is None:
+        raise ValueError(f"{name!r} has the data type {entry['dtype']!r}")
+    if math.prod(shape) * itemsize != stop - start:
+        raise ValueError(f"{name!r} has a shape of other bytes than its place")
+    return start, stop, name
 
 
 def digest(arrays: Mapping[str, Array]) -> str:

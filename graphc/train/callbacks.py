@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
 Logs = Mapping[str, float]
 Mode = Literal["auto", "min", "max"]
 
-MAXIMISED = ("acc", "auc", "f1", "r2", "precision", "recall")
-"""Words in the names of values that are better when larger."""
+MAXIMISED = {"acc", "accuracy", "auc", "auroc", "f1", "r2", "precision", "recall", "sensitivity",
+             "specificity", "iou", "dice", "bleu", "rouge", "psnr", "ssim"}  # fmt: skip
+"""Words of the names of values that are better when larger."""
+
+MINIMISED = {"loss", "error", "err", "mse", "mae", "rmse", "msle", "mape", "nll", "bce", "kl",
+             "cost", "perplexity", "divergence", "deviance", "entropy", "wer"}  # fmt: skip
+"""Words of the names of values that are better when smaller."""
 
 
 class Callback(Sealed):
@@ -111,7 +117,7 @@ class Monitor:
             )
         self.who = who
         self.name = name
-        self.larger = any(word in name for word in MAXIMISED) if mode == "auto" else mode == "max"
+        self.larger = _is_maximised(who, name) if mode == "auto" else mode == "max"
         self.min_delta = abs(min_delta)
         self.reset()
 
@@ -134,11 +140,28 @@ class Monitor:
         return True
 
 
+def _is_maximised(who: str, name: str) -> bool:
+    """Tell from the words of a name whether a larger value is better, or raise."""
+    words = {
+        w
+        for word in re.split(r"[^a-z0-9]+", name.lower())
+        for w in (word, word.rstrip("0123456789"))
+    }
+    larger, smaller = bool(words & MAXIMISED), bool(words & MINIMISED)
+    if larger == smaller or words & {"neg", "negative", "inverse"}:
+        raise ShapeError(
+            f'{who}: is {name!r} better when larger or when smaller? Pass mode="max" or "min"'
+            f"\n  at {user_location()}"
+        )
+    return larger
+
+
 class EarlyStopping(Callback):
     """Stop when the monitored value has not improved for ``patience`` epochs, as in Keras.
 
     An improvement is a change for the better by more than ``min_delta``. ``mode`` ``"auto"``
-    maximises names that contain one of :data:`MAXIMISED` and minimises all others. With
+    maximises names with a word of :data:`MAXIMISED`, minimises those with one of
+    :data:`MINIMISED`, and is an error for all others. With
     ``restore_best`` the parameters of the best epoch are put back at the end of training,
     whether it stopped early or not. ``best``, ``best_epoch`` and ``stopped_epoch`` tell.
     """
@@ -223,7 +246,11 @@ class Checkpoint(Callback):
 
 
 class LearningRateScheduler(Callback):
-    """Set the learning rate before each epoch: ``schedule(epoch)`` or ``schedule(epoch, lr)``."""
+    """Set the learning rate before each epoch: ``schedule(epoch)`` or ``schedule(epoch, lr)``.
+
+    The rate is passed to a second parameter that has no default, or is called ``lr``,
+    ``learning_rate`` or ``rate``: another default is the function's own.
+    """
 
     def __init__(self, schedule: Callable[..., float]) -> None:
         if not callable(schedule):
@@ -232,7 +259,7 @@ class LearningRateScheduler(Callback):
                 f"\n  at {user_location()}"
             )
         self.schedule = schedule
-        self._takes_rate = _accepts(schedule, 0, 0.0)
+        self._takes_rate = _takes_rate(schedule)
 
     def on_epoch_begin(self, model: Model, epoch: int) -> None:
         optimizer = model.optimizer
@@ -240,6 +267,16 @@ class LearningRateScheduler(Callback):
             return
         known = (epoch, optimizer.lr) if self._takes_rate else (epoch,)
         optimizer.lr = self.schedule(*known)
+
+
+def _takes_rate(schedule: Callable[..., float]) -> bool:
+    """Tell whether the second argument of a schedule is the learning rate."""
+    if not _accepts(schedule, 0, 0.0):
+        return False
+    parameters = list(inspect.signature(schedule).parameters.values())[:2]
+    last = parameters[-1]
+    own = last.kind is not last.VAR_POSITIONAL and last.default is not last.empty
+    return not own or last.name in ("lr", "learning_rate", "rate")
 
 
 class TerminateOnNaN(Callback):

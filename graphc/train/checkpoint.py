@@ -13,6 +13,9 @@ from graphc.sealed import Sealed
 from graphc.types import show_shape
 
 FORMAT = {"format": "graphc", "version": "1"}
+_DIGITS = 18
+"""Of a count of epochs: that of 64 bits has no more."""
+
 STATE = "state/"
 """Prefix of what a model needs to go on training, beside its parameters."""
 
@@ -55,25 +58,43 @@ def save(
     epochs: int,
 ) -> None:
     """Write parameters, training state (empty for none) and the count of epochs to ``path``."""
-    arrays = {**parameters, **{f"{STATE}{name}": array for name, array in state.items()}}
-    safetensors.write(path, arrays, {**FORMAT, "epochs": str(epochs)})
+    safetensors.write(path, _stored(parameters, state), {**FORMAT, "epochs": str(epochs)})
+
+
+def _stored(parameters: Mapping[str, Array], state: Mapping[str, Array]) -> dict[str, Array]:
+    """Return parameters and state by their names in a file."""
+    prefixed = {f"{STATE}{name}": array for name, array in state.items()}
+    for name in prefixed:
+        if name in parameters:
+            raise ShapeError(
+                f"the parameter {name!r} has the name under which a state is stored; give it "
+                f"another\n  at {user_location()}"
+            )
+    return {**parameters, **prefixed}
 
 
 def load(
-    path: str | os.PathLike[str], parameters: Mapping[str, Array], state: Mapping[str, Array]
-) -> int:
-    """Fill parameters and state (empty for none) from ``path``; return its count of epochs.
+    path: str | os.PathLike[str],
+    parameters: Mapping[str, Array],
+    state: Mapping[str, Array],
+    include_state: bool | None = None,
+) -> int | None:
+    """Fill parameters and state from ``path``; return its count of epochs, None without state.
 
+    ``include_state`` None takes the state that the file has, if it has any; True demands one.
     Raises :class:`ShapeError` naming everything that is missing, unknown or of another shape
     or data type; then nothing has changed.
     """
     found, metadata = safetensors.read(path)
-    wanted = {**parameters, **{f"{STATE}{name}": array for name, array in state.items()}}
+    stored = any(name.startswith(STATE) and name not in parameters for name in found)
+    if not (include_state or (include_state is None and stored and state)):
+        state = {}
+    wanted = _stored(parameters, state)
     problems = [f"missing: {name} {_type(a)}" for name, a in wanted.items() if name not in found]
     problems += [
         f"unknown: {name} {_type(array)}"
         for name, array in found.items()
-        if name not in wanted and not name.startswith(STATE)
+        if name not in wanted and (state or not name.startswith(STATE))
     ]
     problems += [
         f"{name}: the model has {_type(array)}, the file {_type(found[name])}"
@@ -82,14 +103,27 @@ def load(
     ]
     if problems:
         listed = "\n    ".join(problems)
+        left = all(f" {STATE}" in problem or problem.startswith(STATE) for problem in problems)
+        advice = "\n  include_optimizer=False leaves the state of training out" if left else ""
         raise ShapeError(
-            f"{path} does not fit the model; nothing was loaded:\n    {listed}"
+            f"{path} does not fit the model; nothing was loaded:\n    {listed}{advice}"
             f"\n  at {user_location()}"
         )
+    epochs = _epochs(path, metadata) if state or include_state else None
     for name, array in wanted.items():
         array[...] = found[name]
+    return epochs
+
+
+def _epochs(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> int:
+    """Return the count of epochs in a file's metadata, 0 if there is none."""
     count = metadata.get("epochs", "0")
-    return int(count) if count.isdecimal() else 0
+    if not (count.isascii() and count.isdecimal() and len(count) <= _DIGITS):
+        raise ShapeError(
+            f"{path}: the metadata's count of epochs is no number: {count[:40]!r}; nothing was "
+            f"loaded\n  at {user_location()}"
+        )
+    return int(count)
 
 
 def _type(array: Array) -> str:

@@ -106,6 +106,7 @@ class Model(Sealed):
         self.seed = whole_number("Model: seed", seed, 0)
         self.history = History()
         self.stop_training = False
+        self._running: History | None = None
         self.epochs = 0
         """Epochs finished so far, over all fits: they decide the order of shuffled rows."""
         self._inputs = Structure("input", inputs)
@@ -113,6 +114,8 @@ class Model(Sealed):
         self._slots = (*self._inputs.slots, *self._targets.slots)
         check_distinct(slot.tensor for slot in self._slots)
         self._named_outputs = dict(named_outputs("output", outputs))
+        self._rows_of = next((i for i, slot in enumerate(self._slots) if slot.batched), None)
+        """Number of a slot whose array tells how many rows there are."""
         self._scores = {"loss": self.loss, **self.metrics}
         check_names(self.metrics, self._named_outputs)
         self._updates = checked_updates(updates, self.optimizer)
@@ -166,7 +169,8 @@ class Model(Sealed):
             0 silent, 1 a progress bar, 2 a line an epoch.
 
         Losses and metrics are means over the rows. Ctrl-C leaves the parameters of a finished
-        step; :attr:`history` has the epochs until then.
+        step; :attr:`history` has the epochs until then. A callback may call ``fit`` itself, on
+        other data: the outer fit then goes on.
         """
         executable = self._stepper("fit")
         self._require_rows()
@@ -186,23 +190,31 @@ class Model(Sealed):
             rows -= held
             data = data.between(0, rows)
         listeners = as_callbacks(callbacks)
-        self.history = History()
+        outer = self._running  # that of a fit whose callback has called this one
+        history = self.history = self._running = History()
+        stopped = self.stop_training
         report = reporter(verbose, first, epochs, rows)
         fit = Fit(
             model=self,
-            history=self.history,
+            history=history,
             names=tuple(self._scores),
             order=lambda: self._order(rows, shuffle),
             steps=lambda order: executable.epoch(data.arrays, order, batch_size),
             validate=None if validation is None else lambda: self._score(validation, BATCH_SIZE),
             callbacks=listeners,
         )
-        fit.run(first, epochs, report)
-        return self.history
+        try:
+            fit.run(first, epochs, report)
+        finally:
+            self._running = outer
+            if outer is not None:
+                self.history, self.stop_training = outer, stopped
+        return history
 
     def train_step(self, X: Any, Y: Any = None) -> float:
         """Make one step on one batch; return the loss before it."""
-        values = self._stepper("train_step").train_step(self._feeds(X, Y))
+        stepper = self._stepper("train_step")
+        values = stepper.train_step(self._feeds("train_step", X, Y))
         return float(values[0])
 
     def forward(self, X: Any, Y: Any = None) -> dict[str, Any]:
@@ -210,7 +222,7 @@ class Model(Sealed):
 
         Dropout is on, with the mask of the next training step. Nothing is updated.
         """
-        values = self._training.forward(self._feeds(X, Y))
+        values = self._training.forward(self._feeds("forward", X, Y))
         outputs = tree_fill(self.outputs, iter([values[n] for n in self._named_outputs]))
         return {"outputs": outputs, **{name: values[name] for name in self._scores}}
 
@@ -219,7 +231,7 @@ class Model(Sealed):
 
         Unclipped, and nothing is updated.
         """
-        found = self._training.gradients(self._feeds(X, Y))
+        found = self._training.gradients(self._feeds("gradients", X, Y))
         cells = {p: cell_of(p) for p in self._trained}
         return {
             self._names[p]: found[p].reshape(cell.shape)
@@ -272,12 +284,17 @@ class Model(Sealed):
         arrays = {name: cell.array for name, cell in state.items()}
         checkpoint.save(path, self.parameters, arrays, self.epochs)
 
-    def load(self, path: str | os.PathLike[str], *, include_optimizer: bool = False) -> None:
-        """Read what :meth:`save` wrote; what does not fit is named, and then nothing changes."""
-        state = self._allocated(self._state) if include_optimizer else {}
+    def load(self, path: str | os.PathLike[str], *, include_optimizer: bool | None = None) -> None:
+        """Read what :meth:`save` wrote; what does not fit is named, and then nothing changes.
+
+        What training needs to go on is read if the file has it and the model is trained;
+        ``include_optimizer=False`` leaves it out, True demands it.
+        """
+        wanted = include_optimizer is not False and (self.optimizer or include_optimizer)
+        state = self._allocated(self._state) if wanted else {}
         arrays = {name: cell.array for name, cell in state.items()}
-        epochs = checkpoint.load(path, self.parameters, arrays)
-        if include_optimizer:
+        epochs = checkpoint.load(path, self.parameters, arrays, include_optimizer)
+        if epochs is not None:
             self.epochs = epochs
 
     # -- looking inside ------------------------------------------------------------------------
@@ -415,8 +432,11 @@ class Model(Sealed):
     def _values(self, X: Any, Y: Any) -> Sequence[Any]:
         return (*self._inputs.flatten(X), *self._targets.flatten(Y))
 
-    def _feeds(self, X: Any, Y: Any) -> list[Array]:
-        return feeds(self._slots, self._values(X, Y))
+    def _feeds(self, what: str, X: Any, Y: Any) -> list[Array]:
+        found = feeds(self._slots, self._values(X, Y))
+        if self._rows_of is not None and not len(found[self._rows_of]):
+            raise wrong(f"{what}: the data have no rows")
+        return found
 
     def _data(self, X: Any, Y: Any = None) -> Data:
         return Data.of(self._slots, self._values(X, Y))

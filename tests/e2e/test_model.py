@@ -426,11 +426,19 @@ def test_training_goes_on_from_a_file_bit_for_bit(tmp_path):
     whole.fit(X, LABELS, epochs=4, verbose=0)
     half.fit(X, LABELS, epochs=2, verbose=0)
     half.save(tmp_path / "half.safetensors", include_optimizer=True)
-    resumed = classifier(dropout=0.3, seed=0)
-    resumed.load(tmp_path / "half.safetensors", include_optimizer=True)
-    assert resumed.epochs == 2
-    resumed.fit(X, LABELS, epochs=4, initial_epoch=2, verbose=0)
-    assert_same(values(whole), values(resumed))
+    for options in ({}, {"include_optimizer": True}):  # what a file has is restored
+        resumed = classifier(dropout=0.3, seed=0)
+        resumed.load(tmp_path / "half.safetensors", **options)
+        assert resumed.epochs == 2
+        resumed.fit(X, LABELS, epochs=4, initial_epoch=2, verbose=0)
+        assert_same(values(whole), values(resumed))
+    fresh = classifier(dropout=0.3, seed=0)
+    fresh.load(tmp_path / "half.safetensors", include_optimizer=False)
+    assert fresh.epochs == 0
+    half.save(tmp_path / "plain.safetensors")
+    fresh.load(tmp_path / "plain.safetensors")
+    with pytest.raises(ValueError, match="missing: state/"):
+        fresh.load(tmp_path / "plain.safetensors", include_optimizer=True)
 
 
 def test_parameters_are_ready_before_anything_is_compiled(tmp_path):

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import graphc as gx
 from graphc import callbacks as cb
+from graphc import nn, optim
 from graphc.errors import DTypeError, ShapeError
-from graphc.train.callbacks import FunctionCallback, as_callbacks
+from graphc.train.callbacks import FunctionCallback, Monitor, as_callbacks
 
 
 class Pretender:
@@ -84,8 +86,8 @@ def test_a_callback_can_be_used_for_a_second_fit():
 
 
 def test_a_value_that_is_not_logged_is_named_with_those_that_are():
-    with pytest.raises(ShapeError, match=r"'val_los', but the logs have loss, val_loss"):
-        Pretender().run(cb.EarlyStopping("val_los"), [1.0])
+    with pytest.raises(ShapeError, match=r"'val_error', but the logs have loss, val_loss"):
+        Pretender().run(cb.EarlyStopping("val_error"), [1.0])
     with pytest.raises(ShapeError, match="pass validation_data to fit"):
         cb.EarlyStopping().on_epoch_end(Pretender(), 0, {"loss": 1.0})
     with pytest.raises(ShapeError, match="mode"):
@@ -142,3 +144,90 @@ def test_what_can_be_passed_as_callbacks():
     for wrong in (3, [3], cb.EarlyStopping):
         with pytest.raises(DTypeError, match="callbacks"):
             as_callbacks(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "larger"),
+    [("val_error2", False), ("val_accuracy", True), ("r2", True), ("F1", True), ("loss", False),
+     ("val_top5_accuracy", True), ("mse_acceleration", False), ("mean-recall", True)],
+)  # fmt: skip
+def test_directions_go_by_whole_words(name, larger):
+    assert Monitor("EarlyStopping", name).larger is larger
+
+
+@pytest.mark.parametrize(
+    "name", ["inaccuracy", "max_dist_f1x", "score", "error_precision", "negative_log_accuracy"]
+)
+def test_a_direction_that_is_not_certain_is_asked_for(name):
+    with pytest.raises(ShapeError, match=rf"{name}' better when larger(.|\n)*test_callbacks.py"):
+        cb.EarlyStopping(name)
+    with pytest.raises(ShapeError, match="Pass mode"):
+        cb.Checkpoint("m", name, save_best=True)
+    assert Monitor("EarlyStopping", name, "max").larger
+
+
+def data():
+    X = np.linspace(-1, 1, 12, dtype="float32").reshape(6, 2)
+    return X, X[:, :1] * 2
+
+
+def small_model():
+    x, y = gx.input("x", (None, 2)), gx.input("y", (None, 1))
+    out = nn.Linear(2, 1)(x)
+    return gx.Model(inputs=x, outputs=out, targets=y, loss=nn.mse_loss(out, y),
+                    optimizer=optim.SGD(0.1), seed=0)  # fmt: skip
+
+
+def passed(schedule):
+    """Return the rates that two epochs are trained with."""
+    model, rates = small_model(), []
+    model.fit(
+        *data(),
+        epochs=2,
+        verbose=0,
+        callbacks=[
+            cb.LearningRateScheduler(schedule),
+            lambda epoch, logs: rates.append(model.optimizer.lr),
+        ],
+    )
+    return rates
+
+
+def test_a_schedule_keeps_its_own_defaults():
+    assert passed(lambda epoch, decay=0.5: 0.1 * decay**epoch) == [0.1, 0.05]
+    assert passed(lambda epoch: 0.1 / (1 + epoch)) == [0.1, 0.05]
+    start = small_model().optimizer.lr
+    assert passed(lambda epoch, rate: rate / 2) == [start / 2, start / 4]
+    assert passed(lambda epoch, lr=None: lr / 2) == [start / 2, start / 4]
+    assert passed(lambda *both: both[1] / 2) == [start / 2, start / 4]
+
+
+def test_a_fit_inside_a_callback_of_another():
+    model, seen = small_model(), []
+
+    def again(epoch, logs):
+        inner = model.fit(*data(), epochs=1, verbose=0, callbacks=[Stopping()])
+        seen.append((inner, model.history))
+
+    class Stopping(cb.Callback):
+        def on_epoch_end(self, model, epoch, logs):
+            model.stop_training = True
+
+    outer = model.fit(*data(), epochs=3, verbose=0, callbacks=again)
+    assert len(outer["loss"]) == 3
+    assert model.history is outer
+    assert [len(inner["loss"]) for inner, _ in seen] == [1, 1, 1]
+    assert all(after is outer for _, after in seen)
+    assert not model.stop_training
+
+
+def test_no_rows():
+    model = small_model()
+    X, Y = (a[:0] for a in data())
+    before = {k: v.copy() for k, v in model.parameters.items()}
+    for call in (model.train_step, model.fit, model.evaluate, model.gradients, model.forward):
+        with pytest.raises(ShapeError, match=r"the data have no rows(.|\n)*test_callbacks.py"):
+            call(X, Y)
+    assert len(model.predict(X)) == 0
+    for name, value in model.parameters.items():
+        np.testing.assert_array_equal(value, before[name])

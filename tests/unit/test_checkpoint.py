@@ -3,11 +3,15 @@
 import copy
 import os
 import stat
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from graphc import files as whole_files
 from graphc.errors import DTypeError, ShapeError
 from graphc.io import safetensors as files
 from graphc.ir.source import Cell
@@ -147,14 +151,174 @@ def test_state_is_optional_on_both_sides(tmp_path):
     path = tmp_path / "m"
     checkpoint.save(path, {"w": np.ones(2, "float32")}, {"adam.step": np.array(4)}, 9)
     model, state = parameters(w=2), {"adam.step": np.array(0)}
-    assert checkpoint.load(path, model, {}) == 9
+    assert checkpoint.load(path, model, state, False) is None
+    assert checkpoint.load(path, model, {}) is None
     assert model["w"].all()
     assert state["adam.step"] == 0
-    checkpoint.load(path, model, state)
+    assert checkpoint.load(path, model, state) == 9
     assert state["adam.step"] == 4
     checkpoint.save(path, {"w": np.ones(2, "float32")}, {}, 9)
-    with pytest.raises(ShapeError, match=r"missing: state/adam\.step"):
+    assert checkpoint.load(path, model, state) is None
+    with pytest.raises(
+        ShapeError, match=r"missing: state/adam\.step(.|\n)*include_optimizer=False"
+    ):
+        checkpoint.load(path, model, state, True)
+
+
+def test_state_of_another_optimiser_is_named(tmp_path):
+    path = tmp_path / "m"
+    checkpoint.save(path, {"w": np.ones(2, "float32")}, {"adam.step": np.array(4)}, 9)
+    model, state = parameters(w=2), {"sgd.lr": np.array(0.1)}
+    with pytest.raises(ShapeError, match=r"missing: state/sgd(.|\n)*unknown: state/adam"):
         checkpoint.load(path, model, state)
+    assert not model["w"].any()
+
+
+@pytest.mark.parametrize("count", ["9" * 5000, "-1", "x", "\u0663", "1.5", ""])
+def test_a_count_of_epochs_that_is_none_changes_nothing(tmp_path, count):
+    path = tmp_path / "m"
+    files.write(path, {"w": np.ones(2, "f4"), "state/step": np.array(4)}, {"epochs": count})
+    model, state = parameters(w=2), {"step": np.array(0)}
+    with pytest.raises(ShapeError, match=r"count of epochs(.|\n)*test_checkpoint.py"):
+        checkpoint.load(path, model, state)
+    assert not model["w"].any()
+    assert state["step"] == 0
+
+
+@pytest.mark.parametrize("name", ["__metadata__", "half \ud800 a pair"])
+def test_names_that_no_file_can_have_are_refused_before_it_is_written(tmp_path, name):
+    path = tmp_path / "m"
+    files.write(path, {"w": np.ones(2)}, {})
+    with pytest.raises(ShapeError, match=r"no array can be stored(.|\n)*test_checkpoint.py"):
+        files.write(path, {"w": np.zeros(2), name: np.zeros(3)}, {})
+    assert files.read(path)[0]["w"].all()
+
+
+def test_a_parameter_that_is_called_like_a_state(tmp_path):
+    given = {"state/step": np.ones(2)}
+    with pytest.raises(ShapeError, match="under which a state is stored"):
+        checkpoint.save(tmp_path / "m", given, {"step": np.array(1)}, 1)
+    checkpoint.save(tmp_path / "m", given, {}, 1)
+    found = {"state/step": np.zeros(2)}
+    checkpoint.load(tmp_path / "m", found, {"step": np.array(1)})
+    assert found["state/step"].all()
+
+
+def header(path, text, data=b""):
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def entry(shape, offsets, kind=b"F32"):
+    return b'{"w":{"dtype":"%s","shape":[%s],"data_offsets":[%s]}}' % (kind, shape, offsets)
+
+
+HOSTILE = {
+    "512 GB": (entry(b"137438953472", b"0,549755813888"), b""),
+    "512 GB of nothing": (entry(b"137438953472", b"0,0"), b""),
+    "overflow": (entry(b"%d,%d" % (2**40, 2**40), b"0,0"), b""),
+    "zero times": (entry(b"%d,1,0" % 2**70, b"0,4"), b"0000"),
+    "negative": (entry(b"-1", b"0,4"), b"0000"),
+    "backwards": (entry(b"1", b"4,0"), b"0000"),
+    "a hole": (entry(b"1", b"4,8"), b"00000000"),
+    "more behind": (entry(b"1", b"0,4"), b"00000000"),
+    "a type": (entry(b"1", b"0,16", b"F128"), b"0" * 16),
+    "true": (entry(b"true", b"0,4"), b"0000"),
+    "no entry": (b'{"a":3}', b""),
+    "a list": (b"[]", b""),
+    "no metadata": (b'{"__metadata__":3}', b""),
+    "numbers": (b'{"__metadata__":{"a":3}}', b""),
+    "deep": (b"[" * 100_000, b""),
+    "no text": (b"\xff\xfe", b""),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_headers_that_promise_what_is_not_there(tmp_path, what):
+    path = tmp_path / "m"
+    header(path, *HOSTILE[what])
+    model = parameters(w=2)
+    with pytest.raises(ShapeError, match=r"damaged(.|\n)*test_checkpoint.py"):
+        checkpoint.load(path, model, {})
+
+
+def test_a_header_that_ends_behind_the_file(tmp_path):
+    (tmp_path / "m").write_bytes((2**63).to_bytes(8, "little") + b"{}")
+    with pytest.raises(ShapeError, match="does not end within"):
+        files.read(tmp_path / "m")
+
+
+def test_every_byte_of_a_header_may_be_wrong(tmp_path):
+    """Nothing but a ShapeError, whatever stands there; what is read is what was written."""
+    path = tmp_path / "m"
+    files.write(path, arrays(), {})
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    length = 8 + int.from_bytes(whole[:8], "little")
+    for place in range(length):
+        damaged = bytearray(whole)
+        damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            found, _ = files.read(path)
+        except ShapeError:
+            continue
+        for name, value in found.items():
+            np.testing.assert_array_equal(value, arrays().get(name, value))
+
+
+# -- killed while they write -------------------------------------------------------------------
+
+WRITER = """
+import sys, os
+import numpy as np
+from graphc.io import safetensors
+array = np.zeros(1 << 20)
+print("begun", flush=True)
+while True:
+    safetensors.write(sys.argv[1], {"w": array}, {})
+"""
+
+
+def leftovers(folder):
+    return [p for p in folder.iterdir() if p.name.startswith(".")]
+
+
+def kill_writers(folder, times):
+    """Kill so many processes in the middle of their writing; return the most that was left."""
+    rng, most = np.random.default_rng(0), 0
+    for _ in range(times):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder / "m")],
+                                  stdout=subprocess.PIPE)  # fmt: skip
+        writer.stdout.readline()
+        time.sleep(rng.uniform(0.005, 0.05))
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+        most = max(most, len(leftovers(folder)))
+    return most
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("times", [6, pytest.param(200, marks=pytest.mark.slow)])
+def test_what_killed_writers_leave_the_next_sweeps(tmp_path, times):
+    files.write(tmp_path / "m", {"w": np.zeros(1)}, {})
+    most = kill_writers(tmp_path, times)
+    assert most <= 2  # that of the last killed, and of the one before if none wrote since
+    files.write(tmp_path / "other", {"w": np.ones(1)}, {})
+    assert leftovers(tmp_path) == []
+    assert not files.read(tmp_path / "m")[0]["w"].any()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX locks")
+def test_the_file_of_a_living_writer_stays(tmp_path):
+    file, temporary = whole_files._opened(tmp_path / "m")
+    foreign = tmp_path / ".m.tmp"
+    foreign.write_bytes(b"not ours")
+    files.write(tmp_path / "m", {"w": np.ones(1)}, {})
+    assert temporary.exists()
+    file.close()
+    files.write(tmp_path / "m", {"w": np.ones(1)}, {})
+    assert not temporary.exists()
+    assert foreign.exists()
 
 
 def test_parameters_are_views_assigned_by_element():
