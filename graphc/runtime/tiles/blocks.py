@@ -168,10 +168,10 @@ def _emit_tile(v: Vectors, function: Any, height: int, vectors: int, masked: boo
     totals = code.fold(0, k, PIECE, zeros, add_piece)[2:]
     after = builder.block
     places = [(c + (index[i] * c_i + columns[j])).ir for i, j in grid]
-    with code.when(add.differs(0)):
+    with code.when(add.differs(0)):  # rounded twice, as a step by itself would be
         scale = v.spread(builder, builder.fneg(builder.load(factor.ir)))
         seeded = [
-            v.fma(builder, total, scale, v.load(builder, p, masks[j]))
+            builder.fadd(v.load(builder, p, masks[j]), builder.fmul(total, scale))
             for total, p, (_, j) in zip(totals, places, grid, strict=True)
         ]
         added = builder.block

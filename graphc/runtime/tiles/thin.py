@@ -53,7 +53,7 @@ def emit_thin(v: Vectors, function: Any) -> None:
 def emit_outer(v: Vectors, function: Any) -> None:
     """Fill ``outer``, of (i0, i1, j0, j1, a, a_i, b, update, c, c_i, f): C[i, j] = a[i] b[j].
 
-    Or, where ``update`` is not 0, C[i, j] -= f a[i] b[j].
+    Or, where ``update`` is not 0, C[i, j] -= f a[i] b[j], rounded twice, as the step would be.
     """
     code = Code(function)
     builder = code.builder
@@ -78,7 +78,9 @@ def emit_outer(v: Vectors, function: Any) -> None:
     with code.either(update.differs(0)) as (yes, no):
         with yes:
             minus = v.spread(builder, builder.fneg(builder.load(f.ir)))
-            rows(lambda x, at, mask: v.fma(builder, x, minus, v.load(builder, at, mask)))
+            rows(
+                lambda x, at, mask: builder.fadd(v.load(builder, at, mask), builder.fmul(x, minus))
+            )
         with no:
             rows(lambda x, at, mask: x)
     code.end()
