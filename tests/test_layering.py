@@ -13,7 +13,18 @@ from graphc.ir.op import OPS
 ROOT = Path(graphc.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
-_base = {"errors", "types", "convert", "config", "tree", "lazy", "files", "collector", "sealed"}
+_base = {
+    "errors",
+    "types",
+    "convert",
+    "config",
+    "tree",
+    "lazy",
+    "files",
+    "collector",
+    "sealed",
+    "forks",
+}
 _symbols = _base | {"ir", "ops"}
 _compiler = _symbols | {"passes", "plan", "codegen", "runtime", "compile"}
 _training = _symbols | {"autodiff", "nn", "optim", "io", "compile", "runtime", "feeds"}
