@@ -86,13 +86,17 @@ def binary_cross_entropy_with_logits(
     first term; both broadcast.
     """
     x, y = _pair("binary_cross_entropy_with_logits", logits, targets)
+    # Sure and right: the loss is 0, where the formulas have infinity minus infinity.
+    right = ops.logical_and(ops.isinf(x), ops.astype(x > 0, x.dtype) == y)
+    z = ops.where(right, 0.0, x)
     if pos_weight is None:
-        loss = ops.softplus(x) - x * y
+        loss = ops.softplus(z) - z * y
     else:
         emphasis = 1.0 + (_like(pos_weight, x) - 1.0) * y
-        loss = (1.0 - y) * x + emphasis * ops.softplus(-x)
+        loss = _weighed(1.0 - y, z) + _weighed(emphasis, ops.softplus(-z))
+    loss = ops.where(right, 0.0, loss)
     if weight is not None:
-        loss = loss * _like(weight, x)
+        loss = _weighed(_like(weight, x), loss)
     return _reduce("binary_cross_entropy_with_logits", loss, reduction)
 
 
@@ -146,9 +150,9 @@ def cross_entropy(
     y = ops.astype(y, x.dtype)
     if label_smoothing:
         y = y * (1.0 - label_smoothing) + label_smoothing / _classes("cross_entropy", x, axis)
-    terms = y * ops.log_softmax(x, axis=axis)
     if weight is not None:
-        terms = terms * _per_class("cross_entropy", weight, x, axis)
+        y = y * _per_class("cross_entropy", weight, x, axis)
+    terms = _weighed(y, ops.log_softmax(x, axis=axis))
     return _reduce("cross_entropy", -ops.sum(terms, axis=axis), reduction)
 
 
@@ -187,10 +191,10 @@ def kl_div(
     """
     x, y = _pair("kl_div", log_probs, targets)
     if log_target:
-        loss = ops.exp(y) * (y - x)
+        loss = _weighed(ops.exp(y), y - x)
     else:
         # log(1) where the target is 0: neither value nor gradient meets log(0).
-        loss = y * ops.log(ops.where(y == 0.0, 1.0, y)) - y * x
+        loss = y * ops.log(ops.where(y == 0.0, 1.0, y)) - _weighed(y, x)
     if reduction != "batchmean":
         return _reduce("kl_div", loss, reduction)
     if not loss.ndim:
@@ -221,11 +225,11 @@ def _of_labels(
     if weight is not None:
         factors = _per_class(what, weight, log_probs, axis)
         share = ops.take(ops.reshape(factors, (-1,)), labels)
-        loss = loss * share
+        loss = _weighed(share, loss)
     if smoothing:
-        spread = log_probs if weight is None else log_probs * factors
+        spread = log_probs if weight is None else _weighed(factors, log_probs)
         uniform = -ops.mean(spread, axis=axis)
-        loss = (1.0 - smoothing) * loss + smoothing * uniform
+        loss = smoothing * uniform + (0.0 if smoothing == 1.0 else (1.0 - smoothing) * loss)
     if counts is not None:
         zero = ops.zeros_like(loss)
         loss = ops.where(counts, loss, zero)
@@ -235,6 +239,16 @@ def _of_labels(
     if reduction != "mean" or share is None:
         return _reduce(what, loss, reduction)
     return ops.sum(loss) / ops.sum(share)
+
+
+def _weighed(weight: Tensor, value: Tensor) -> Tensor:
+    """Return ``weight * value``, 0 where the weight is 0 and the value no finite number.
+
+    The convention of entropies, ``0 log 0 = 0`` (``scipy.special.rel_entr``), for the value and
+    for the derivatives: what has no weight moves nothing.
+    """
+    lost = ops.logical_and(weight == 0.0, ~ops.isfinite(value))
+    return weight * ops.where(lost, 0.0, value)
 
 
 def _reduce(what: str, loss: Tensor, reduction: str) -> Tensor:

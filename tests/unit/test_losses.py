@@ -282,3 +282,72 @@ def test_a_label_outside_the_classes_is_an_error(label):
     f = gx.function([x, y], nn.cross_entropy(x, y))
     with pytest.raises(IndexError, match=f"index {label} in y: .* axis of size 3"):
         f(np.zeros((2, 3)), np.array([0, label]))
+
+
+INF = np.inf
+SURE = np.log(np.array([[0.5, 0.5, 1e-320], [1.0, 1e-320, 1e-320]]))
+MASKED = np.where(SURE < -700, -INF, SURE)
+SOFT = np.array([[0.25, 0.75, 0.0], [1.0, 0.0, 0.0]])
+ZERO = np.array([1.0, 1.0, 0.0])
+LAST = np.array([0, 2])
+
+
+def entropy(logits, targets):
+    return nn.cross_entropy(logits, targets, reduction="none")
+
+
+NOTHING_TIMES_INFINITY = {
+    "kl_div": (lambda x, y: nn.kl_div(x, y, reduction="none"), MASKED, SOFT, -SOFT),
+    "kl_div, logarithms": (
+        lambda x, y: nn.kl_div(x, y, log_target=True, reduction="none"),
+        MASKED, np.log(SOFT, where=SOFT > 0, out=np.full(SOFT.shape, -INF)), -SOFT,
+    ),
+    "soft targets": (entropy, MASKED, SOFT, np.exp(MASKED) - SOFT),
+    "class weight": (
+        lambda x, y: nn.nll_loss(x, y, weight=ZERO, reduction="none"),
+        MASKED, LAST, np.array([[-1.0, 0, 0], [0, 0, 0]]),
+    ),
+    "soft targets, class weight": (
+        lambda x, y: nn.cross_entropy(x, y, weight=ZERO, reduction="none"),
+        MASKED, np.array([[0.0, 1.0, 0.0], [0.5, 0.0, 0.5]]),
+        np.array([[0.5, -0.5, 0.0], [0.0, 0.0, 0.0]]),
+    ),
+    "binary": (
+        lambda x, y: nn.binary_cross_entropy_with_logits(x, y, reduction="none"),
+        np.array([INF, -INF, 0.0]), np.array([1.0, 0.0, 1.0]), np.array([0.0, 0.0, -0.5]),
+    ),
+    "binary, positive weight": (
+        lambda x, y: nn.binary_cross_entropy_with_logits(x, y, pos_weight=2.0, reduction="none"),
+        np.array([INF, -INF, 0.0]), np.array([1.0, 0.0, 1.0]), np.array([0.0, 0.0, -1.0]),
+    ),
+    "binary, weight": (
+        lambda x, y: nn.binary_cross_entropy_with_logits(
+            x, y, weight=np.array([0.0, 0.0, 1.0]), reduction="none"
+        ),
+        np.array([INF, -INF, 0.0]), np.array([0.0, 1.0, 1.0]), np.array([0.0, 0.0, -0.5]),
+    ),
+}  # fmt: skip
+"""Loss, its arguments, and the gradient by the first: no weight, however wrong, moves nothing."""
+
+
+@pytest.mark.parametrize("case", NOTHING_TIMES_INFINITY)
+def test_nothing_times_infinity_is_nothing(case):
+    loss, x, y, slope = NOTHING_TIMES_INFINITY[case]
+    with np.errstate(all="ignore"):
+        value, gradient = ours(loss, x, y)
+    assert np.isfinite(value).all()
+    np.testing.assert_allclose(gradient, slope, rtol=1e-12, atol=1e-14)
+
+
+def test_divergences_are_those_of_scipy():
+    special = pytest.importorskip("scipy.special")
+    p = np.array([0.0, 0.0, 0.5, 0.5, 1.0])
+    q = np.array([0.0, 0.5, 0.0, 0.25, 1.0])
+    with np.errstate(all="ignore"):
+        expected = special.rel_entr(p, q)
+        for target, logarithms in ((p, False), (np.log(p), True)):
+            got, _ = ours(
+                lambda x, y, log=logarithms: nn.kl_div(x, y, log_target=log, reduction="none"),
+                np.log(q), target,
+            )  # fmt: skip
+            np.testing.assert_allclose(got, expected, rtol=1e-15)
