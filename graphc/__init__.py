@@ -15,6 +15,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.source import constant, input, parameter
 from graphc.ir.tensor import Tensor
 from graphc.ops import *  # noqa: F403
+from graphc.synonyms import advice
 from graphc.train import callbacks, data
 from graphc.train.model import Model
 from graphc.viz import visualize
@@ -46,3 +47,11 @@ __all__ = [
     "vjp",
 ]
 __all__ += ops.__all__
+
+
+def __getattr__(name: str) -> object:
+    if name.startswith("_"):
+        raise AttributeError(f"graphc has no {name!r}")
+    known = {"gx": __all__, "nn": nn.__all__, "optim": optim.__all__}
+    said = advice(name, [f"{module}.{n}" for module, names in known.items() for n in names])
+    raise AttributeError(f"graphc has no {name!r}{said}")

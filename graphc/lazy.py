@@ -4,7 +4,38 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
 from types import ModuleType
+
+
+class _Whole(Loader):
+    """Executes a module whole or not at all: what failed once fails again, in the same words."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        names = vars(module)
+        before = dict(names)
+        try:
+            self._loader.exec_module(module)
+        except Exception as error:
+            said = error
+            names.clear()
+            names.update(before)
+
+            def fail(name: str) -> object:
+                raise type(said)(*said.args) from said
+
+            names["__getattr__"] = fail
+            raise
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._loader, name)
 
 
 def lazy_module(name: str) -> ModuleType:
@@ -17,7 +48,7 @@ def lazy_module(name: str) -> ModuleType:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.loader is None:
         raise ImportError(f"no module named {name!r}", name=name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
+    spec.loader = importlib.util.LazyLoader(_Whole(spec.loader))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     parent, _, child = name.rpartition(".")

@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from graphc.errors import DTypeError, GraphcError, SettingError, user_location
+from graphc.synonyms import NUMPY, advice
 from graphc.types import BATCH, AnyDim, TensorType, show_shape
 
 if TYPE_CHECKING:
@@ -52,8 +53,6 @@ class Tensor:
 
     __slots__ = ("__weakref__", "adjoint_of", "id", "inputs", "label", "loc", "op", "phase",
                  "scope", "type", "weak")  # fmt: skip
-    __array_ufunc__ = None  # NumPy arrays on the left defer to our reflected operators
-
     op: Op
     inputs: tuple[Tensor, ...]
     type: TensorType
@@ -161,7 +160,49 @@ class Tensor:
     def __index__(self) -> int:
         raise DTypeError(
             f"{self.describe()} is symbolic, and a number is needed here that is known before "
-            f"it runs\n  at {user_location()}"
+            "it runs; compile it with gx.function, or stay symbolic: gx.exp for math.exp, "
+            f"gx.astype for int() and float()\n  at {user_location()}"
+        )
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """Do what an array on the left of an operator asks for; to others, say what to use."""
+        name = NUMPY.get(ufunc.__name__, ufunc.__name__)
+        operator = method == "__call__" and len(inputs) == 2 and not kwargs
+        if operator and not isinstance(inputs[0], Tensor) and name in FUNCTIONS:
+            return call(name, *inputs)
+        return self._refuse_numpy(ufunc.__name__)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return self._refuse_numpy(function.__name__)
+
+    def _refuse_numpy(self, name: str) -> NoReturn:
+        own = NUMPY.get(name, name)
+        use = f"use gx.{own}" if own in FUNCTIONS else "graphc has no function of that name"
+        raise DTypeError(
+            f"np.{name} computes with numbers, and {self.describe()} is symbolic; {use}"
+            f"\n  at {user_location()}"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"'Tensor' object has no attribute {name!r}")
+        own = [f"x.{n}" for n in dir(Tensor) if not n.startswith("_")]
+        known = [*own, *(f"gx.{n}" for n in FUNCTIONS)]
+        raise SettingError(
+            f"a Tensor has no attribute {name!r}{advice(name, known)}\n  at {user_location()}"
+        )
+
+    def __round__(self, digits: int | None = None) -> Tensor:
+        if digits:
+            raise DTypeError(
+                f"round() of a symbolic tensor takes no digits\n  at {user_location()}"
+            )
+        return call("round", self)
+
+    def __contains__(self, value: Any) -> bool:
+        raise DTypeError(
+            f"whether {self.describe()} holds a value is not known before it runs; use "
+            f"gx.any(x == value)\n  at {user_location()}"
         )
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:

@@ -39,6 +39,7 @@ from graphc.nn.metrics import accuracy, top_k_accuracy
 from graphc.nn.module import Flatten, Layer, Linear, Sequential
 from graphc.nn.training import inference_form
 from graphc.ops.state import state_updates
+from graphc.synonyms import advice
 
 __all__ = [
     "CELU",
@@ -81,3 +82,8 @@ __all__ = [
     "state_updates",
     "top_k_accuracy",
 ]
+
+
+def __getattr__(name: str) -> object:
+    said = "" if name.startswith("_") else advice(name, [f"nn.{n}" for n in __all__])
+    raise AttributeError(f"graphc.nn has no {name!r}{said}")

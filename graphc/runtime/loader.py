@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphc.config import options
-from graphc.forks import whole
 from graphc.lazy import lazy_module
 from graphc.runtime import native
 from graphc.runtime.features import cache_bytes, features
@@ -65,9 +64,7 @@ class Loader:
 
     def _compile(self, kernels: Mapping[str, Kernel]) -> None:
         if kernels:  # else the compiler need not be loaded
-            with whole():
-                begin = native.begin
-            self._begun |= begin(kernels)
+            self._begun |= native.begin(kernels)
 
     def load(self, kernels: Iterable[Kernel]) -> tuple[dict[str, int], LoadStatistics]:
         """Return the entry address of each kernel by name, compiling what is not stored."""
@@ -119,14 +116,13 @@ class Loader:
         return key
 
     def _link(self, codes: Mapping[str, bytes]) -> None:
-        with whole(logs=False):
-            if self._engine is None:
-                self._engine = _new_engine()
-            for code in codes.values():
-                self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
-            self._engine.finalize_object()
-            for key in codes:
-                self._addresses[key] = int(self._engine.get_function_address(key))
+        if self._engine is None:
+            self._engine = _new_engine()
+        for code in codes.values():
+            self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
+        self._engine.finalize_object()
+        for key in codes:
+            self._addresses[key] = int(self._engine.get_function_address(key))
 
 
 def _new_engine() -> binding.ExecutionEngine:
@@ -137,7 +133,6 @@ def _new_engine() -> binding.ExecutionEngine:
 
 
 @functools.cache
-@whole(logs=False)
 def _machine() -> str:
     """Return a hash of what object code depends on beside the kernel itself.
 

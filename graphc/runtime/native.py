@@ -22,7 +22,6 @@ from typing import Any, TypeAlias
 from llvmlite import binding
 
 from graphc.collector import age, paused
-from graphc.forks import whole
 from graphc.runtime.frontend import lower
 from graphc.runtime.interleave import interleaved
 from graphc.runtime.kernel import Kernel
@@ -47,8 +46,7 @@ def begin(kernels: Mapping[str, Kernel]) -> dict[str, Work]:
             age()
             for name, kernel in kernels.items():
                 start = time.perf_counter()
-                with whole():
-                    text = lower(kernel, name)
+                text = lower(kernel, name)
                 works[name] = beside.submit(
                     _finish, text, kernel.by_hand, time.perf_counter() - start
                 )
@@ -68,7 +66,7 @@ def compile_kernels(kernels: Mapping[str, Kernel]) -> dict[str, tuple[bytes, flo
 def _finish(text: str, by_hand: bool, seconds: float) -> tuple[bytes, float]:
     """Return the object code of a module in LLVM's language, and all seconds that it took."""
     start = time.perf_counter()
-    with whole(), _TURNS.frequent():
+    with _TURNS.frequent():
         code: bytes = CODEGEN._tm.emit_object(optimised(text, by_hand))
     return code, seconds + time.perf_counter() - start
 

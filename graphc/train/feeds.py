@@ -138,6 +138,12 @@ class Data:
         return [(i, min(i + batch_size, rows)) for i in range(0, rows, batch_size)]
 
 
+def is_data(value: Any) -> bool:
+    """Tell whether a value can be arrays, in some structure, and is no iterable of batches."""
+    kinds = (list, tuple, Mapping, np.ndarray, str, bytes)
+    return isinstance(value, kinds) or hasattr(value, "__array__") or hasattr(value, "shape")
+
+
 def common_rows(slots: Sequence[Slot], arrays: Sequence[Array]) -> int | None:
     """Return the number of rows of the batched arrays, or raise if they differ."""
     first: Slot | None = None

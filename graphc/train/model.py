@@ -40,7 +40,7 @@ from graphc.train.declaration import (
     trained_parameters,
     wrong,
 )
-from graphc.train.feeds import Data, Structure, feeds, whole_number
+from graphc.train.feeds import Data, Structure, feeds, is_data, whole_number
 from graphc.train.inference import Inference
 from graphc.train.loop import Fit, History, reporter
 from graphc.tree import tree_fill
@@ -430,6 +430,12 @@ class Model(Sealed):
     # -- what is fed ---------------------------------------------------------------------------
 
     def _values(self, X: Any, Y: Any) -> Sequence[Any]:
+        if Y is None and hasattr(X, "__iter__") and not is_data(X):
+            raise DTypeError(
+                f"data are arrays, and {type(X).__name__} is an iterable of batches; loop over it: "
+                "for xb, yb in batches: model.train_step(xb, yb), or pass its arrays to fit"
+                f"\n  at {user_location()}"
+            )
         return (*self._inputs.flatten(X), *self._targets.flatten(Y))
 
     def _feeds(self, what: str, X: Any, Y: Any) -> list[Array]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import html
 import itertools
+import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from math import sqrt
-
-import pygraphviz  # type: ignore[import-untyped]
 
 from graphc.viz.picture import (
     KINDS,
@@ -27,6 +28,14 @@ from graphc.viz.picture import (
     clean,
     text_width,
 )
+
+try:
+    import pygraphviz  # type: ignore[import-untyped]
+except ImportError as error:
+    raise ImportError(
+        f"pictures are drawn by pygraphviz, which does not load ({error}); "
+        "pip install pygraphviz (it needs Graphviz)"
+    ) from error
 
 Point = tuple[float, float]
 
@@ -237,7 +246,7 @@ def _node(item: Item, geometry: Geometry) -> str:
     tip = f"{item.key}: {item.tensor.type} = {item.tensor.op.name}  {item.tensor.loc or ''}"
     return (
         f'  n{item.index} [label=<{"<br/>".join(rows)}>, pos="{_xy(x, y)}", '
-        f"width={item.width / 72:.3f}, height={item.height / 72:.3f}, fixedsize=true, "
+        f"width={item.width / 72:.3f}, height={item.height / 72:.3f}, fixedsize=shape, "
         f'shape={shape}, style="{style}", fillcolor="{fill}", color="{border}", '
         f'{"penwidth=2.6, " if item.is_output else ""}tooltip="{quote(tip.strip())}"];'
     )
@@ -290,7 +299,7 @@ def row_of_legend(row: Iterable[str], number: int, x: float, y: float) -> Iterat
             shape, style, fill, border = STYLE[kind]
             yield (
                 f'  legend_{kind} [label="", pos="{_xy(x + 14, y)}", width=0.36, height=0.2, '
-                f'fixedsize=true, shape={shape}, style="{style}", fillcolor="{fill}", '
+                f'fixedsize=shape, shape={shape}, style="{style}", fillcolor="{fill}", '
                 f'color="{border}"];'
             )
             meaning = MEANING[kind]
@@ -337,6 +346,30 @@ def quote(text: str) -> str:
     return html.escape(clean(text).replace("\\", "\\\\"))
 
 
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """Keep what fontconfig says of a system's fonts off the user's screen; pass on all else.
+
+    Libraries in C write to the process's file of errors, whatever ``sys.stderr`` is.
+    """
+    with tempfile.TemporaryFile() as said:
+        try:
+            screen = os.dup(2)
+        except OSError:  # a process without one
+            yield
+            return
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(screen, 2)
+            os.close(screen)
+            said.seek(0)
+            for line in said:
+                if not line.startswith(b"Fontconfig warning"):
+                    os.write(2, line)
+
+
 def render(picture: Picture, format: str) -> bytes:
     """Return the placed picture drawn by Graphviz: ``"svg"``, ``"png"`` or ``"pdf"``."""
     drawing = pygraphviz.AGraph(string=to_dot(picture))
@@ -346,6 +379,7 @@ def render(picture: Picture, format: str) -> bytes:
         sharpest = min(sqrt(_MOST_PIXELS / (width * height)), _LONGEST_SIDE / max(width, height))
         drawing.graph_attr["dpi"] = f"{72 * min(2.0, sharpest):.0f}"
     drawing.has_layout = True  # every position is given
-    data: bytes = drawing.draw(format=format)
+    with _without_notices():
+        data: bytes = drawing.draw(format=format)
     drawing.close()
     return _DATE.sub(rb"\g<1>20000101000000", data) if format == "pdf" else data

@@ -173,6 +173,16 @@ def test_demo(capsys, folder):
     ast.parse((folder / "made" / "here" / "digits.py").read_text())
 
 
+def test_demo_makes_no_noise(run_python, tmp_path):
+    """Nothing but what the demo itself says: no notices of Graphviz or of the fonts it finds."""
+    script = (
+        "import sys; from graphc.__main__ import main; sys.exit(main(['demo', '--epochs', '1']))"
+    )
+    done = run_python("import os; os.dup2(1, 2)\n" + script)
+    assert "arning" not in done, done
+    assert "picture" in done
+
+
 def test_demo_is_accurate(folder):
     pytest.importorskip("sklearn")
     assert demo.run(40, folder / "out") >= 0.96

@@ -1,0 +1,65 @@
+"""What NumPy, PyTorch, JAX and Keras call things, and what to use here instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+NUMPY = {
+    "absolute": "abs", "fabs": "abs", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin",
+    "arcsinh": "asinh", "arctan": "atan", "arctan2": "atan2", "arctanh": "atanh", "power": "pow",
+    "float_power": "pow", "true_divide": "divide", "mod": "remainder", "fmod": "remainder",
+    "invert": "bitwise_invert", "bitwise_not": "bitwise_invert",
+    "left_shift": "bitwise_left_shift", "right_shift": "bitwise_right_shift",
+    "fmax": "maximum", "fmin": "minimum", "amax": "max", "amin": "min", "rint": "round",
+    "around": "round", "fix": "trunc", "concatenate": "concat", "hstack": "concat",
+    "vstack": "concat", "cumsum": "cumulative_sum", "cumprod": "cumulative_prod",
+    "transpose": "permute_dims", "inner": "vecdot", "product": "prod", "array": "asarray",
+    "fliplr": "flip", "flipud": "flip", "nanmax": "max", "identity": "eye",
+}  # fmt: skip
+"""Functions of NumPy by another name."""
+
+OTHERS = {
+    **{name: f"gx.{own}" for name, own in NUMPY.items()},
+    "cat": "gx.concat", "clamp": "gx.clip", "mm": "gx.matmul", "bmm": "gx.matmul",
+    "permute": "gx.permute_dims", "unsqueeze": "gx.expand_dims", "view": "gx.reshape",
+    "flatten": "gx.ravel or nn.Flatten", "gather": "gx.take_along_axis",
+    "index_select": "gx.take", "mul": "gx.multiply", "sub": "gx.subtract", "div": "gx.divide",
+    "neg": "gx.negative", "cumsum": "gx.cumulative_sum", "chunk": "gx.split",
+    "expand": "gx.broadcast_to", "sort": "gx.argmax for extremes", "to": "gx.astype",
+    "float": "gx.astype", "double": "gx.astype", "type": "gx.astype", "cast": "gx.astype",
+    "tensor": "gx.constant, gx.input or gx.parameter", "Variable": "gx.parameter",
+    "placeholder": "gx.input", "Input": "gx.input", "Parameter": "gx.parameter",
+    "jit": "gx.function", "compile": "gx.function", "value_and_grad": "gx.grad",
+    "detach": "gx.stop_gradient", "no_grad": "gx.stop_gradient",
+    "stop_grad": "gx.stop_gradient", "jacrev": "gx.jacobian", "jacfwd": "gx.jacobian",
+    "backward": "gx.grad", "randn": "gx.random_normal", "rand": "gx.random_uniform",
+    "randint": "gx.random_integers", "randperm": "gx.random_permutation",
+    "normal": "gx.random_normal", "uniform": "gx.random_uniform",
+    "numpy": "gx.function to compile it, and call that with arrays",
+    "item": "gx.function to compile it, and call that with arrays",
+    "eval": "gx.function to compile it, and call that with arrays",
+    "Dense": "nn.Linear", "Module": "nn.Layer",
+    "CrossEntropyLoss": "nn.cross_entropy", "NLLLoss": "nn.nll_loss",
+    "BCEWithLogitsLoss": "nn.binary_cross_entropy_with_logits",
+    "BCELoss": "nn.binary_cross_entropy_with_logits, on logits", "MSELoss": "nn.mse_loss",
+    "L1Loss": "nn.l1_loss", "HuberLoss": "nn.huber_loss", "SmoothL1Loss": "nn.smooth_l1_loss",
+    "KLDivLoss": "nn.kl_div", "Swish": "nn.SiLU", "RMSProp": "optim.RMSprop",
+    "AdaGrad": "optim.Adagrad", "EarlyStopping": "gx.callbacks.EarlyStopping",
+    "ModelCheckpoint": "gx.callbacks.Checkpoint", "DataLoader": "gx.data.batches",
+}  # fmt: skip
+"""Names of other libraries, and what does that here."""
+
+
+def advice(name: str, known: Iterable[str]) -> str:
+    """Return ``"; use gx.concat"`` for a name that there is not, or nothing.
+
+    ``known`` are the names there are, as a user writes them: ``gx.concat``, ``nn.Linear``.
+    """
+    if name in OTHERS:
+        return f"; use {OTHERS[name]}"
+    by_last: dict[str, str] = {}
+    for full in known:
+        by_last.setdefault(full.rpartition(".")[2].lower(), full)
+    found = difflib.get_close_matches(name.lower(), by_last, n=1, cutoff=0.7)
+    return f"; did you mean {by_last[found[0]]}?" if found else ""
