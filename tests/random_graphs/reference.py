@@ -93,6 +93,7 @@ class Reference:
     def __init__(self, roots: Iterable[Tensor], feeds: Mapping[Tensor, np.ndarray], batch: int):
         self.roots, self.feeds, self.batch = list(roots), feeds, batch
         self._plain = _expanded(self.roots, feeds)
+        self._rounded = {t for t in self.roots if any(map(rounds, ancestors([t], feeds)))}
         self._rng = np.random.default_rng(0)
         self.native = evaluate(self.roots, feeds, batch)
         self.middle = wide_evaluate(self.roots, feeds, batch)
@@ -117,6 +118,8 @@ class Reference:
         if tensor.dtype.kind == "f":  # the result is rounded to its type once more
             rounded = wanted.astype(tensor.dtype)
             limit = np.where(limit > 0, limit + np.abs(np.spacing(rounded)), 0)
+            if tensor in self._rounded:  # what underflows may become 0
+                limit = np.maximum(limit, float(np.finfo(tensor.dtype).tiny))
         else:
             rounded = wanted
         if slack:
