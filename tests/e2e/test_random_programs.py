@@ -26,6 +26,7 @@ from tests.random_graphs.program import LAYOUTS, Leaf, Step, laid
 from tests.random_graphs.reference import Reference
 from tests.random_graphs.shrink import shrink
 from tests.random_graphs.trial import try_seeds
+from tests.thresholds import SWEPT
 
 BLOCKS = [range(first, first + 10) for first in range(1_000_000, 1_000_060, 10)]
 
@@ -59,6 +60,7 @@ def test_programs_are_what_the_docstring_says():
     assert any(isinstance(p.nodes[o], Leaf) for p in programs for o in p.outputs)
     assert any(len(set(p.outputs)) < len(p.outputs) for p in programs)
     assert any(p.updates for p in programs)
+    assert len({t for p in programs for t in p.thresholds}) > len(SWEPT)  # of two sides each
     nbytes = [n.values(p.calls[0].batch).nbytes for p in programs for n in p.nodes
               if isinstance(n, Leaf)]  # fmt: skip
     assert any((256 << 10) - 1024 < n < 256 << 10 for n in nbytes)

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
 import graphc as gx
 from graphc.ir.source import Parameter
 from graphc.ir.tensor import Tensor
+from tests.thresholds import SWEPT, put
 
 from .derivatives import wrong_derivative, wrong_in_jax
 from .program import Built, Call, Program, laid
@@ -54,7 +56,9 @@ def check(program: Program, *, jax: bool = False) -> Failure | None:
             return Failure("jax", wrong)
     except Exception:
         return _raised("oracle")
-    with jit(not program.plain):
+    with jit(not program.plain), pytest.MonkeyPatch.context() as numbers:
+        for name, side in program.thresholds:
+            put(numbers, name, SWEPT[name][side])
         return _compiled(program, built)
 
 

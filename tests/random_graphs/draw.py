@@ -20,6 +20,7 @@ from graphc.ir.graph import ancestors
 from graphc.ir.op import ENTRIES, Sample
 from graphc.ir.tensor import Tensor
 from graphc.types import shape_at
+from tests.thresholds import SWEPT
 
 from .families import FAMILIES, Proposal
 from .program import LAYOUTS, Call, Leaf, Node, Program, Step
@@ -286,10 +287,18 @@ def _finished(d: Drawing, plan: Any) -> Program:
             break
         outputs.append(i)
     program = Program(d.seed, tuple(d.nodes), tuple(outputs), wrt, tuple(updates), mode,
-                      tuple(calls), plain).pruned()  # fmt: skip
+                      tuple(calls), plain, _thresholds(d)).pruned()  # fmt: skip
     if program.mode == "vjp" and not all(_declarable(program.types[o]) for o in program.floating):
         program = replace(program, mode="grad")
     return program
+
+
+def _thresholds(d: Drawing) -> tuple[tuple[str, int], ...]:
+    """Return numbers to put on one side, so that small programs take what large ones take."""
+    if d.chance(0.6):
+        return ()
+    names = sorted(SWEPT)
+    return tuple({d.pick(names): int(d.rng.integers(2)) for _ in range(3)}.items())
 
 
 def _declarable(t: Tensor) -> bool:

@@ -83,6 +83,8 @@ class Program:
     mode: str = "values"
     calls: tuple[Call, ...] = (Call(3, 1, False, 0),)
     plain: bool = False
+    thresholds: tuple[tuple[str, int], ...] = ()
+    """Numbers of the register (tests/thresholds.py) and the side that they are put on."""
 
     @property
     def small(self) -> bool:
@@ -187,6 +189,9 @@ class Program:
         names = ", ".join(self.inputs)
         laid = [f'laid({leaf.draw_text("B", call.again)}, "{leaf.layout if call.odd else "C"}")'
                 for leaf in self.inputs.values()]  # fmt: skip
+        forced = ["import pytest", "from tests.thresholds import SWEPT, put",
+                  *[f'put(pytest.MonkeyPatch(), "{name}", SWEPT["{name}"][{side}])'
+                    for name, side in self.thresholds]] if self.thresholds else []  # fmt: skip
         return "\n".join([
             f"# seed {self.seed}, {self.mode}; calls: "
             + ", ".join(f"{c.batch} rows/{c.threads} threads" for c in self.calls)
@@ -195,6 +200,7 @@ class Program:
             "import graphc as gx",
             "from graphc.ir.interpret import evaluate",
             *(["from tests.random_graphs.program import laid"] if laid else []),
+            *forced,
             f"gx.config(threads={call.threads})",
             f"B = {call.batch}",
             *self.lines(),

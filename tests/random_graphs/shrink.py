@@ -61,6 +61,7 @@ def _size(p: Program) -> tuple[int, ...]:
     odd = sum(leaf.layout != "C" for leaf in leaves) + sum(c.odd + c.threads for c in p.calls)
     derived = ("values", "grad", "vjp", "jvp", "second").index(p.mode) + len(p.wrt)
     kinds = sum(leaf.kind != "input" for leaf in leaves)
+    derived += len(p.thresholds)
     return (steps + len(leaves) + len(p.outputs) + len(p.updates) + len(p.calls) + derived,
             elements + text + odd + kinds)  # fmt: skip
 
@@ -75,6 +76,10 @@ def _candidates(p: Program) -> Iterator[Program]:
         yield replace(p, mode="values", wrt=())
         for mode in ("grad", "vjp", "jvp"):
             yield replace(p, mode=mode)
+    if p.thresholds:
+        yield replace(p, thresholds=())
+    for i in range(len(p.thresholds)):
+        yield replace(p, thresholds=p.thresholds[:i] + p.thresholds[i + 1 :])
     if p.updates:
         yield replace(p, updates=())
     for i in range(len(p.updates)):
