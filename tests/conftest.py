@@ -22,6 +22,20 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture
+def shared(monkeypatch):
+    """Divide work among all threads, whether it pays at the moment or not."""
+    from graphc.config import options
+    from graphc.runtime.team import team
+
+    def replay(self, table, times):
+        team(options().thread_count()).run(table, times)
+
+    monkeypatch.setattr("graphc.runtime.pace.Pace.replay", replay)
+    monkeypatch.setattr("graphc.runtime.table.WORTH_SCHEDULING", 0.0)
+    monkeypatch.setattr("graphc.runtime.schedule.BARRIER_NANOSECONDS", 0.0)
+
+
+@pytest.fixture
 def golden(request):
     """Return a function that compares a text with the golden file of that name."""
 

@@ -17,10 +17,7 @@ import pytest
 
 import graphc as gx
 from graphc import nn, optim
-from graphc.config import options
-from graphc.runtime import schedule, table
-from graphc.runtime.pace import Pace
-from graphc.runtime.team import Team, team
+from graphc.runtime.team import Team
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((512, 96)).astype("float32")
@@ -33,18 +30,6 @@ def no_hang():
     faulthandler.dump_traceback_later(120, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
-
-
-@pytest.fixture
-def shared(monkeypatch):
-    """Divide work among all threads, whether it pays at the moment or not."""
-
-    def replay(self, table, times):
-        team(options().thread_count()).run(table, times)
-
-    monkeypatch.setattr(Pace, "replay", replay)
-    monkeypatch.setattr(table, "WORTH_SCHEDULING", 0.0)
-    monkeypatch.setattr(schedule, "BARRIER_NANOSECONDS", 0.0)
 
 
 def build():

@@ -15,28 +15,13 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.config import options
 from graphc.errors import GraphcError
 from graphc.ir.graph import ancestors
 from graphc.ir.op import ENTRIES, Elementwise, Source
-from graphc.runtime import features, schedule, table
-from graphc.runtime.pace import Pace
-from graphc.runtime.team import team
+from graphc.runtime import features
 
 LENGTH = 4099
 SPECIAL = [np.inf, -np.inf, np.nan, 0.0, -0.0, 1.0, -1.0, 1e-40, 3e38, 30.0, -90.0]
-
-
-@pytest.fixture
-def shared(monkeypatch):
-    """Divide work among all threads, whether it pays at the moment or not."""
-
-    def replay(self, table, times):
-        team(options().thread_count()).run(table, times)
-
-    monkeypatch.setattr(Pace, "replay", replay)
-    monkeypatch.setattr(table, "WORTH_SCHEDULING", 0.0)
-    monkeypatch.setattr(schedule, "BARRIER_NANOSECONDS", 0.0)
 
 
 def applied(entry, operands):

@@ -8,11 +8,7 @@ from compiled import build
 
 import graphc as gx
 from graphc import nn, optim
-from graphc.config import options
 from graphc.ir.graph import Graph
-from graphc.runtime import schedule, table
-from graphc.runtime.pace import Pace
-from graphc.runtime.team import team
 
 PLAIN = [True, False]
 
@@ -31,18 +27,6 @@ def refused(run, calls, *feeds):
         run.call(list(feeds))
     assert calls() == before
     return str(caught.value)
-
-
-@pytest.fixture
-def shared(monkeypatch):
-    """Divide work among all threads, whether it pays at the moment or not."""
-
-    def replay(self, table, times):
-        team(options().thread_count()).run(table, times)
-
-    monkeypatch.setattr(Pace, "replay", replay)
-    monkeypatch.setattr(table, "WORTH_SCHEDULING", 0.0)
-    monkeypatch.setattr(schedule, "BARRIER_NANOSECONDS", 0.0)
 
 
 @pytest.fixture(name="table")
