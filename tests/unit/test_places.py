@@ -112,6 +112,35 @@ def test_bits_of_an_element_of_a_short_row(name, dtype):
     same(made(name, "alone", dtype, 5)(*apart), whole[:1000].reshape(200, 5), name)
 
 
+FOLDS = {
+    "sum": gx.sum,
+    "sum of columns": lambda x: gx.sum(x, axis=0),
+    "sum of rows": lambda x: gx.sum(x, axis=1),
+    "variance": lambda x: gx.var(x, axis=0),
+    "greatest": gx.max,
+    "product of rows": lambda x: gx.prod(x, axis=1),
+    "softmax": gx.softmax,
+    "logsumexp": lambda x: gx.logsumexp(x, axis=0),
+    "sum of a chain": lambda x: gx.sum(gx.sin(x) * x),
+    "product of matrices": lambda x: x.T @ x,
+    "product with a vector": lambda x: x @ x[0],
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", FOLDS)
+def test_bits_of_folds_on_any_number_of_threads(name, dtype, shared):
+    for shape in ((3, 5), (1031, 129), (5, 4099), (4099, 3)):
+        x = gx.input("x", (None, shape[1]), dtype)
+        f = gx.function(x, FOLDS[name](x))
+        values = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+        with gx.config(threads=1):
+            whole = f(values)
+        for threads in (2, 4):
+            with gx.config(threads=threads):
+                same(f(values), whole, f"{name} of {shape} on {threads} threads")
+
+
 def test_most_functions_are_tried():
     assert len(ARITIES) > 60
     assert {"sin", "erf", "pow", "atan2", "where"} & set(ARITIES) >= {"sin", "erf", "pow", "atan2"}

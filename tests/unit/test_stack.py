@@ -85,3 +85,42 @@ def test_blocks_on_the_stack_are_few():
 @pytest.mark.parametrize("what", ["PRODUCTS", "LOOPS"])
 def test_threads_with_a_small_stack(run_python, what):
     assert run_python(SMALL + globals()[what] + RUN, timeout=300).count("done") == 2
+
+
+ALLOCATED = """
+import re
+from graphc.runtime import native
+
+SIZES = {"float": 4, "double": 8, "i8": 1, "i32": 4, "i64": 8}
+optimised = native.optimised
+blocks = {}
+
+def size(text):
+    kind, _, rest = text.partition(", ")
+    count = rest.split(",")[0].split()[1] if rest.startswith("i") else "1"
+    if count.startswith("%"):
+        return 0  # a block of rows
+    factor = int(count)
+    if array := re.fullmatch(r"\\[(\\d+) x (.+)\\]", kind):
+        factor, kind = factor * int(array[1]), array[2]
+    return factor * SIZES.get(kind, 64)  # others are pointers and records of few words
+
+def recorded(text, by_hand=False):
+    module = optimised(text, by_hand)
+    found = re.findall(r" = alloca (.+)", str(module))
+    blocks[len(blocks)] = sum(map(size, found))
+    return module
+
+native.optimised = recorded
+"""
+
+LARGEST = "print('largest', len(blocks), max(blocks.values()))"
+
+
+@pytest.mark.parametrize("what", ["PRODUCTS", "LOOPS"])
+def test_blocks_of_compiled_kernels_are_small(run_python, what):
+    """What LLVM leaves on the stack; rows of a length given in the call keep to STACK_BYTES."""
+    out = run_python(ALLOCATED + SMALL + globals()[what] + LARGEST, timeout=300)
+    kernels, largest = map(int, out.split("largest")[1].split())
+    assert kernels > 3
+    assert largest + STACK_BYTES <= 64 << 10
