@@ -49,6 +49,10 @@ class Function(Sealed):
             return next(results)
         return tree_fill(self._outputs, results)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle the graph with its values; the copy is compiled, from the cache."""
+        return Function, (self.graph, self._outputs)
+
     def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         if len(args) + len(kwargs) != len(self._names):
             given, expected = len(args) + len(kwargs), ", ".join(self._names)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from operator import is_
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graphc.errors import ShapeError
 from graphc.ir.naming import parameter_names, scope_names
@@ -79,6 +79,10 @@ class Graph(Sealed):
 
     def fixed(self, name: str) -> str | None:
         return "a graph is immutable; make another one"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle in topological order: nothing recurses, however deep the graph is."""
+        return _remade, (self.nodes, self.inputs, self.outputs, tuple(self.updates.items()))
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter(self.nodes)
@@ -203,6 +207,15 @@ class Graph(Sealed):
         )
         result_graph.images = {a: new[b.id] for a, b in self.images.items() if b.id in new}
         return result_graph
+
+
+def _remade(
+    nodes: tuple[Tensor, ...],
+    inputs: tuple[Tensor, ...],
+    outputs: dict[str, Tensor],
+    updates: tuple[tuple[Tensor, Tensor], ...],
+) -> Graph:
+    return Graph(inputs, outputs, dict(updates))
 
 
 def replace_inputs(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:

@@ -102,6 +102,10 @@ class Cell:
             )
         return converted(values, self.dtype)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle the values; where they lie is for whoever compiles the copy to say."""
+        return Cell, (self.shape, np.dtype(self.dtype.str), self.array.copy())
+
     def place(self, memory: Array) -> None:
         """Let the values live in ``memory``, an aligned piece of bytes, from now on."""
         self._array = memory[: self.nbytes].view(self.dtype).reshape(self.shape)
@@ -162,6 +166,9 @@ class Frozen:
         self.array.setflags(write=False)
         text = f"{self.array.dtype.str}{self.array.shape}".encode()
         self.digest = hashlib.sha256(text + self.array.tobytes()).digest()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Frozen, (self.array, self.number)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Frozen) or self.digest != other.digest:

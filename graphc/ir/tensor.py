@@ -214,6 +214,12 @@ class Tensor:
     def __hash__(self) -> int:
         return self.id
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle by what it is made of; the copy gets a number of its own."""
+        kind = (self.type.dtype.str, self.type.shape)
+        return _remade, (self.op, self.inputs, kind, self.label, self.loc, self.phase, self.scope,
+                         self.adjoint_of)  # fmt: skip
+
     # -- operators: the registered function of that name ----------------------------------
 
     def __add__(self, other: Any) -> Tensor:
@@ -368,6 +374,26 @@ class Tensor:
 
     def astype(self, dtype: Any) -> Tensor:
         return call("astype", self, dtype)
+
+
+def _remade(
+    op: Op,
+    inputs: tuple[Tensor, ...],
+    kind: tuple[str, tuple[AnyDim, ...]],
+    label: str | None,
+    loc: str | None,
+    phase: str,
+    scope: tuple[str, ...],
+    adjoint_of: Tensor | None,
+) -> Tensor:
+    """Return the copy of a tensor; its data type is NumPy's own object, which feeds compare."""
+    dtype, shape = kind
+    tensor = Tensor(op, inputs, TensorType(np.dtype(dtype), shape), label=label)
+    for name, value in (("loc", loc), ("phase", phase), ("scope", scope)):
+        object.__setattr__(tensor, name, value)
+    if adjoint_of is not None:
+        tensor.mark_adjoint(adjoint_of)
+    return tensor
 
 
 # -- the functions that operators call -----------------------------------------------------

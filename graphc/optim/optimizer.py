@@ -80,6 +80,9 @@ class Optimizer(Sealed, ABC):
         names = dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base))
         return tuple(name for name in names if isinstance(getattr(cls, name), Setting))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_values": {name: self.read(name) for name in self._values}}
+
     def fixed(self, name: str) -> str | None:
         declared = getattr(type(self), name, None)
         if isinstance(declared, (Setting, property)) or not self._cells:

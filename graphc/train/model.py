@@ -43,13 +43,17 @@ from graphc.train.declaration import (
 from graphc.train.feeds import Data, Structure, feeds, is_data, whole_number
 from graphc.train.inference import Inference
 from graphc.train.loop import Fit, History, reporter
-from graphc.tree import tree_fill
+from graphc.tree import tree_fill, tree_leaves
 from graphc.types import BATCH, shape_at, show_shape
 
 INITIAL, SHUFFLE = 1, 2  # streams of random numbers under one seed
 
 BATCH_SIZE = 1024
 """Rows that go through the network at a time outside training."""
+
+
+_DERIVED = ("_inputs", "_targets", "_slots", "_running")
+"""What follows from the declarations, or belongs to a fit that goes on."""
 
 
 class Model(Sealed):
@@ -296,6 +300,33 @@ class Model(Sealed):
         epochs = checkpoint.load(path, self.parameters, arrays, include_optimizer)
         if epochs is not None:
             self.epochs = epochs
+
+    def __copy__(self) -> Model:
+        """Return another model of the same parameters and compiled code."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle declarations, values and the optimiser's state, not what is compiled.
+
+        The nodes stand first, in topological order: nothing recurses, however deep they go.
+        """
+        self._allocated({**self._cells, **self._state})
+        made = {n for n, kind in vars(Model).items() if isinstance(kind, cached_property)}
+        state = {n: v for n, v in self.__dict__.items() if n not in made and n not in _DERIVED}
+        roots = [*self.graph.nodes, self.loss, *self.metrics.values(), *self._inputs.tensors,
+                 *self._targets.tensors, *tree_leaves(self.outputs), *self._names, *self._gradients,
+                 *self._gradients.values(), *self._updates.values()]  # fmt: skip
+        return {"_nodes": ancestors(roots), **state}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        del state["_nodes"]
+        self.__dict__.update(state)
+        self._inputs = Structure("input", self.inputs)
+        self._targets = Structure("target", self.targets)
+        self._slots = (*self._inputs.slots, *self._targets.slots)
+        self._running = None
 
     # -- looking inside ------------------------------------------------------------------------
 
