@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import gc
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 MANY = 20_000
 """New objects that take milliseconds to walk."""
+
+_pausing = 0
+"""The thread that put collections off; 0 if they are on."""
 
 
 @contextmanager
@@ -17,7 +22,10 @@ def paused() -> Iterator[None]:
     A collection walks every object there is: 1.1 s of the 4.7 that a network of 1,000 layers takes.
     What is new at the end counts as old, or the first collection would walk it (0.4 s).
     """
+    global _pausing
     enabled = gc.isenabled()
+    if enabled:
+        _pausing = threading.get_ident()
     gc.disable()
     try:
         yield
@@ -25,6 +33,7 @@ def paused() -> Iterator[None]:
         if enabled:
             age()
             gc.enable()
+            _pausing = 0
 
 
 def age() -> None:
@@ -35,3 +44,15 @@ def age() -> None:
     if gc.get_count()[0] >= MANY and not gc.get_freeze_count():
         gc.freeze()
         gc.unfreeze()
+
+
+def _after_fork() -> None:
+    """Collect again in a forked process: the thread that would end the pause may not be here."""
+    global _pausing
+    if _pausing and _pausing != threading.get_ident():
+        _pausing = 0
+        gc.enable()
+
+
+if os.name == "posix":
+    os.register_at_fork(after_in_child=_after_fork)

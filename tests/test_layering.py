@@ -14,7 +14,7 @@ ROOT = Path(graphc.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
 _base = {"errors", "types", "convert", "config", "tree", "lazy", "files", "collector", "sealed",
-         "synonyms"}  # fmt: skip
+         "synonyms", "forks"}  # fmt: skip
 _symbols = _base | {"ir", "ops"}
 _compiler = _symbols | {"passes", "plan", "codegen", "runtime", "compile"}
 _training = _symbols | {"autodiff", "nn", "optim", "io", "compile", "runtime", "feeds"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from graphc import forks
 from graphc.codegen.module import Module
 from graphc.errors import ShapeError
 from graphc.ir.graph import Graph
@@ -69,7 +69,7 @@ class Executable:
             i for i, t in enumerate(graph.inputs) if t.type.shape and t.type.shape[0] == BATCH
         ]
         self._report_at = report
-        self._lock = threading.RLock()
+        self._lock = forks.lock()
         self._batch = 1
         self._plain = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
         start = time.perf_counter()

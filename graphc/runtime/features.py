@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graphc.forks import whole
 from graphc.lazy import lazy_module
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def features() -> dict[str, bool]:
     if chosen is not None:
         return {name[1:]: name[0] == "+" for name in chosen.split(",") if name}
     try:
-        found = dict(binding.get_host_cpu_features())
+        with whole(logs=False):
+            found = dict(binding.get_host_cpu_features())
     except RuntimeError:  # LLVM cannot tell on this system
         return {}
     avx = os.environ.get("NUMBA_ENABLE_AVX", "1") not in ("", "0")

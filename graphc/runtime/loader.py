@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphc.config import options
+from graphc.forks import whole
 from graphc.lazy import lazy_module
 from graphc.runtime import native
 from graphc.runtime.features import cache_bytes, features
@@ -64,7 +65,9 @@ class Loader:
 
     def _compile(self, kernels: Mapping[str, Kernel]) -> None:
         if kernels:  # else the compiler need not be loaded
-            self._begun |= native.begin(kernels)
+            with whole():
+                begin = native.begin
+            self._begun |= begin(kernels)
 
     def load(self, kernels: Iterable[Kernel]) -> tuple[dict[str, int], LoadStatistics]:
         """Return the entry address of each kernel by name, compiling what is not stored."""
@@ -116,13 +119,14 @@ class Loader:
         return key
 
     def _link(self, codes: Mapping[str, bytes]) -> None:
-        if self._engine is None:
-            self._engine = _new_engine()
-        for code in codes.values():
-            self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
-        self._engine.finalize_object()
-        for key in codes:
-            self._addresses[key] = int(self._engine.get_function_address(key))
+        with whole(logs=False):
+            if self._engine is None:
+                self._engine = _new_engine()
+            for code in codes.values():
+                self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
+            self._engine.finalize_object()
+            for key in codes:
+                self._addresses[key] = int(self._engine.get_function_address(key))
 
 
 def _new_engine() -> binding.ExecutionEngine:
@@ -133,6 +137,7 @@ def _new_engine() -> binding.ExecutionEngine:
 
 
 @functools.cache
+@whole(logs=False)
 def _machine() -> str:
     """Return a hash of what object code depends on beside the kernel itself.
 

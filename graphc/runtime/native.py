@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 from llvmlite import binding
 
 from graphc.collector import age, paused
+from graphc.forks import whole
 from graphc.runtime.frontend import lower
 from graphc.runtime.interleave import interleaved
 from graphc.runtime.kernel import Kernel
@@ -46,7 +47,8 @@ def begin(kernels: Mapping[str, Kernel]) -> dict[str, Work]:
             age()
             for name, kernel in kernels.items():
                 start = time.perf_counter()
-                text = lower(kernel, name)
+                with whole():
+                    text = lower(kernel, name)
                 works[name] = beside.submit(
                     _finish, text, kernel.by_hand, time.perf_counter() - start
                 )
@@ -66,7 +68,7 @@ def compile_kernels(kernels: Mapping[str, Kernel]) -> dict[str, tuple[bytes, flo
 def _finish(text: str, by_hand: bool, seconds: float) -> tuple[bytes, float]:
     """Return the object code of a module in LLVM's language, and all seconds that it took."""
     start = time.perf_counter()
-    with _TURNS.frequent():
+    with whole(), _TURNS.frequent():
         code: bytes = CODEGEN._tm.emit_object(optimised(text, by_hand))
     return code, seconds + time.perf_counter() - start
 
