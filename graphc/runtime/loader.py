@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from graphc.config import options
 from graphc.forks import whole
@@ -43,23 +44,38 @@ class LoadStatistics:
     """(kernel, "memory" | "disk" | "compiled: " and why, milliseconds)."""
 
 
+class Entries(dict[str, int]):
+    """Entry addresses by the names of kernels, which hold as long as this does."""
+
+    def __init__(self, codes: Mapping[str, Code]) -> None:
+        super().__init__((name, code.address) for name, code in codes.items())
+        self._codes = tuple(codes.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Code:
+    """A kernel in memory, where it stays as long as this or what was linked with it."""
+
+    address: int
+    engine: binding.ExecutionEngine
+
+
 class Loader:
-    """Loads object code into this process, once for each kernel."""
+    """Loads object code into this process, once for each kernel that is in use."""
 
     def __init__(self) -> None:
-        self._addresses: dict[str, int] = {}
+        self._codes: WeakValueDictionary[str, Code] = WeakValueDictionary()
         self._identities: dict[str, str] = {}
         """What the kernels are, by the names of their entry points."""
         self._begun: dict[str, Work] = {}
         """What the compiler is at work on."""
         self._lock = threading.Lock()
-        self._engine: binding.ExecutionEngine | None = None
 
     def begin(self, kernels: Iterable[Kernel]) -> None:
         """Begin to compile what is not stored; :meth:`load` waits for it."""
         store = Store(options().cache_path())
         with self._lock:
-            known = self._addresses.keys() | self._begun.keys()
+            known = set(self._codes) | self._begun.keys()
             fresh = {key: k for k in kernels if (key := self._key(k)) not in known}
             self._compile({key: k for key, k in fresh.items() if not store.has(key)})
 
@@ -69,14 +85,16 @@ class Loader:
                 begin = native.begin
             self._begun |= begin(kernels)
 
-    def load(self, kernels: Iterable[Kernel]) -> tuple[dict[str, int], LoadStatistics]:
+    def load(self, kernels: Iterable[Kernel]) -> tuple[Entries, LoadStatistics]:
         """Return the entry address of each kernel by name, compiling what is not stored."""
         start = time.perf_counter()
         with self._lock:
             keys = {kernel: self._key(kernel) for kernel in kernels}
-            fresh = {key: k for k, key in keys.items() if key not in self._addresses}
-            notes = self._fetch(fresh) if fresh else {}
-            addresses = {kernel.name: self._addresses[key] for kernel, key in keys.items()}
+            held = {key: code for key in keys.values() if (code := self._codes.get(key))}
+            fresh = {key: k for k, key in keys.items() if key not in held}
+            linked, notes = self._fetch(fresh) if fresh else ({}, {})
+            held |= linked
+            entries = Entries({kernel.name: held[key] for kernel, key in keys.items()})
         statistics = LoadStatistics()
         for kernel, key in keys.items():
             source, milliseconds = notes.get(key, ("memory", 0.0))
@@ -84,9 +102,11 @@ class Loader:
             statistics.misses += source.startswith("compiled")
         statistics.hits = len(keys) - statistics.misses
         statistics.seconds = time.perf_counter() - start
-        return addresses, statistics
+        return entries, statistics
 
-    def _fetch(self, kernels: Mapping[str, Kernel]) -> dict[str, tuple[str, float]]:
+    def _fetch(
+        self, kernels: Mapping[str, Kernel]
+    ) -> tuple[dict[str, Code], dict[str, tuple[str, float]]]:
         """Read or compile the kernels, and link them; return where each came from, and ms."""
         store = Store(options().cache_path())
         codes, notes = {}, {}
@@ -103,8 +123,9 @@ class Loader:
             codes[key] = code
             notes[key] = (f"compiled: {store.lack(key)}", seconds * 1e3)
             store.write(key, self._identities[key], code)
-        self._link(codes)
-        return notes
+        linked = self._link(codes)
+        self._codes.update(linked)
+        return linked, notes
 
     def _key(self, kernel: Kernel) -> str:
         """Return the name of the kernel's entry point, and of its file: what, and for what machine.
@@ -118,15 +139,14 @@ class Loader:
             key = f"{name}_{number}"
         return key
 
-    def _link(self, codes: Mapping[str, bytes]) -> None:
+    def _link(self, codes: Mapping[str, bytes]) -> dict[str, Code]:
+        """Return the kernels in memory; they share an engine, since one takes milliseconds."""
         with whole(logs=False):
-            if self._engine is None:
-                self._engine = _new_engine()
+            engine = _new_engine()
             for code in codes.values():
-                self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
-            self._engine.finalize_object()
-            for key in codes:
-                self._addresses[key] = int(self._engine.get_function_address(key))
+                engine.add_object_file(binding.ObjectFileRef.from_data(code))
+            engine.finalize_object()
+            return {key: Code(int(engine.get_function_address(key)), engine) for key in codes}
 
 
 def _new_engine() -> binding.ExecutionEngine:

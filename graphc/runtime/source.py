@@ -22,7 +22,7 @@ def write_source(module: Module) -> Path:
     content = module.text.encode()
     with suppress(OSError):  # the text runs without its file
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists() or path.read_bytes() != content:
+        if not path.is_file() or path.read_bytes() != content:  # a pipe would wait for a writer
             write_whole(path, content)
     return path
 

@@ -69,6 +69,7 @@ class Team:
     def __init__(self, threads: int) -> None:
         entries, _ = LOADER.load([replay, serve])
         self.threads = threads
+        self._entries = entries  # keeps the code
         self._replay_address = entries[replay.name]
         self._replay = _ENTRY(self._replay_address)
         self._serve = _ENTRY(entries[serve.name])

@@ -18,7 +18,7 @@ import numpy as np
 
 from graphc.ir.source import aligned_empty
 from graphc.runtime.features import AVX512, host
-from graphc.runtime.loader import LOADER
+from graphc.runtime.loader import LOADER, Entries
 from graphc.runtime.products import matmul_float32, matmul_float64
 from graphc.runtime.schedule import Record, by_levels
 from graphc.runtime.team import team
@@ -80,13 +80,17 @@ def own(
 ) -> Callable[[int], None]:
     """Return a function that computes the product so many times, as a step does."""
     kernel = KERNELS[out.dtype.name]
-    addresses, _ = LOADER.load([kernel])
+    entries, _ = LOADER.load([kernel])
     (m, k), n = left.shape, right.shape[1]
     form, extent = (COLUMNS, n) if n > m else (0, m)
     words = [m, n, k, form, *strided(left), *strided(right), *strided(out)[:3]]
-    record = Record(addresses[kernel.name], extent, words, (), 2 * m * n * k / EXPECTED, (0,))
+    record = Record(entries[kernel.name], extent, words, (), 2 * m * n * k / EXPECTED, (0,))
     table = by_levels([record], threads).table
-    return lambda times: team(threads).run(table, times)
+
+    def run(times: int, held: Entries = entries) -> None:
+        team(threads).run(table, times)
+
+    return run
 
 
 def measured(dtype: str, case: Case, threads: int) -> Row:

@@ -275,6 +275,14 @@ def test_a_pipe_among_the_entries_is_passed_over(warm):
     right(warm, misses=2)
 
 
+def test_a_pipe_where_a_module_should_be(warm):
+    (path,) = (warm.cache / "modules").iterdir()
+    path.unlink()
+    os.mkfifo(path)
+    right(warm, misses=0)
+    assert "def train_step(m):" in path.read_text()
+
+
 def test_an_entry_of_other_work_under_the_same_name_is_refused(tmp_path):
     store = Store(tmp_path / "store")
     store.write("key", "what", b"code")

@@ -133,6 +133,38 @@ def test_a_damaged_entry_is_compiled_when_it_is_read(fresh, tmp_path):
     assert again.load([stepping])[1].notes[0][1].startswith("compiled: damaged")
 
 
+def test_code_goes_with_its_last_user(fresh):
+    ours, _ = fresh
+    first, _ = ours.load([stepping, gather])
+    second, _ = ours.load([gather, advance])
+    assert second["gather"] == first["gather"]
+    assert len(ours._codes) == 3
+    del first
+    gc.collect()
+    assert len(ours._codes) == 2
+    wanted = ours.load([stepping])
+    assert wanted[1].notes[0][1] == "disk"
+    found, expected = np.zeros(6, np.int64), np.zeros(6, np.int64)
+    run(wanted[0]["stepping"], 0, 10, [found], [3])
+    stepping(0, 10, expected, 3)
+    np.testing.assert_array_equal(found, expected)
+    del second, wanted
+    gc.collect()
+    assert not ours._codes
+
+
+def test_functions_that_are_deleted_leave_no_code():
+    x = gx.input("x", (None, 4))
+    gc.collect()
+    before = len(LOADER._codes)
+    f = gx.function(x, gx.exp(x * 7.5) * 3.25)
+    f(np.ones((2, 4), np.float32))
+    assert len(LOADER._codes) > before
+    del f
+    gc.collect()
+    assert len(LOADER._codes) <= before + 2  # a team that was made here holds its own
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # of JAX, where it is installed
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # Python 3.12

@@ -48,9 +48,15 @@ def update(w, number=9):
     return Record(0, w.size, [address_of(w)], slices, 1e6, (number,), (), "update")
 
 
+LOADED = {}
+"""What holds the code of the kernels."""
+
+
 def entry(name):
     kernel = gather if name == "gather" else getattr(products, name)
-    return LOADER.load([kernel])[0][name]
+    if name not in LOADED:
+        LOADED[name] = LOADER.load([kernel])[0]
+    return LOADED[name][name]
 
 
 def run(record, lo=0, hi=None):

@@ -185,14 +185,12 @@ def test_nan_and_infinity_stay_in_their_rows():
 
 def entry(k):
     """Return the machine code of a kernel as a function of lo, hi and its arguments."""
-    addresses, _ = LOADER.load([k])
-    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(
-        addresses[k.name]
-    )
+    entries, _ = LOADER.load([k])
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
     def function(lo, hi, *arguments):
         values = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments]
-        call(np.array(values, np.int64).ctypes.data, lo, hi)
+        kind(entries[k.name])(np.array(values, np.int64).ctypes.data, lo, hi)
 
     return function
 
