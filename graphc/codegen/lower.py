@@ -123,7 +123,7 @@ def guard_kernel(work: Guard) -> KernelCall:
     low, high, number = (writer.integer(n) for n in (work.low, work.high, work.number))
     (indices,), dims = _merged([work.indices])
     index = [f"i{n}" for n in range(len(dims))]
-    writer.line(f"least, most = {high} - 1, {low}")
+    writer.line(f"least, most = {low}, {high} - 1")  # right, also where there are no indices
     with ExitStack() as loops:
         loops.enter_context(writer.parallel(index[0] if dims else "_", dims[0] if dims else 1))
         for name, dim in zip(index[1:], dims[1:], strict=True):

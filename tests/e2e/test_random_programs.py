@@ -33,7 +33,7 @@ BLOCKS = [range(first, first + 10) for first in range(1_000_000, 1_000_060, 10)]
 
 @pytest.mark.parametrize("seeds", BLOCKS, ids=lambda r: str(r.start))
 def test_random_programs(seeds):
-    tally = try_seeds((seeds, 10, 10.0))
+    tally = try_seeds((seeds, 10, 10.0, False))
     assert not tally.failures, "\n".join(text for _, text in tally.failures)
 
 

@@ -16,10 +16,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--jax-every", type=int, default=8, help="0 for never")
-    parser.add_argument("--patience", type=float, default=60.0, help="seconds to shrink a failure")
+    parser.add_argument("--patience", type=float, default=60.0, help="seconds to shrink one")
+    parser.add_argument("--plain", action="store_true",
+                        help="small programs only, as plain Python")  # fmt: skip
     given = parser.parse_args()
     last = given.seed + given.count
-    tasks = [(range(first, min(first + 25, last)), given.jax_every, given.patience)
+    tasks = [(range(first, min(first + 25, last)), given.jax_every, given.patience, given.plain)
              for first in range(given.seed, last, 25)]  # fmt: skip
     start, total, done = time.perf_counter(), Tally(), 0
     # a fresh process now and then: kernels and modules of thousands of graphs fill its memory

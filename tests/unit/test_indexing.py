@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from compiled import plain_python
 
 import graphc as gx
 from graphc.ir.graph import ancestors
@@ -231,3 +232,21 @@ def test_errors_in_the_words_of_numpy():
         concat([a, b])
     with pytest.raises(ValueError, match="output subscript 'k' which never appeared"):
         einsum("ij->ik", a)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_computed_indices_that_are_none_stop_nothing(plain):
+    """An axis of no elements and no index into it: all else is computed."""
+    x, y = gx.input("x", (None, 3)), gx.input("y", ())
+    rolled = gx.roll(x, 2, axis=0)
+    index = gx.input("i", (4, 0), "int64")
+    taken = gx.take(gx.zeros((0,)), index + 1)
+    with plain_python(plain):
+        f = gx.function([x, y, index], [rolled, taken, gx.exp(y), gx.tanh(gx.exp(y) + 1)])
+        for batch in (0, 3, 0):
+            found = f(np.ones((batch, 3)), 0.5, np.zeros((4, 0), int))
+            assert found[0].shape == (batch, 3)
+            assert found[1].shape == (4, 0)
+            np.testing.assert_allclose(
+                found[2:], [np.exp(0.5), np.tanh(np.exp(0.5) + 1)], rtol=1e-6
+            )
