@@ -22,6 +22,7 @@ MANY = 1 << 60
 SWEPT = {
     "codegen/columns.py:_UNROLLED_COST": (0.0, 1e9),
     "codegen/folds.py:DEAR": (0.0, 1e9),
+    "codegen/kernel.py:STACK_BYTES": (0, 1 << 20),
     "codegen/loops.py:STREAM_BYTES": (0, MANY),
     "codegen/loops.py:_SHORT": (range(0), range(2, 1000)),
     "codegen/product.py:_OVERFLOWING": (0, MANY),
@@ -71,6 +72,7 @@ TESTED = {
         "unit/test_shape_limits.py::test_a_nest_of_loops_too_deep_for_python_says_so"
     ),
     "codegen/loops.py:BLOCK": "unit/test_reductions.py::test_every_element_counts_once",
+    "codegen/loops.py:STREAM_BLOCK": "unit/test_stream.py::test_every_element_is_written",
     "codegen/short.py:LINE": _SHORT + "test_random_rows",
     "runtime/features.py:DEPTH": _GEMM + "test_pieces_for_the_caches",
     "runtime/pace.py:TRIAL_SECONDS": "unit/test_runtime_pace.py::test_what_is_faster_is_taken",
@@ -97,7 +99,7 @@ TESTED = {
     "runtime/tiles/driver.py:SHORT": _PRODUCTS,
     "runtime/tiles/matvec.py:SUMS": _GEMM + "test_matrix_times_vector",
     "runtime/tiles/matvec.py:COLUMNS": _GEMM + "test_matrix_times_vector",
-    "runtime/tiles/shape.py:VECTORS": _GEMM + "test_tiles_fill_the_registers",
+    "runtime/shape.py:VECTORS": _GEMM + "test_tiles_fill_the_registers",
     "types.py:MAX_RANK": (
         "unit/test_shape_limits.py::test_more_dimensions_than_numpy_has_are_a_matter_of_shape"
     ),
@@ -114,9 +116,9 @@ MACHINE = {
     "runtime/features.py:panel_depth": _GEMM + "test_pieces_for_the_caches",
     "runtime/schedule.py:_block": "unit/test_runtime_schedule.py::"
     "test_blocks_and_threads_do_not_change_a_bit",
-    "runtime/tiles/shape.py:depth": _GEMM + "test_pieces_for_the_caches",
-    "runtime/tiles/shape.py:large": _GEMM + "test_pieces_for_the_caches",
-    "runtime/tiles/shape.py:rows": _GEMM + "test_pieces_for_the_caches",
+    "runtime/shape.py:depth": _GEMM + "test_pieces_for_the_caches",
+    "runtime/shape.py:large": _GEMM + "test_pieces_for_the_caches",
+    "runtime/shape.py:rows": _GEMM + "test_pieces_for_the_caches",
     "runtime/loader.py:_machine": None,  # a part of the cache's key
 }
 """Functions that ask for caches or threads, with the test that runs several of either."""
@@ -144,6 +146,7 @@ NONE = {
     "runtime/schedule.py:GUARD": "a bit",
     "runtime/schedule.py:RECORD_HEAD": "words of a record",
     "runtime/schedule.py:SHARED": "a bit",
+    "train/checkpoint.py:_DIGITS": "digits of a number in a file; longer ones are refused",
 }
 """Why a number is no threshold."""
 

@@ -22,7 +22,7 @@ from graphc.plan.memory import ArenaPlan, Lifetimes, level_lifetimes, plan_arena
 from graphc.plan.program import Call, Program
 from graphc.runtime.checks import CallChecks
 from graphc.runtime.epoch import accounting, gathering
-from graphc.runtime.frame import CaptureFrame, Pointer, Prediction, Slices
+from graphc.runtime.frame import CaptureFrame, Known, Pointer, Prediction
 from graphc.runtime.places import far, parameters_written, pointers
 from graphc.runtime.schedule import Schedule
 from graphc.runtime.sizes import SizeChecks, out_of_memory
@@ -62,7 +62,7 @@ class Batches:
         self._apart = {
             b.name: Pointer(far(i), b.dtype.itemsize, b.name) for i, b in enumerate(self._buffers)
         }
-        self._slices: Slices = {}
+        self._known: Known = {}
         self._checks = checks
         self._bound: OrderedDict[int, Bound] = OrderedDict()
         self.nbytes = 0
@@ -182,7 +182,7 @@ class Batches:
             return None, None
         places = {**pointers(self._persistent), **self._apart}
         threads = options().thread_count()
-        schedule = self._captured(self._main, batch, places, threads, self._slices)
+        schedule = self._captured(self._main, batch, places, threads, self._known)
         return schedule, level_lifetimes(self._buffers, self._calls, schedule.levels)
 
     def _plan(self, batch: int, lifetimes: Lifetimes | None) -> ArenaPlan:
@@ -211,11 +211,11 @@ class Batches:
         batch: int,
         places: Mapping[str, Pointer],
         threads: int,
-        slices: Slices | None = None,
+        known: Known | None = None,
     ) -> Schedule:
         """Return the calls of one of the module's functions as a table for so many threads."""
         assert self.entries is not None
         predictions = self.predictions(function, batch)
-        frame = CaptureFrame(places, batch, self.entries, predictions, self._kept, slices)
+        frame = CaptureFrame(places, batch, self.entries, predictions, self._kept, known)
         getattr(self._functions, function)(frame)
         return arranged(frame.records, threads)

@@ -66,8 +66,9 @@ class Prediction:
     guards: bool = False
 
 
-Slices: TypeAlias = dict[tuple[int, int, int], tuple[Touch, "Slice | None"]]
-"""By the identity of a touch, the address and the extent: that touch, and what it touches there."""
+Known: TypeAlias = "dict[tuple[int, int], tuple[int, list[int], tuple[Slice, ...]]]"
+"""By the number of a call and the start of its part: extent and arguments of one that touches the
+same in every batch, and what that is."""
 
 
 class CaptureFrame(Frame["Pointer"]):
@@ -80,16 +81,16 @@ class CaptureFrame(Frame["Pointer"]):
         entries: Mapping[str, int],
         predictions: Iterable[Prediction],
         kept: Slice | None = None,
-        slices: Slices | None = None,
+        known: Known | None = None,
     ) -> None:
         """Start with no records.
 
-        ``kept`` is the memory that may not be written before the guards have run; ``slices`` is
-        where to remember what owes nothing to the batch, for other frames.
+        ``kept`` is the memory that may not be written before the guards have run; ``known`` is
+        where to remember what owes nothing to the batch, for other frames of the function.
         """
         super().__init__(memory, batch)
         self._kept = kept
-        self._slices: Slices = {} if slices is None else slices
+        self._known: Known = {} if known is None else known
         self._entries = entries
         self._predictions = iter(predictions)
         self.records: list[Record] = []
@@ -106,27 +107,25 @@ class CaptureFrame(Frame["Pointer"]):
             passed = list(arguments)
             for position in {t.position for t in known.touches if t.stride} if start else ():
                 passed[position] = passed[position][start:]
-            self._take_down(kernel, length, passed, known, known.nanoseconds * length / extent)
+            share = known.nanoseconds * length / extent
+            self._take_down(kernel, start, length, passed, known, share)
 
     def _take_down(
         self,
         kernel: Kernel,
+        start: int,
         extent: int,
         arguments: Sequence[Any],
         known: Prediction,
         nanoseconds: float,
     ) -> None:
-        slices = {
-            self._slice(touch, arguments[touch.position], extent): None for touch in known.touches
-        }
-        if known.guards:
-            slices[self._kept] = None
+        words = [int(a.__index__()) for a in arguments]
         self.records.append(
             Record(
                 self._entries[kernel.name],
                 extent,
-                [int(a.__index__()) for a in arguments],
-                tuple(s for s in slices if s is not None),
+                words,
+                self._slices(known, start, extent, arguments, words),
                 nanoseconds,
                 (self._count - 1,),
                 tuple(
@@ -140,13 +139,21 @@ class CaptureFrame(Frame["Pointer"]):
             )
         )
 
-    def _slice(self, touch: Touch, pointer: Pointer, extent: int) -> Slice | None:
-        if not touch.is_fixed:
-            return slice_at(touch, pointer, self.batch, extent)
-        key = id(touch), pointer.address, extent
-        if key not in self._slices:
-            self._slices[key] = touch, slice_at(touch, pointer, self.batch, extent)
-        return self._slices[key][1]
+    def _slices(
+        self, call: Prediction, start: int, extent: int, arguments: Sequence[Any], words: list[int]
+    ) -> tuple[Slice, ...]:
+        """Return what a call touches; ``words`` are its arguments as numbers."""
+        key = self._count, start
+        before = self._known.get(key)
+        if before is not None and before[0] == extent and before[1] == words:
+            return before[2]
+        found = {slice_at(t, arguments[t.position], self.batch, extent): None for t in call.touches}
+        if call.guards:
+            found[self._kept] = None
+        result = tuple(s for s in found if s is not None)
+        if all(t.is_fixed for t in call.touches):
+            self._known[key] = extent, list(words), result
+        return result
 
     def steps(self) -> Iterator[int]:
         """Yield once: the replay repeats what one iteration records."""
