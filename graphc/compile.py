@@ -25,13 +25,15 @@ def compile_graph(
     *,
     gradients: Mapping[Tensor, Tensor] | None = None,
     scalars: Sequence[str] = (),
+    sums: Sequence[str] = (),
     step: bool = False,
 ) -> Executable:
     """Compile ``graph``.
 
     With ``step`` the module has ``forward``, ``backward``, ``train_step`` and ``train_epoch``,
-    which sums the outputs named in ``scalars``; else it has ``call``. ``gradients`` maps
-    parameters to their gradients, which get a flat buffer.
+    which adds up the outputs named in ``scalars``, times the rows of a batch, and ``sums``, as they
+    are; else it has ``call``. ``gradients`` maps parameters to their gradients, which get a flat
+    buffer.
     """
     wanted = {f"gradient {i}": g for i, g in enumerate((gradients or {}).values())}
     whole = Graph(graph.inputs, {**graph.outputs, **wanted}, graph.updates)
@@ -50,7 +52,7 @@ def compile_graph(
     passes.append(PassReport("fuse", len(optimized), planned, _since(start)))
     dump(program, len(passes), "fuse")
     start = perf_counter()
-    epoch = EpochPlan(tuple(scalars)) if step else None
+    epoch = EpochPlan(tuple(scalars), tuple(sums)) if step else None
     module = generate(program, graph.scopes, epoch, merge="merge" not in disabled())
     passes.append(PassReport("merge", planned, len(program.calls), _since(start)))
     dump(program, len(passes), "merge")
@@ -58,7 +60,7 @@ def compile_graph(
     program.verify()
     verify(module, program)
     report = _reporter(program, module, tuple(passes))
-    return Executable(graph, optimized, program, module, report, scalars, step=step)
+    return Executable(graph, optimized, program, module, report, scalars, sums, step=step)
 
 
 def _since(start: float) -> float:

@@ -52,7 +52,10 @@ class VerificationError(GraphcError, AssertionError):
 
 def is_internal(frame: FrameType) -> bool:
     """Tell whether a frame runs code of graphc."""
-    return frame.f_code.co_filename.startswith(_PACKAGE)
+    if frame.f_code.co_filename.startswith(_PACKAGE):
+        return True
+    module = frame.f_globals.get("__name__")  # byte code may have been compiled elsewhere
+    return isinstance(module, str) and module.startswith("graphc.")
 
 
 def user_location() -> str | None:

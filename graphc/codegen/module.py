@@ -28,9 +28,10 @@ GAP = "\n\n\n"
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """What ``train_epoch`` adds: the scalars it sums, by name of their output."""
+    """What ``train_epoch`` adds up, by name of its output: scalars times rows, sums as they are."""
 
     scalars: tuple[str, ...]
+    sums: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -195,11 +196,12 @@ def _training(
             f"m.bytes_{buffer.name}, {_argument(row)}, batch, 1)"
         )
     lines.append(f"{inner}train_step(m)")
-    for number, name in enumerate(epoch.scalars):
+    for number, name in enumerate((*epoch.scalars, *epoch.sums)):
         access = program.outputs[name]
         pointer = _pointer(access.buffer, access.layout.offset)
         kernel = f"accumulate_{access.buffer.dtype.name}"
-        lines.append(f"{inner}run({kernel}, 1, {pointer}, m.sums, {number}, batch)")
+        weight = "batch" if name in epoch.scalars else "1"
+        lines.append(f"{inner}run({kernel}, 1, {pointer}, m.sums, {number}, {weight})")
     lines.append(f"{inner}run(advance, 1, m.cursor, batch)")
     yield "\n".join(lines)
 
@@ -311,6 +313,6 @@ def show_expression(dim: AnyDim) -> str:
 
 
 def _epoch_import(program: Program, epoch: EpochPlan) -> str:
-    kinds = {program.outputs[s].buffer.dtype.name for s in epoch.scalars}
+    kinds = {program.outputs[s].buffer.dtype.name for s in (*epoch.scalars, *epoch.sums)}
     names = [*(f"accumulate_{k}" for k in sorted(kinds)), "advance", "gather"]
     return f"from graphc.runtime.epoch import {', '.join(names)}"

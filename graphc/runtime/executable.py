@@ -55,6 +55,7 @@ class Executable:
         module: Module,
         report: Callable[[int], Report],
         scalars: Sequence[str] = (),
+        sums: Sequence[str] = (),
         *,
         step: bool = False,
     ) -> None:
@@ -62,6 +63,7 @@ class Executable:
         self.optimized_graph = optimized
         self.program = program
         self.scalars = tuple(scalars)
+        self._added = (*self.scalars, *sums)
         self._phases = phases_of_outputs(program)
         self.source = module.text
         self._calls = module.calls
@@ -90,7 +92,7 @@ class Executable:
         self._direct = direct_outputs(program)
         main = "train_step" if step else "call"
         self._batches = Batches(
-            program, module.calls, self._module, self._persistent, self.scalars, main,
+            program, module.calls, self._module, self._persistent, self._added, main,
             SizeChecks(optimized, program.buffers), self._checks,
         )  # fmt: skip
         entries, statistics = LOADER.load(kernels)
@@ -175,10 +177,10 @@ class Executable:
     ) -> Iterator[tuple[int, Array]]:
         """Take a step for each batch of the rows ``order``, gathered inside compiled code.
 
-        Yields, at least every 0.2 s, the samples done and the sums of the scalars weighted by
-        batch size. The parameters are then those of a finished step.
+        Yields, at least every 0.2 s, the samples done, and what the scalars, times the rows of
+        their batches, and the sums add up to. The parameters are then those of a finished step.
         """
-        samples, totals = 0, np.zeros(len(self.scalars))
+        samples, totals = 0, np.zeros(len(self._added))
         arrays = [a.copy() if self._is_written(a) else a for a in arrays]
         with self._lock:
             self._checks.epoch(arrays, order, batch_size)
@@ -196,7 +198,7 @@ class Executable:
                 yield samples, totals.copy()
 
     def _steps(self, bound: Bound, arrays: Sequence[Array], order: Array, steps: int) -> Array:
-        """Take ``steps`` steps over the rows ``order``; return the sums of the scalars."""
+        """Take ``steps`` steps over the rows ``order``; return what they add up."""
         start = time.perf_counter()
         rows = steps * bound.batch
         if len(bound.order) < len(order):
@@ -211,7 +213,7 @@ class Executable:
         self._execute(bound, "train_epoch", memory, steps)
         elapsed = max(time.perf_counter() - start, 1e-9)
         bound.chunk = max(1, min(2 * bound.chunk, int(steps * CONTROL_SECONDS / elapsed)))
-        return bound.sums[: len(self.scalars)]
+        return bound.sums[: len(self._added)]
 
     def _read_in_place(self, bound: Bound, feeds: Sequence[Array]) -> dict[str, Array]:
         """Copy inputs to their places; return the large ones, which are read where they lie."""

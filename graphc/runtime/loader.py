@@ -20,6 +20,7 @@ from graphc.lazy import lazy_module
 from graphc.runtime import native
 from graphc.runtime.features import cache_bytes, features
 from graphc.runtime.kernel import Kernel
+from graphc.runtime.package import sources
 from graphc.runtime.store import Store
 
 if TYPE_CHECKING:
@@ -177,16 +178,6 @@ def _machine() -> str:
     digest.update("\n".join(parts).encode())
     digest.update(sources(Path(__file__).parents[1]))
     return digest.hexdigest()[:32]
-
-
-def sources(package: Path) -> bytes:
-    """Return a hash of every module in the folder of a package."""
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode())
-        digest.update(content)
-    return digest.digest()
 
 
 LOADER = Loader()

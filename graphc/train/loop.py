@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from graphc.ir.op import Array
 from graphc.lazy import lazy_module
 from graphc.sealed import Sealed
@@ -122,11 +120,16 @@ def reporter(verbose: int, first: int, epochs: int, rows: int) -> Reporter:
 
 @dataclass(frozen=True)
 class Fit:
-    """One call of ``fit``: ``steps`` runs an epoch in an order, ``validate`` returns scores."""
+    """One call of ``fit``.
+
+    ``steps`` runs an epoch in an order, ``values`` makes scores of its sums over so many samples,
+    ``validate`` returns scores.
+    """
 
     model: Model
     history: History
     names: Sequence[str]
+    values: Callable[[Array, int], dict[str, float]]
     order: Callable[[], Array]
     steps: Callable[[Array], Progressed]
     validate: Callable[[], dict[str, float]] | None
@@ -167,7 +170,7 @@ class Fit:
         samples, logs = 0, dict.fromkeys(self.names, math.nan)
         for done, sums in self.steps(self.order()):
             samples = done
-            logs = dict(zip(self.names, (np.asarray(sums) / done).tolist(), strict=True))
+            logs = self.values(sums, done)
             report.progress(epoch, samples, logs)
             for callback in self.callbacks:
                 callback.on_progress(self.model, epoch, samples, logs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from graphc.train.declaration import (
 from graphc.train.feeds import Data, Structure, feeds, is_data, whole_number
 from graphc.train.inference import Inference
 from graphc.train.loop import Fit, History, reporter
+from graphc.train.scores import Score, named_sums, taken_apart
 from graphc.tree import tree_fill, tree_leaves
 from graphc.types import BATCH, shape_at, show_shape
 
@@ -172,9 +173,10 @@ class Model(Sealed):
         verbose
             0 silent, 1 a progress bar, 2 a line an epoch.
 
-        Losses and metrics are means over the rows. Ctrl-C leaves the parameters of a finished
-        step; :attr:`history` has the epochs until then. A callback may call ``fit`` itself, on
-        other data: the outer fit then goes on.
+        Losses and metrics are those of all rows of an epoch, if they are formulas of sums over
+        rows that are scalars; else, means over the steps. Ctrl-C leaves the parameters of a
+        finished step; :attr:`history` has the epochs until then. A callback may call ``fit``
+        itself, on other data: the outer fit then goes on.
         """
         executable = self._stepper("fit")
         self._require_rows()
@@ -202,6 +204,7 @@ class Model(Sealed):
             model=self,
             history=history,
             names=tuple(self._scores),
+            values=self._logged,
             order=lambda: self._order(rows, shuffle),
             steps=lambda order: executable.epoch(data.arrays, order, batch_size),
             validate=None if validation is None else lambda: self._score(validation, BATCH_SIZE),
@@ -247,7 +250,11 @@ class Model(Sealed):
     # -- inference ---------------------------------------------------------------------------
 
     def evaluate(self, X: Any, Y: Any = None, *, batch_size: int = BATCH_SIZE) -> dict[str, float]:
-        """Return the means of ``loss`` and metrics over all rows, in the inference form."""
+        """Return ``loss`` and metrics of all rows, in the inference form, whatever the batches.
+
+        Those that are no formula of sums over rows, such as a maximum, are computed of all rows
+        at once, and so need memory for them.
+        """
         size = whole_number("evaluate: batch_size", batch_size, 1)
         return self._score(self._data(X, Y), size)
 
@@ -393,7 +400,32 @@ class Model(Sealed):
 
     @cached_property
     def _training(self) -> Executable:
-        return self._compiled(self.graph, gradients=self._gradients, step=True)
+        sums = named_sums(self._summed)
+        graph = Graph(self.graph.inputs, {**self.graph.outputs, **sums}, self.graph.updates)
+        gradients, names = self._gradients, tuple(sums)
+        return self._compiled(graph, gradients=gradients, sums=names, step=True)
+
+    @cached_property
+    def _summed(self) -> dict[str, Score]:
+        """The scores that an epoch adds up otherwise than as means over rows."""
+        fed = [slot.tensor for slot in self._slots]
+        found = taken_apart(Graph(fed, self._scores), self._batched)
+        return {
+            name: score
+            for name, score in found.items()
+            if score.sums and all(not s.ndim and s.dtype.kind == "f" for s in score.sums)
+            if not score.is_mean
+        }
+
+    @property
+    def _batched(self) -> list[Tensor]:
+        return [slot.tensor for slot in self._slots if slot.batched]
+
+    @cached_property
+    def _apart(self) -> dict[str, Score]:
+        """The scores of the inference form, as formulas of sums over rows."""
+        graph = Graph(self._inference.inputs, {n: self._inference.outputs[n] for n in self._scores})
+        return taken_apart(graph, self._batched)
 
     @cached_property
     def _inference(self) -> Graph:
@@ -402,15 +434,15 @@ class Model(Sealed):
 
     @cached_property
     def _evaluation(self) -> Inference:
-        return self._inferring(self._inference.inputs, self._scores)
+        whole = {name: score.result for name, score in self._apart.items() if not score.sums}
+        outputs = {**whole, **named_sums(self._apart)}
+        return Inference.of(self._inference.inputs, outputs, self._compiled)
 
     @cached_property
     def _prediction(self) -> Inference:
-        return self._inferring(self._inputs.tensors, self._named_outputs)
-
-    def _inferring(self, fed: Sequence[Tensor], names: Iterable[str]) -> Inference:
         found = self._inference.outputs
-        return Inference.of(fed, {name: found[name] for name in names}, self._compiled)
+        outputs = {name: found[name] for name in self._named_outputs}
+        return Inference.of(self._inputs.tensors, outputs, self._compiled)
 
     def _compiled(self, graph: Graph, **options: Any) -> Executable:
         """Compile ``graph`` and give initial values to the parameters that are new in it.
@@ -418,7 +450,7 @@ class Model(Sealed):
         Each has its own stream of random numbers, so its values do not depend on what else is
         in the graph. Training goes first, because it lays parameters out side by side.
         """
-        if self.optimizer is not None and graph is not self.graph:
+        if self.optimizer is not None and not options.get("step"):
             _ = self._training
         fresh = self._unallocated()
         scalars = [name for name in self._scores if name in graph.outputs]
@@ -505,16 +537,33 @@ class Model(Sealed):
             raise wrong("fit: the validation data have no rows")
         return data
 
+    def _logged(self, sums: Array, samples: int) -> dict[str, float]:
+        """Return loss and metrics of the samples over which an epoch has added up ``sums``."""
+        count = len(self._scores)
+        logs = dict(zip(self._scores, (sums[:count] / samples).tolist(), strict=True))
+        totals = dict(zip(named_sums(self._summed).values(), sums[count:], strict=True))
+        for name, score in self._summed.items():
+            logs[name] = score.of([totals[tensor] for tensor in score.sums], samples)
+        return logs
+
     def _score(self, data: Data, batch_size: int) -> dict[str, float]:
-        """Return the means of loss and metrics, each batch weighted by its rows."""
+        """Return loss and metrics of all rows."""
         if data.rows == 0:
             raise wrong("evaluate: the data have no rows")
-        total = np.zeros(len(self._scores))
-        bounds = data.bounds((data.rows or 1) if self._evaluation.whole else batch_size)
+        scores, sums = self._apart, named_sums(self._apart)
+        at_once = self._evaluation.whole or not all(score.sums for score in scores.values())
+        totals = {tensor: np.zeros(shape_at(tensor.type.shape, 0)) for tensor in sums.values()}
+        bounds = data.bounds((data.rows or 1) if at_once else batch_size)
         for start, stop in bounds:
             values = self._evaluation(data.between(start, stop).converted().arrays, start)
-            total += [(stop - start) * float(values[name]) for name in self._scores]
-        return dict(zip(self._scores, (total / bounds[-1][1]).tolist(), strict=True))
+            for name, tensor in sums.items():
+                totals[tensor] = totals[tensor] + values[name]
+        return {
+            name: score.of([totals[tensor] for tensor in score.sums], bounds[-1][1])
+            if score.sums
+            else float(values[name])
+            for name, score in scores.items()
+        }
 
     def _stepper(self, what: str) -> Executable:
         if self.optimizer is None:

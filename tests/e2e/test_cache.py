@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import pickle
 import shutil
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from graphc.runtime import package as identity
 from graphc.runtime.kernel import kernel
-from graphc.runtime.loader import sources
+from graphc.runtime.package import sources
 from graphc.runtime.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -323,7 +325,8 @@ def package(tmp_path):
     return tmp_path / "copy" / "graphc"
 
 
-def test_the_key_depends_on_every_module(package):
+def test_the_key_depends_on_every_module(package, monkeypatch):
+    monkeypatch.setattr(identity, "IMPORTED", 1 << 63)  # later than any change
     before = sources(package)
     assert before == sources(ROOT / "graphc")
     modules = sorted(package.rglob("*.py"))
@@ -354,6 +357,48 @@ def test_a_changed_constant_is_compiled(warm, package, run_python, module, old, 
     words = run_python(f"import sys; sys.path.insert(0, {str(package.parent)!r})\n" + WORK).split()
     assert (words[0], int(words[1])) == ("0", warm.kernels)
     assert words[3:] == warm.losses
+
+
+EXCHANGED = (
+    "from pathlib import Path\n"
+    "path = Path(graphc.__file__).parent / 'codegen' / 'product.py'\n"
+    "text = path.read_text()\n"
+    "path.write_text(text.replace('SUM, UPDATE = 8, 16', 'UPDATE, SUM = 8, 16'))\n"
+)
+
+
+def test_what_changed_after_it_was_imported_is_not_stored_as_what_it_is_now(
+    warm, package, run_python
+):
+    """An upgrade below a running process: what that compiles is of the version before."""
+    first = f"import sys; sys.path.insert(0, {str(package.parent)!r})\nimport graphc\n"
+    words = run_python(first + EXCHANGED + WORK).split()
+    assert (words[0], words[3:]) == ("0", warm.losses)
+    words = run_python(first + WORK).split()
+    assert (words[0], words[3:]) == ("0", warm.losses)
+
+
+@pytest.mark.parametrize("kind", ["archive", pytest.param("byte code", marks=pytest.mark.slow)])
+def test_a_package_without_sources(warm, package, run_python, tmp_path, kind):
+    """Of which the key must know as much."""
+    for version in (1, 2):
+        if version == 2:
+            path = package / "codegen" / "product.py"
+            text = path.read_text()
+            path.write_text(text.replace("SUM, UPDATE = 8, 16", "UPDATE, SUM = 8, 16"))
+        where = tmp_path / f"{kind}{version}"
+        if kind == "archive":
+            where = Path(shutil.make_archive(str(where), "zip", package.parent))
+        else:
+            shutil.copytree(package.parent, where)
+            shutil.rmtree(where / "graphc" / "__pycache__", ignore_errors=True)
+            compileall.compile_dir(where, legacy=True, quiet=1, ddir="elsewhere")
+            for path in where.rglob("*.py"):
+                path.unlink()
+        first = f"import sys; sys.path.insert(0, {str(where)!r})\n"
+        for hits in ("0", str(warm.kernels)):
+            words = run_python(first + WORK).split()
+            assert (words[0], words[3:]) == (hits, warm.losses)
 
 
 def test_another_second_cache_is_another_machine(warm, run_python, tmp_path):

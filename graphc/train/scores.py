@@ -1,0 +1,168 @@
+"""Scores over many rows, from what their batches add up to.
+
+A mean over rows is the mean of its batches', weighted by their rows. A loss that leaves some rows
+out, weighs them, or adds them up is not. But it is a formula of sums over rows, and these do add
+up: a score is taken apart into the sums, which run on batches, and the formula, which is
+evaluated once, of the totals. What cannot be taken apart needs all rows at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.errors import GraphcError
+from graphc.ir.graph import Graph, ancestors, replace_inputs
+from graphc.ir.interpret import evaluate
+from graphc.ir.op import Array, Composite
+from graphc.ir.source import Parameter
+from graphc.ir.tensor import Tensor, building
+from graphc.ops.creation import Extent
+from graphc.ops.random import RandomUniform
+from graphc.ops.reduce import Sum
+from graphc.types import BATCH, Dim, shape_at
+
+_ROWS = 3
+"""Rows of the batch on which ops are tried."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A scalar as a formula of sums over rows; without ``sums`` it needs all rows at once."""
+
+    result: Tensor
+    sums: tuple[Tensor, ...]
+
+    def of(self, totals: Sequence[Array], rows: int) -> float:
+        """Return the score of ``rows`` rows over which the sums have these ``totals``."""
+        pairs = zip(self.sums, totals, strict=True)
+        feeds = {tensor: np.asarray(total, tensor.dtype) for tensor, total in pairs}
+        return float(evaluate([self.result], feeds, rows)[self.result])
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether it is the mean of batches' scores, weighted by their rows."""
+        rng = np.random.default_rng(0)
+        needed = ancestors([self.result], dict.fromkeys(self.sums))
+        fixed = {p: _example(p, rng) for p in needed if isinstance(p.op, Parameter)}
+        one, two = ([_example(s, rng) for s in self.sums] for _ in range(2))
+
+        def weighted(totals: Iterable[Array], rows: int) -> float:
+            feeds = {**fixed, **dict(zip(self.sums, totals, strict=True))}
+            return rows * float(evaluate([self.result], feeds, rows)[self.result])
+
+        both = weighted([a + b for a, b in zip(one, two, strict=True)], 8)
+        return bool(np.isclose(weighted(one, 3) + weighted(two, 5), both, rtol=1e-4))
+
+
+def taken_apart(graph: Graph, batched: Iterable[Tensor]) -> dict[str, Score]:
+    """Return the outputs of ``graph``, scalars, as formulas of sums over the ``batched`` inputs."""
+    whole = _expanded(graph)
+    rows = _Rows(whole, set(batched))
+    return {name: Score(score, rows.sums_below(score)) for name, score in whole.outputs.items()}
+
+
+def _expanded(graph: Graph) -> Graph:
+    """Return the graph without composite ops."""
+
+    def rule(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
+        if not isinstance(node.op, Composite):
+            return replace_inputs(node, operands)
+        with building(phase=node.phase, loc=node.loc, scope=node.scope):
+            return node.op.expand(*operands)
+
+    while any(isinstance(node.op, Composite) for node in graph.nodes):
+        graph = graph.rebuild(rule)
+    return graph
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a tensor has the rows of the batch: ``scale`` elements for each, along ``axis``."""
+
+    axis: int
+    scale: int
+
+    def part(self, array: Array, row: int) -> Array:
+        return np.take(array, range(row * self.scale, (row + 1) * self.scale), self.axis)
+
+
+class _Rows:
+    """Which tensors are the same for all batches, or have rows that owe nothing to each other."""
+
+    def __init__(self, graph: Graph, batched: set[Tensor]) -> None:
+        self._same: set[Tensor] = set()
+        self._places: dict[Tensor, _Place] = {}
+        self._sized: set[Tensor] = set()
+        """Those that depend on the number of rows alone."""
+        for node in graph.nodes:
+            if node in batched:
+                self._places[node] = _Place(0, 1)
+            else:
+                self._add(node)
+
+    def _add(self, node: Tensor) -> None:
+        dims = [(axis, d) for axis, d in enumerate(node.type.shape) if isinstance(d, Dim)]
+        known = self._same | self._sized
+        if not dims and not isinstance(node.op, Extent) and set(node.inputs) <= self._same:
+            self._same.add(node)
+        elif not dims and set(node.inputs) <= known:
+            self._sized.add(node)
+        elif len(dims) == 1 and set(node.inputs) <= self._same | set(self._places):
+            ((axis, dim),) = dims
+            place = _Place(axis, dim.scale)
+            draws = isinstance(node.op, RandomUniform) and not axis  # each row's are its own
+            if dim == BATCH * dim.scale and (draws or self._keeps_rows(node, place)):
+                self._places[node] = place
+
+    def _keeps_rows(self, node: Tensor, place: _Place) -> bool:
+        """Tell by trying whether each row of the result comes from one row of the operands."""
+        rng = np.random.default_rng(0)
+        arrays = [_example(x, rng) for x in node.inputs]
+        places = [self._places.get(x) for x in node.inputs]
+        try:
+            with np.errstate(all="ignore"):
+                whole, alone = node.op.bind(_ROWS).numpy(*arrays), node.op.bind(1)
+                for row in range(_ROWS):
+                    pairs = zip(arrays, places, strict=True)
+                    parts = [a if p is None else p.part(a, row) for a, p in pairs]
+                    wanted = place.part(whole, row)
+                    if not np.allclose(alone.numpy(*parts), wanted, rtol=1e-4, equal_nan=True):
+                        return False
+        except (GraphcError, ValueError, IndexError, TypeError):
+            return False
+        return True
+
+    def sums_below(self, score: Tensor) -> tuple[Tensor, ...]:
+        """Return the sums over rows of which ``score`` is a formula; none if it is not."""
+        found: dict[Tensor, None] = {}
+        stack, seen = [score], {score}
+        while stack:
+            node = stack.pop()
+            if node in self._same or node in self._sized:
+                continue
+            place = self._places.get(node.inputs[0]) if node.inputs else None
+            if isinstance(node.op, Sum) and place is not None and place.axis in node.op.axes:
+                found[node] = None
+            elif not node.inputs or any(isinstance(d, Dim) for d in node.type.shape):
+                return ()
+            else:
+                stack += [x for x in node.inputs if x not in seen]
+                seen.update(node.inputs)
+        return tuple(found)
+
+
+def _example(tensor: Tensor, rng: np.random.Generator) -> Array:
+    """Return values of a tensor's type, for :data:`_ROWS` rows."""
+    shape = shape_at(tensor.type.shape, _ROWS)
+    if tensor.dtype.kind == "f":
+        return rng.uniform(0.5, 1.5, shape).astype(tensor.dtype)
+    return rng.integers(0, 2, shape).astype(tensor.dtype)
+
+
+def named_sums(scores: Mapping[str, Score]) -> dict[str, Tensor]:
+    """Return the sums of all scores, each once, by names that no user gives."""
+    sums = dict.fromkeys(tensor for score in scores.values() for tensor in score.sums)
+    return {f"sum {number}": tensor for number, tensor in enumerate(sums)}
