@@ -138,10 +138,16 @@ class Data:
         return [(i, min(i + batch_size, rows)) for i in range(0, rows, batch_size)]
 
 
-def is_data(value: Any) -> bool:
-    """Tell whether a value can be arrays, in some structure, and is no iterable of batches."""
+def check_is_data(value: Any) -> None:
+    """Raise :class:`DTypeError` for an iterable of batches in the place of arrays."""
     kinds = (list, tuple, Mapping, np.ndarray, str, bytes)
-    return isinstance(value, kinds) or hasattr(value, "__array__") or hasattr(value, "shape")
+    arrays = isinstance(value, kinds) or hasattr(value, "__array__") or hasattr(value, "shape")
+    if hasattr(value, "__iter__") and not arrays:
+        raise DTypeError(
+            f"data are arrays, and {type(value).__name__} is an iterable of batches; loop over it: "
+            "for xb, yb in batches: model.train_step(xb, yb), or pass its arrays"
+            f"\n  at {user_location()}"
+        )
 
 
 def common_rows(slots: Sequence[Slot], arrays: Sequence[Array]) -> int | None:

@@ -40,7 +40,7 @@ from graphc.train.declaration import (
     trained_parameters,
     wrong,
 )
-from graphc.train.feeds import Data, Structure, feeds, is_data, whole_number
+from graphc.train.feeds import Data, Structure, check_is_data, feeds, whole_number
 from graphc.train.inference import Inference
 from graphc.train.loop import Fit, History, reporter
 from graphc.train.scores import Score, named_sums, taken_apart
@@ -265,6 +265,7 @@ class Model(Sealed):
         batch axis. Random draws are those of the next training step, each row's its own.
         """
         size = whole_number("predict: batch_size", batch_size, 1)
+        check_is_data(X)
         data = Data.of(self._inputs.slots, self._inputs.flatten(X))
         tensors = self._named_outputs.values()
         by_rows = all(t.ndim and t.type.shape[0] == BATCH for t in tensors)
@@ -493,12 +494,8 @@ class Model(Sealed):
     # -- what is fed ---------------------------------------------------------------------------
 
     def _values(self, X: Any, Y: Any) -> Sequence[Any]:
-        if Y is None and hasattr(X, "__iter__") and not is_data(X):
-            raise DTypeError(
-                f"data are arrays, and {type(X).__name__} is an iterable of batches; loop over it: "
-                "for xb, yb in batches: model.train_step(xb, yb), or pass its arrays to fit"
-                f"\n  at {user_location()}"
-            )
+        if Y is None:
+            check_is_data(X)
         return (*self._inputs.flatten(X), *self._targets.flatten(Y))
 
     def _feeds(self, what: str, X: Any, Y: Any) -> list[Array]:

@@ -108,7 +108,7 @@ def test_iterables_of_batches(given):
     out, y = nn.Linear(3, 1)(X), gx.input("y", (None, 1))
     model = gx.Model(inputs=X, outputs=out, targets=y, loss=nn.mse_loss(out, y),
                      optimizer=optim.SGD(0.1))  # fmt: skip
-    for call in (model.fit, model.evaluate):
+    for call in (model.fit, model.evaluate, model.predict):
         with pytest.raises(TypeError, match="for xb, yb in batches: model.train_step" + HERE):
             call(given())
 
