@@ -2,60 +2,51 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
-from importlib.abc import Loader
-from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 
-class _Whole(Loader):
-    """Executes a module whole or not at all: what failed once fails again, in the same words."""
+class _Lazy(ModuleType):
+    """Stands for a module, and imports it at the first access to an attribute.
 
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
+    By Python's own import, which lets one thread execute a module while others wait, and
+    forgets one that failed: :class:`importlib.util.LazyLoader` does neither.
+    """
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(loaded(self), name)
 
-    def exec_module(self, module: ModuleType) -> None:
-        names = vars(module)
-        before = dict(names)
-        try:
-            self._loader.exec_module(module)
-        except Exception as error:
-            said = error
-            names.clear()
-            names.update(before)
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(loaded(self), name, value)
 
-            def fail(name: str) -> object:
-                raise type(said)(*said.args) from said
+    def __delattr__(self, name: str) -> None:
+        delattr(loaded(self), name)
 
-            names["__getattr__"] = fail
-            raise
+    def __dir__(self) -> list[str]:
+        return dir(loaded(self))
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._loader, name)
+
+def loaded(module: ModuleType) -> ModuleType:
+    """Return the module that stands behind a lazy one, executed; others as they are."""
+    if not isinstance(module, _Lazy):
+        return module
+    own = vars(module)
+    if "_loaded" not in own:
+        own["_loaded"] = importlib.import_module(own["__name__"])
+    found: ModuleType = own["_loaded"]
+    return found
 
 
 def lazy_module(name: str) -> ModuleType:
     """Return module ``name``, executed at the first access to one of its attributes.
 
-    See :class:`importlib.util.LazyLoader`. Raises ImportError at once if there is none.
+    Raises ImportError at once if there is none.
     """
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
+    if importlib.util.find_spec(name) is None:
         raise ImportError(f"no module named {name!r}", name=name)
-    spec.loader = importlib.util.LazyLoader(_Whole(spec.loader))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    parent, _, child = name.rpartition(".")
-    if parent:
-        setattr(sys.modules[parent], child, module)
-    spec.loader.exec_module(module)
-    parent, _, own = name.rpartition(".")
-    if parent:  # as an import statement does, on which others rely
-        setattr(sys.modules[parent], own, module)
-    return module
+    return _Lazy(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 
 # Every graph that a test compiles is interpreted before and after each pass, and compared.
 os.environ.setdefault("GRAPHC_CHECK", "1")
+
+# A shell that starts a job in the background lets it ignore Ctrl-C, and tests would wait for ever.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -21,6 +21,7 @@ from numba.core.funcdesc import PythonFunctionDescriptor
 from numba.core.lowering import Lower
 from numba.core.targetconfig import ConfigStack
 
+from graphc.lazy import loaded
 from graphc.runtime.kernel import POINTER, Kernel
 from graphc.runtime.target import TARGET, TYPES, KernelLibrary
 
@@ -134,7 +135,7 @@ def _load_named_modules(kernel: Kernel) -> None:
     for name in kernel.function.__code__.co_names:
         module = kernel.function.__globals__.get(name)
         if isinstance(module, ModuleType):
-            vars(module)
+            loaded(module)
 
 
 def _numba_type(name: str) -> Any:
