@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,15 @@ from graphc.train.declaration import (
 from graphc.train.feeds import Data, Structure, check_is_data, feeds, whole_number
 from graphc.train.inference import Inference
 from graphc.train.loop import Fit, History, reporter
-from graphc.train.scores import Score, named_sums, taken_apart
+from graphc.train.scores import (
+    Score,
+    added_in_epochs,
+    batch_outputs,
+    logged,
+    named_sums,
+    over_batches,
+    taken_apart,
+)
 from graphc.tree import tree_fill, tree_leaves
 from graphc.types import BATCH, shape_at, show_shape
 
@@ -204,7 +212,7 @@ class Model(Sealed):
             model=self,
             history=history,
             names=tuple(self._scores),
-            values=self._logged,
+            values=partial(logged, tuple(self._scores), self._summed),
             order=lambda: self._order(rows, shuffle),
             steps=lambda order: executable.epoch(data.arrays, order, batch_size),
             validate=None if validation is None else lambda: self._score(validation, BATCH_SIZE),
@@ -408,15 +416,8 @@ class Model(Sealed):
 
     @cached_property
     def _summed(self) -> dict[str, Score]:
-        """The scores that an epoch adds up otherwise than as means over rows."""
         fed = [slot.tensor for slot in self._slots]
-        found = taken_apart(Graph(fed, self._scores), self._batched)
-        return {
-            name: score
-            for name, score in found.items()
-            if score.sums and all(not s.ndim and s.dtype.kind == "f" for s in score.sums)
-            if not score.is_mean
-        }
+        return added_in_epochs(taken_apart(Graph(fed, self._scores), self._batched))
 
     @property
     def _batched(self) -> list[Tensor]:
@@ -435,8 +436,7 @@ class Model(Sealed):
 
     @cached_property
     def _evaluation(self) -> Inference:
-        whole = {name: score.result for name, score in self._apart.items() if not score.sums}
-        outputs = {**whole, **named_sums(self._apart)}
+        outputs = batch_outputs(self._apart)
         return Inference.of(self._inference.inputs, outputs, self._compiled)
 
     @cached_property
@@ -534,33 +534,15 @@ class Model(Sealed):
             raise wrong("fit: the validation data have no rows")
         return data
 
-    def _logged(self, sums: Array, samples: int) -> dict[str, float]:
-        """Return loss and metrics of the samples over which an epoch has added up ``sums``."""
-        count = len(self._scores)
-        logs = dict(zip(self._scores, (sums[:count] / samples).tolist(), strict=True))
-        totals = dict(zip(named_sums(self._summed).values(), sums[count:], strict=True))
-        for name, score in self._summed.items():
-            logs[name] = score.of([totals[tensor] for tensor in score.sums], samples)
-        return logs
-
     def _score(self, data: Data, batch_size: int) -> dict[str, float]:
         """Return loss and metrics of all rows."""
         if data.rows == 0:
             raise wrong("evaluate: the data have no rows")
-        scores, sums = self._apart, named_sums(self._apart)
-        at_once = self._evaluation.whole or not all(score.sums for score in scores.values())
-        totals = {tensor: np.zeros(shape_at(tensor.type.shape, 0)) for tensor in sums.values()}
+        score = self._evaluation
+        at_once = score.whole or not all(s.sums for s in self._apart.values())
         bounds = data.bounds((data.rows or 1) if at_once else batch_size)
-        for start, stop in bounds:
-            values = self._evaluation(data.between(start, stop).converted().arrays, start)
-            for name, tensor in sums.items():
-                totals[tensor] = totals[tensor] + values[name]
-        return {
-            name: score.of([totals[tensor] for tensor in score.sums], bounds[-1][1])
-            if score.sums
-            else float(values[name])
-            for name, score in scores.items()
-        }
+        values = (score(data.between(a, b).converted().arrays, a) for a, b in bounds)
+        return over_batches(self._apart, values, bounds[-1][1])
 
     def _stepper(self, what: str) -> Executable:
         if self.optimizer is None:

@@ -162,6 +162,53 @@ def _example(tensor: Tensor, rng: np.random.Generator) -> Array:
     return rng.integers(0, 2, shape).astype(tensor.dtype)
 
 
+def over_batches(
+    scores: Mapping[str, Score], batches: Iterable[Mapping[str, Array]], rows: int
+) -> dict[str, float]:
+    """Return the scores of ``rows`` rows, whose batches gave these values of :func:`batch_outputs`.
+
+    A score without sums is that of the one batch there is.
+    """
+    sums = named_sums(scores)
+    totals = {tensor: np.zeros(shape_at(tensor.type.shape, 0)) for tensor in sums.values()}
+    values: Mapping[str, Array] = {}
+    for values in batches:
+        for name, tensor in sums.items():
+            totals[tensor] = totals[tensor] + values[name]
+    return {
+        name: score.of([totals[s] for s in score.sums], rows) if score.sums else float(values[name])
+        for name, score in scores.items()
+    }
+
+
+def batch_outputs(scores: Mapping[str, Score]) -> dict[str, Tensor]:
+    """Return what to compute of each batch, by name."""
+    whole = {name: score.result for name, score in scores.items() if not score.sums}
+    return {**whole, **named_sums(scores)}
+
+
+def added_in_epochs(scores: Mapping[str, Score]) -> dict[str, Score]:
+    """Return the scores that an epoch adds up otherwise than as means over rows."""
+    return {
+        name: score
+        for name, score in scores.items()
+        if score.sums and all(not s.ndim and s.dtype.kind == "f" for s in score.sums)
+        if not score.is_mean
+    }
+
+
+def logged(
+    names: Sequence[str], added: Mapping[str, Score], sums: Array, rows: int
+) -> dict[str, float]:
+    """Return scores of the ``rows`` over which an epoch has added up ``sums``.
+
+    First come the scores ``names``, each times the rows of its batch, then the sums of ``added``.
+    """
+    logs = dict(zip(names, (sums[: len(names)] / rows).tolist(), strict=True))
+    totals = dict(zip(named_sums(added).values(), sums[len(names) :], strict=True))
+    return logs | {n: s.of([totals[tensor] for tensor in s.sums], rows) for n, s in added.items()}
+
+
 def named_sums(scores: Mapping[str, Score]) -> dict[str, Tensor]:
     """Return the sums of all scores, each once, by names that no user gives."""
     sums = dict.fromkeys(tensor for score in scores.values() for tensor in score.sums)
