@@ -8,7 +8,7 @@ from collections.abc import Iterable
 NUMPY = {
     "absolute": "abs", "fabs": "abs", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin",
     "arcsinh": "asinh", "arctan": "atan", "arctan2": "atan2", "arctanh": "atanh", "power": "pow",
-    "float_power": "pow", "true_divide": "divide", "mod": "remainder", "fmod": "remainder",
+    "float_power": "pow", "true_divide": "divide", "mod": "remainder",
     "invert": "bitwise_invert", "bitwise_not": "bitwise_invert",
     "left_shift": "bitwise_left_shift", "right_shift": "bitwise_right_shift",
     "fmax": "maximum", "fmin": "minimum", "amax": "max", "amin": "min", "rint": "round",
@@ -21,7 +21,8 @@ NUMPY = {
 
 OTHERS = {
     **{name: f"gx.{own}" for name, own in NUMPY.items()},
-    "cat": "gx.concat", "clamp": "gx.clip", "mm": "gx.matmul", "bmm": "gx.matmul",
+    "expit": "gx.sigmoid", "cat": "gx.concat", "clamp": "gx.clip", "mm": "gx.matmul",
+    "bmm": "gx.matmul",
     "permute": "gx.permute_dims", "unsqueeze": "gx.expand_dims", "view": "gx.reshape",
     "flatten": "gx.ravel or nn.Flatten", "gather": "gx.take_along_axis",
     "index_select": "gx.take", "mul": "gx.multiply", "sub": "gx.subtract", "div": "gx.divide",

@@ -90,7 +90,7 @@ def binary_cross_entropy_with_logits(
     right = ops.logical_and(ops.isinf(x), ops.astype(x > 0, x.dtype) == y)
     z = ops.where(right, 0.0, x)
     if pos_weight is None:
-        loss = ops.softplus(z) - z * y
+        loss = ops.softplus(z) - _weighed(y, z)
     else:
         emphasis = 1.0 + (_like(pos_weight, x) - 1.0) * y
         loss = _weighed(1.0 - y, z) + _weighed(emphasis, ops.softplus(-z))

@@ -33,7 +33,8 @@ def accuracy(logits: Any, labels: Any) -> Tensor:
 def top_k_accuracy(logits: Any, labels: Any, k: int = 5) -> Tensor:
     """Return the share of rows whose label is among the ``k`` largest logits.
 
-    Of equal logits those of lower classes come first. ``labels`` as for :func:`accuracy`.
+    A label that is no class, such as one to ignore, is among none of them. Of equal logits those
+    of lower classes come first. ``labels`` as for :func:`accuracy`.
     """
     x, y = as_tensor(logits), as_tensor(labels)
     if k < 1:
@@ -41,12 +42,14 @@ def top_k_accuracy(logits: Any, labels: Any, k: int = 5) -> Tensor:
     if not x.ndim or not isinstance(x.type.shape[-1], int):
         raise _mismatch("top_k_accuracy", x, y)
     places = ops.expand_dims(_labels("top_k_accuracy", x, y), axis=-1)
-    own = ops.take_along_axis(x, places, axis=-1)
-    earlier = constant(np.arange(x.type.shape[-1])) < places
+    classes = constant(np.arange(x.type.shape[-1]))
+    chosen = classes == places
+    own = ops.sum(ops.where(chosen, x, 0.0), axis=-1, keepdims=True)
+    earlier = classes < places
     # "Not at most" rather than "greater": a NaN beats every label, as it does in argmax.
     before = ops.logical_or(~(x <= own), ops.logical_and(x == own, earlier))
     rank = ops.sum(ops.astype(before, "int64"), axis=-1)
-    return _share(rank < k)
+    return _share(ops.logical_and(rank < k, ops.any(chosen, axis=-1)))
 
 
 def _labels(what: str, x: Tensor, y: Tensor) -> Tensor:

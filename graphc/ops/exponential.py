@@ -251,7 +251,8 @@ class Pow(Math):
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         x, y = inputs
         zero = x == 0
-        by_x = y * pow(x, where(logical_and(zero, y == 0), y, y - 1))
+        steep = abs(x) <= 1.0 / float(np.finfo(x.dtype).max)  # its reciprocal is infinite
+        by_x = y * pow(x, where(logical_and(steep, y == 0), y, y - 1))
         return by_x, out * log(where(logical_and(zero, y >= 0), 1, x))
 
 

@@ -135,17 +135,17 @@ class Logsumexp(Composite):
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         (x,) = inputs
-        return (keep(g, x, self.axes) * self._weights(out, x),)
+        return (keep(g, x, self.axes) * self._weights(x),)
 
     def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
         (x,), (t,) = inputs, tangents
         if t is None:
             return None
-        return sum(self._weights(out, x) * t, self.axes, keepdims=self.keepdims)
+        return sum(self._weights(x) * t, self.axes, keepdims=self.keepdims)
 
-    def _weights(self, out: Tensor, x: Tensor) -> Tensor:
-        """Return the softmax of ``x``."""
-        return exp(subtract(x, keep(out, x, self.axes)))
+    def _weights(self, x: Tensor) -> Tensor:
+        """Return the softmax of ``x``: not of ``out``, in which large numbers swallow small."""
+        return apply(Softmax(self.axes), x)
 
 
 def _rows() -> Iterable[Sample]:

@@ -34,6 +34,14 @@ MINIMISED = {"loss", "error", "err", "mse", "mae", "rmse", "msle", "mape", "nll"
 """Words of the names of values that are better when smaller."""
 
 
+NEUTRAL = {"at", "avg", "binary", "k", "macro", "mean", "micro", "per", "test", "top", "total",
+           "train", "val", "weighted"}  # fmt: skip
+"""Words of a name behind one that tells the direction, which they leave as it is."""
+
+REVERSING = {"anti", "inv", "inverse", "minus", "neg", "negative", "no", "non", "not", "one", "un"}
+"""Words that may turn it round."""
+
+
 class Callback(Sealed):
     """Does nothing at each event; ``epoch`` counts from 0.
 
@@ -141,27 +149,28 @@ class Monitor:
 
 
 def _is_maximised(who: str, name: str) -> bool:
-    """Tell from the words of a name whether a larger value is better, or raise."""
-    words = {
-        w
-        for word in re.split(r"[^a-z0-9]+", name.lower())
-        for w in (word, word.rstrip("0123456789"))
-    }
-    larger, smaller = bool(words & MAXIMISED), bool(words & MINIMISED)
-    if larger == smaller or words & {"neg", "negative", "inverse"}:
+    """Tell from the words of a name whether a larger value is better, or raise.
+
+    The last word that is not neutral decides: ``digit_accuracy`` is one, ``accuracy_gap`` none.
+    """
+    plain = [w.rstrip("0123456789") for w in re.split(r"[^a-z0-9]+", name.lower())]
+    exact = [w for w in re.split(r"[^a-z0-9]+", name.lower()) if w]
+    words = [e if e in MAXIMISED | MINIMISED else p for e, p in zip(exact, plain, strict=False)]
+    last = next((w for w in reversed(words) if w and w not in NEUTRAL), "")
+    if last not in MAXIMISED | MINIMISED or REVERSING & set(words):
         raise ShapeError(
             f'{who}: is {name!r} better when larger or when smaller? Pass mode="max" or "min"'
             f"\n  at {user_location()}"
         )
-    return larger
+    return last in MAXIMISED
 
 
 class EarlyStopping(Callback):
     """Stop when the monitored value has not improved for ``patience`` epochs, as in Keras.
 
     An improvement is a change for the better by more than ``min_delta``. ``mode`` ``"auto"``
-    maximises names with a word of :data:`MAXIMISED`, minimises those with one of
-    :data:`MINIMISED`, and is an error for all others. With
+    maximises names that end in a word of :data:`MAXIMISED`, minimises those that end in one
+    of :data:`MINIMISED`, and is an error for all others. With
     ``restore_best`` the parameters of the best epoch are put back at the end of training,
     whether it stopped early or not. ``best``, ``best_epoch`` and ``stopped_epoch`` tell.
     """
@@ -248,8 +257,8 @@ class Checkpoint(Callback):
 class LearningRateScheduler(Callback):
     """Set the learning rate before each epoch: ``schedule(epoch)`` or ``schedule(epoch, lr)``.
 
-    The rate is passed to a second parameter that has no default, or is called ``lr``,
-    ``learning_rate`` or ``rate``: another default is the function's own.
+    The rate is passed to a second parameter that has no default, or is called ``lr`` or
+    ``learning_rate``: another default is the function's own.
     """
 
     def __init__(self, schedule: Callable[..., float]) -> None:
@@ -276,7 +285,7 @@ def _takes_rate(schedule: Callable[..., float]) -> bool:
     parameters = list(inspect.signature(schedule).parameters.values())[:2]
     last = parameters[-1]
     own = last.kind is not last.VAR_POSITIONAL and last.default is not last.empty
-    return not own or last.name in ("lr", "learning_rate", "rate")
+    return not own or last.name in ("lr", "learning_rate")
 
 
 class TerminateOnNaN(Callback):

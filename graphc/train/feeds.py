@@ -142,9 +142,9 @@ def check_is_data(value: Any) -> None:
     """Raise :class:`DTypeError` for an iterable of batches in the place of arrays."""
     kinds = (list, tuple, Mapping, np.ndarray, str, bytes)
     arrays = isinstance(value, kinds) or hasattr(value, "__array__") or hasattr(value, "shape")
-    if hasattr(value, "__iter__") and not arrays:
+    if (hasattr(value, "__iter__") or hasattr(value, "__getitem__")) and not arrays:
         raise DTypeError(
-            f"data are arrays, and {type(value).__name__} is an iterable of batches; loop over it: "
+            f"data are arrays, and {type(value).__name__} is a set of batches; loop over it: "
             "for xb, yb in batches: model.train_step(xb, yb), or pass its arrays"
             f"\n  at {user_location()}"
         )

@@ -137,3 +137,20 @@ def test_float64_has_the_same_room():
     np.testing.assert_allclose(gradients(gx.acosh, "float64", 1e200)[0], [1e-200])
     _, by_y = gradients(gx.divide, "float64", 1e-180, 1e-170)[1]
     np.testing.assert_allclose(by_y, 2 * (1e-180 / 1e-170) / 1e-170 / 1e-170)
+
+
+def test_the_gradient_of_logsumexp_is_the_softmax():
+    """However large the numbers are: in the sum itself they swallow the small ones."""
+    for top in (1e5, 1e7, 3e38):
+        x = gx.parameter(np.full(3, top, "float32"))
+        gradient = gx.grad(gx.logsumexp(x), x)
+        second = gx.grad(gradient[0], x)
+        found = gx.function([], (gradient, second))()
+        np.testing.assert_allclose(found[0], np.full(3, 1 / 3), rtol=1e-6)
+        np.testing.assert_allclose(found[1], [2 / 9, -1 / 9, -1 / 9], rtol=1e-5)
+
+
+def test_the_power_zero_has_no_slope():
+    x = gx.parameter(np.array([0.0, 1e-40, -1e-40, 1e-30, 2.0], "float32"))
+    y = gx.parameter(np.zeros(5, "float32"))
+    np.testing.assert_array_equal(gx.function([], gx.grad(gx.sum(gx.pow(x, y)), x))(), np.zeros(5))

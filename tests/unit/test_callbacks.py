@@ -149,14 +149,28 @@ def test_what_can_be_passed_as_callbacks():
 @pytest.mark.parametrize(
     ("name", "larger"),
     [("val_error2", False), ("val_accuracy", True), ("r2", True), ("F1", True), ("loss", False),
-     ("val_top5_accuracy", True), ("mse_acceleration", False), ("mean-recall", True)],
+     ("val_top5_accuracy", True), ("head1_loss", False), ("mean-recall", True),
+     ("val_accuracy_top_5", True)],
 )  # fmt: skip
 def test_directions_go_by_whole_words(name, larger):
     assert Monitor("EarlyStopping", name).larger is larger
 
 
 @pytest.mark.parametrize(
-    "name", ["inaccuracy", "max_dist_f1x", "score", "error_precision", "negative_log_accuracy"]
+    "name",
+    [
+        "inaccuracy",
+        "max_dist_f1x",
+        "score",
+        "mse_acceleration",
+        "negative_log_accuracy",
+        "accuracy_gap",
+        "one_minus_accuracy",
+        "loss_ratio",
+        "iou_distance",
+        "1",
+        "",
+    ],
 )
 def test_a_direction_that_is_not_certain_is_asked_for(name):
     with pytest.raises(ShapeError, match=rf"{name}' better when larger(.|\n)*test_callbacks.py"):
@@ -195,6 +209,7 @@ def passed(schedule):
 
 def test_a_schedule_keeps_its_own_defaults():
     assert passed(lambda epoch, decay=0.5: 0.1 * decay**epoch) == [0.1, 0.05]
+    assert passed(lambda epoch, rate=0.5: 0.1 * rate**epoch) == [0.1, 0.05]
     assert passed(lambda epoch: 0.1 / (1 + epoch)) == [0.1, 0.05]
     start = small_model().optimizer.lr
     assert passed(lambda epoch, rate: rate / 2) == [start / 2, start / 4]

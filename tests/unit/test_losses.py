@@ -351,3 +351,20 @@ def test_divergences_are_those_of_scipy():
                 np.log(q), target,
             )  # fmt: skip
             np.testing.assert_allclose(got, expected, rtol=1e-15)
+
+
+def test_labels_that_are_no_class_are_missed():
+    logits = np.array([[0.0, 0.0, 9.0], [1.0, 2.0, 3.0], [np.inf, 0.0, 1.0], [5.0, 1.0, 0.0]])
+    labels = np.array([-1, -100, 3, 0])
+    assert score(nn.top_k_accuracy, logits, labels, k=3) == 0.25
+    assert score(nn.accuracy, logits, labels) == 0.25
+
+
+def test_a_sure_logit_that_is_wrong():
+    for logit, target in ((np.inf, 0.0), (-np.inf, 1.0)):
+        value, slope = ours(
+            lambda x, y: nn.binary_cross_entropy_with_logits(x, y, reduction="none"),
+            np.array([logit]), np.array([target]),
+        )  # fmt: skip
+        assert value[0] == np.inf
+        assert slope[0] == np.sign(logit)
