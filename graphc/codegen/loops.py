@@ -68,7 +68,7 @@ class _RowPrinter(FoldPrinter):
 
     def kernel(self, name: str) -> KernelCall:
         """Return the kernel."""
-        self.writer.reassociate = self.group.folds
+        self.writer.reassociate = self.group.folds and not self._is_written_out()
         division = self.nest.division
         if self._streamed():
             self._stream(self._streamed())
@@ -155,6 +155,14 @@ class _RowPrinter(FoldPrinter):
         lit = literal_of(node.dtype)
         value = node.op.combine(node.op.initial(lit, node.dtype), self.converted(node))
         self.writer.line(f"{self.names[node]} = {value}")
+
+    def _is_written_out(self) -> bool:
+        """Tell whether LLVM writes the loops along a row out, and makes vectors of rows.
+
+        It would add in one order in the vectors, and in another in what is left of the rows.
+        """
+        length = size_of(a.dim for a in self.folded)
+        return isinstance(length, int) and length < _SHORT.start
 
     def _is_unrolled_badly(self) -> bool:
         """Tell whether the kernel must learn its lengths at run time, lest loops are unrolled.

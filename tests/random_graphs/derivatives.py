@@ -127,6 +127,13 @@ def wrong_derivative(program: Program) -> str:
 # -- JAX ----------------------------------------------------------------------------------------
 
 
+COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
+
+
+def _wide(value: Any) -> Any:
+    return np.asarray(value, np.float64) if isinstance(value, int) else value
+
+
 @cache
 def jax_names() -> Any:
     """Return the functions of JAX under graphc's names, or None where JAX is not installed."""
@@ -151,6 +158,10 @@ def jax_names() -> Any:
         constant = staticmethod(jnp.asarray)
 
         def __getattr__(self, name: str) -> Any:
+            if name in ("arange", "linspace"):  # of integers, JAX rounds otherwise than NumPy
+                return lambda *args, **kwargs: jnp.asarray(getattr(np, name)(*args, **kwargs))
+            if name in COMPARISONS:  # JAX wraps Python integers that NumPy compares exactly
+                return lambda a, b: getattr(jnp, name)(_wide(a), _wide(b))
             if hasattr(jnp, name):
                 return getattr(jnp, name)
             return getattr(jax.nn, name)

@@ -157,3 +157,20 @@ def test_bits_of_an_element_with_narrower_vectors(tmp_path):
         [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", "float32"],
         env=environment, cwd=Path(__file__).parents[2], check=True, timeout=900,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("width", [2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 17, 33])
+def test_equal_rows_have_equal_folds(width, dtype, shared):
+    """Whether a row's fold stands in a vector of rows or in what is left of them."""
+    x = gx.input("x", (None, width), dtype)
+    mean = gx.mean(x, axis=1, keepdims=True)
+    folds = [gx.sum(x, axis=1), gx.prod(x, axis=1), gx.sum(x * x, axis=1), gx.softmax(x)]
+    folds += [(x - mean) / gx.std(x, axis=1, keepdims=True), gx.logsumexp(x, axis=1)]
+    f = gx.function(x, (*folds, gx.grad(gx.sum(gx.var(x, axis=1) ** 2), x)))
+    rng = np.random.default_rng(width)
+    for row in rng.standard_normal((20, 1, width)).astype(dtype):
+        for threads in (1, 2):
+            with gx.config(threads=threads):
+                for number, found in enumerate(f(np.repeat(row, 37, axis=0))):
+                    assert (found == found[0]).all(), f"output {number}"
