@@ -21,11 +21,20 @@ from graphc.ir.op import (
 )
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.arithmetic import multiply
+from graphc.ops.cast import cast
 from graphc.ops.operands import as_tensor, common
-from graphc.ops.reduce import sum
+from graphc.ops.reduce import any, sum
 from graphc.ops.shape import moveaxis, permute_dims, ravel, reshape
 from graphc.ops.slices import diagonal
-from graphc.types import AnyDim, TensorType, broadcast_shapes, normalize_axis, show_dim, size_of
+from graphc.types import (
+    BOOL,
+    AnyDim,
+    TensorType,
+    broadcast_shapes,
+    normalize_axis,
+    show_dim,
+    size_of,
+)
 
 SECTION = "Linear algebra"
 
@@ -151,11 +160,7 @@ def _pairs() -> Iterable[Sample]:
         yield Sample((a, b), (("axis", axis),))
 
 
-def _numpy_vecdot(x: Array, y: Array, *, axis: int = -1) -> Any:
-    return np.sum(np.moveaxis(x, axis, -1) * np.moveaxis(y, axis, -1), -1)
-
-
-@function(samples=_pairs, reference=_numpy_vecdot, section=SECTION)
+@function(samples=_pairs, reference=np.vecdot, section=SECTION)
 def vecdot(x: Any, y: Any, *, axis: int = -1) -> Tensor:
     """Return the sums of products of vectors along ``axis``; the other axes broadcast."""
     a, b = common("vecdot", x, y)
@@ -163,7 +168,10 @@ def vecdot(x: Any, y: Any, *, axis: int = -1) -> Tensor:
         normalize_axis(axis, t.ndim)
     a, b = moveaxis(a, axis, -1), moveaxis(b, axis, -1)
     _check_core(a.type.shape[-1], b.type.shape[-1])
-    return sum(multiply(a, b), -1)
+    products = multiply(a, b)
+    if products.dtype == BOOL:
+        return any(products, -1)
+    return cast(sum(products, -1), products.dtype)
 
 
 def _contractions() -> Iterable[Sample]:

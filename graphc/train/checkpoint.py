@@ -35,6 +35,8 @@ class Parameters(Sealed, Mapping[str, Array]):
         return self._arrays[name]
 
     def __setitem__(self, name: str, value: object) -> None:
+        if value is self._arrays.get(name):  # parameters[name] += 1 has changed the elements
+            return
         raise DTypeError(
             f"assign to the elements of a parameter: parameters[{name!r}][...] = value"
             f"\n  at {user_location()}"

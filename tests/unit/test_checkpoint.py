@@ -326,6 +326,9 @@ def test_parameters_are_views_assigned_by_element():
     view = Parameters({"w": cell})
     view["w"][...] = 3
     assert cell.array.tolist() == [3, 3]
+    view["w"] += 1
+    assert cell.array.tolist() == [4, 4]
+    view["w"] -= 1
     with pytest.raises(DTypeError, match=r"parameters\['w'\]\[\.\.\.\] = value"):
         view["w"] = np.zeros(2)
     with pytest.raises(KeyError, match="no parameter 'v'; the model has w"):

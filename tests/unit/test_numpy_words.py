@@ -103,3 +103,11 @@ def test_numbers_beyond_all_integers():
         with pytest.raises(RangeError, match=str(number)):
             gx.constant(number)
     assert value(gx.constant(2**70, "float64")) == 2.0**70
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int32", "int64", "float32"])
+def test_vecdot_keeps_the_type(dtype):
+    a, b = (np.array([[1, 0, 1], [0, 1, 0]], dtype) for _ in range(2))
+    found, wanted = gx.function([], gx.vecdot(gx.constant(a), gx.constant(b)))(), np.vecdot(a, b)
+    assert found.dtype == wanted.dtype
+    np.testing.assert_array_equal(found, wanted)
