@@ -124,6 +124,7 @@ MACHINE = {
 """Functions that ask for caches or threads, with the test that runs several of either."""
 
 NONE = {
+    "train/scores.py:_ROWS": "rows on which ops are tried",
     "codegen/kernel.py:DIGITS": "digits of a digest in a name; clashes are told apart",
     "codegen/loops.py:_NAMED": "words in the name of a kernel",
     "codegen/merge.py:PADDING": "elements to which neighbours are aligned",

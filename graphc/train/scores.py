@@ -65,17 +65,30 @@ def taken_apart(graph: Graph, batched: Iterable[Tensor]) -> dict[str, Score]:
 
 
 def _expanded(graph: Graph) -> Graph:
-    """Return the graph without composite ops."""
+    """Return the graph without composite ops that fold the rows: means over them.
+
+    Others stay, for they are more than their formulas: they say what their indices must be.
+    """
 
     def rule(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
-        if not isinstance(node.op, Composite):
+        if not _folds_rows(node):
             return replace_inputs(node, operands)
+        assert isinstance(node.op, Composite)
         with building(phase=node.phase, loc=node.loc, scope=node.scope):
             return node.op.expand(*operands)
 
-    while any(isinstance(node.op, Composite) for node in graph.nodes):
+    while any(map(_folds_rows, graph.nodes)):
         graph = graph.rebuild(rule)
     return graph
+
+
+def _folds_rows(node: Tensor) -> bool:
+    """Tell whether a composite op has rows in its operands and none in its result."""
+
+    def by_rows(tensor: Tensor) -> bool:
+        return any(isinstance(d, Dim) for d in tensor.type.shape)
+
+    return isinstance(node.op, Composite) and not by_rows(node) and any(map(by_rows, node.inputs))
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,9 @@ def agree(name, f, *points, order=2, overflows=False, rtol=1e-10, **kwargs):
 )
 def test_kinks(name, f, kwargs):
     # the second derivative of the exponential units at 0 is ours from the left, PyTorch's is 0
-    agree(name, f, KINKS, order=1 if name in ("elu", "celu", "selu") else 2, **kwargs)
+    # at a bound of clip, PyTorch's derivative is 1 or 0, by its version
+    points = [x for x in KINKS if name != "clip" or x not in kwargs.values()]
+    agree(name, f, points, order=1 if name in ("elu", "celu", "selu") else 2, **kwargs)
     assert np.isnan(ours(name, [NAN], order=0, **kwargs)[0]).all()
 
 
@@ -154,8 +156,8 @@ def test_ties_are_shared(name):
 
 
 def test_bounds_that_are_tensors():
-    agree("clip", torch.clamp, [-2.0, 0.0, 2.0, 1.0, 1.0], [-1.0, -1.0, -1.0, 3.0, 1.0],
-          [1.0, 1.0, 1.0, 2.0, 2.0], order=1)  # fmt: skip
+    agree("clip", torch.clamp, [-2.0, 0.0, 2.0, 1.0], [-1.0, -1.0, -1.0, 3.0],
+          [1.0, 1.0, 1.0, 2.0], order=1)  # fmt: skip
 
 
 def test_powers():

@@ -81,7 +81,7 @@ def test_costs_are_known_before_anything_is_compiled(monkeypatch):
     class Stopped(Exception):
         pass
 
-    def stop(graph, optimized, program, module, report, scalars, step):
+    def stop(graph, optimized, program, module, report, *scalars, step):
         made.append(report)
         raise Stopped
 
