@@ -180,7 +180,7 @@ def test_open_modes_are_closed(warm):
 @pytest.mark.skipif(
     os.name != "posix" or os.getuid() != 0, reason="only root can give a folder away"
 )
-@pytest.mark.parametrize("mode", [0o700, 0o777])
+@pytest.mark.parametrize("mode", [0o700, pytest.param(0o777, marks=pytest.mark.slow)])
 def test_a_folder_of_another_user_is_not_used(warm, mode):
     os.chown(warm.cache, 65534, 65534)
     warm.cache.chmod(mode)
@@ -292,7 +292,9 @@ def test_an_entry_of_other_work_under_the_same_name_is_refused(tmp_path):
     assert store.read("ke", "ywhat") is None
 
 
-@pytest.mark.parametrize("variable", ["GRAPHC_CACHE_DIR", "XDG_CACHE_HOME"])
+@pytest.mark.parametrize(
+    "variable", ["GRAPHC_CACHE_DIR", pytest.param("XDG_CACHE_HOME", marks=pytest.mark.slow)]
+)
 def test_the_folder_may_start_at_home(run_python, tmp_path, variable):
     given = {"GRAPHC_CACHE_DIR": None, variable: "~/kept", "HOME": str(tmp_path / "home")}
     run_python(WORK, **given)
@@ -344,8 +346,10 @@ def test_the_key_depends_on_every_module(package, monkeypatch):
     ("module", "old", "new"),
     [
         ("codegen/product.py", "SUM, UPDATE = 8, 16", "UPDATE, SUM = 8, 16"),
-        ("ops/random.py", "PARITY = 0x1BD11BDA", "PARITY = 0x1BD11BDB"),
-        ("plan/fusion.py", "CHEAP = 4.0", "CHEAP = 5.0"),
+        pytest.param(
+            "ops/random.py", "PARITY = 0x1BD11BDA", "PARITY = 0x1BD11BDB", marks=pytest.mark.slow
+        ),
+        pytest.param("plan/fusion.py", "CHEAP = 4.0", "CHEAP = 5.0", marks=pytest.mark.slow),
     ],
 )
 def test_a_changed_constant_is_compiled(warm, package, run_python, module, old, new):
@@ -378,7 +382,8 @@ def test_what_changed_after_it_was_imported_is_not_stored_as_what_it_is_now(
     assert (words[0], words[3:]) == ("0", warm.losses)
 
 
-@pytest.mark.parametrize("kind", ["archive", pytest.param("byte code", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["archive", "byte code"])
 def test_a_package_without_sources(warm, package, run_python, tmp_path, kind):
     """Of which the key must know as much."""
     for version in (1, 2):
@@ -433,7 +438,10 @@ graphc.codegen.kernel.DIGITS = graphc.runtime.kernel.DIGITS = {digits}
 """ + WORK  # fmt: skip
 
 
-@pytest.mark.parametrize(("digits", "plain"), [(0, False), (1, False), (0, True)])
+@pytest.mark.parametrize(
+    ("digits", "plain"),
+    [(0, False), *(pytest.param(*p, marks=pytest.mark.slow) for p in [(1, False), (0, True)])],
+)
 def test_digests_that_clash(warm, run_python, tmp_path, digits, plain):
     """Cut to one digit or none, names are equal; what is computed is not, in memory or on disk."""
     variables = {"NUMBA_DISABLE_JIT": "1"} if plain else {}

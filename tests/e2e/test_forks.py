@@ -148,12 +148,14 @@ def test_forked_while_others_compile(count, tmp_path):
     assert forked(FORK, count, tmp_path) == f"{count} children"
 
 
-@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [12, 200])
 def test_pools_of_forked_workers_while_others_compile(count, tmp_path):
     assert forked(MULTIPROCESSING, count, tmp_path) == f"{count} children"
 
 
-@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [12, 200])
 def test_joblib_while_others_compile(count, tmp_path):
     pytest.importorskip("joblib")
     assert forked(JOBLIB, count, tmp_path) == f"{count} children"

@@ -28,7 +28,10 @@ from tests.random_graphs.shrink import shrink
 from tests.random_graphs.trial import try_seeds
 from tests.thresholds import SWEPT
 
-BLOCKS = [range(first, first + 10) for first in range(1_000_000, 1_000_060, 10)]
+BLOCKS = [
+    pytest.param(range(first, first + 10), marks=[pytest.mark.slow] * (first >= 1_000_020))
+    for first in range(1_000_000, 1_000_060, 10)
+]
 
 
 @pytest.mark.parametrize("seeds", BLOCKS, ids=lambda r: str(r.start))

@@ -82,7 +82,7 @@ def test_blocks_on_the_stack_are_few():
     assert "rows.block(" not in gx.function([rows, *others], gx.softmax(total)).source
 
 
-@pytest.mark.parametrize("what", ["PRODUCTS", "LOOPS"])
+@pytest.mark.parametrize("what", ["PRODUCTS", pytest.param("LOOPS", marks=pytest.mark.slow)])
 def test_threads_with_a_small_stack(run_python, what):
     assert run_python(SMALL + globals()[what] + RUN, timeout=300).count("done") == 2
 
@@ -117,6 +117,7 @@ native.optimised = recorded
 LARGEST = "print('largest', len(blocks), max(blocks.values()))"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["PRODUCTS", "LOOPS"])
 def test_blocks_of_compiled_kernels_are_small(run_python, what):
     """What LLVM leaves on the stack; rows of a length given in the call keep to STACK_BYTES."""
