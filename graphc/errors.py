@@ -42,6 +42,10 @@ class AllocationError(GraphcError, MemoryError):
     """A tensor, or all of them, that need more memory than there is."""
 
 
+class VersionError(GraphcError, ImportError):
+    """An installed library of a version that graphc does not work with."""
+
+
 class GradientError(GraphcError, AssertionError):
     """A derivative that differs from finite differences."""
 

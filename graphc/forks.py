@@ -16,16 +16,20 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 from weakref import WeakSet
 
-_LIBRARIES: tuple[tuple[str, Callable[[Any], Any]], ...] = (
-    ("numba.core.compiler_lock", lambda module: module.global_compiler_lock),
-    ("llvmlite.binding.ffi", lambda module: module.lib._lock),
-)
-"""Where the locks of other libraries are, once these have been imported."""
+LIBRARY_LOCKS = {
+    "numba.core.compiler_lock": "global_compiler_lock",
+    "llvmlite.binding.ffi": "lib._lock",
+}
+"""Where the locks of other libraries are, once these have been imported, whoever did.
+
+That they are there is checked where graphc imports the libraries, in :mod:`graphc.jit`.
+"""
 
 
 class _Gate:
@@ -114,10 +118,10 @@ class _Forks:
         for lock in self._locks:
             self._take(lock)
         self.gate.close()
-        for name, find in _LIBRARIES:
+        for name, place in LIBRARY_LOCKS.items():
             module = sys.modules.get(name)
             try:
-                lock = None if module is None else find(module)
+                lock = None if module is None else attrgetter(place)(module)
             except AttributeError:  # it is being imported, by a thread that is not ours
                 continue
             if lock is not None:

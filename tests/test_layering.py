@@ -1,6 +1,7 @@
 """The order of the layers: each module imports only from those before its own."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,8 @@ SEES = {
     "passes": _symbols,
     "plan": _symbols | {"passes"},
     "codegen": _symbols | {"passes", "plan"},
-    "runtime": _symbols | {"passes", "plan", "codegen"},
+    "jit": _base,
+    "runtime": _symbols | {"passes", "plan", "codegen", "jit"},
     "compile": _compiler,
     "feeds": _symbols,
     "function": _compiler | {"feeds"},
@@ -38,8 +40,8 @@ SEES = {
 }
 """What each part of the package may import; the names missing here are the ends that see all."""
 
-ONLY_IN = {"numba": "runtime", "llvmlite": "runtime", "networkx": ("ir", "viz"),
-           "pygraphviz": "viz", "tqdm": "train"}  # fmt: skip
+ONLY_IN = {"numba": ("jit/numba.py",), "llvmlite": ("jit/llvm.py",), "networkx": ("ir", "viz"),
+           "pygraphviz": ("viz",), "tqdm": ("train",)}  # fmt: skip
 
 GENERIC = [
     *ROOT.glob("plan/*.py"), *ROOT.glob("codegen/*.py"),
@@ -64,6 +66,21 @@ def imports(tree):
             yield from ((node, f"{node.module}.{alias.name}") for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from ((node, alias.name) for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(LATE):
+            yield from ((top_of(tree, node), n.value) for n in node.args if is_text(n))
+
+
+LATE = ("lazy_module", "import_module")
+"""Functions that import a module by its name."""
+
+
+def is_text(node):
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def top_of(tree, node):
+    """Return the statement of the module that ``node`` is part of."""
+    return next(s for s in tree.body if any(n is node for n in ast.walk(s)))
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(ROOT)))
@@ -75,10 +92,24 @@ def test_imports_only_what_is_below(module):
         if first == "graphc" and own in SEES:
             assert rest[0] in SEES[own] | {own}, f"{own} may not import {name}"
         if first in ONLY_IN:
-            assert own in ONLY_IN[first], f"{first} belongs to {ONLY_IN[first]}"
-        optional = any(isinstance(b, ast.Try) and node in b.body for b in top)
+            places = {own, str(module.relative_to(ROOT))}
+            assert places & set(ONLY_IN[first]), f"{first} belongs to {ONLY_IN[first]}"
+        optional = any(isinstance(b, (ast.Try, ast.With)) and node in b.body for b in top)
         late = node not in top and not optional
         assert not late or own == "__main__", f"{name} is imported late, line {node.lineno}"
+
+
+RUNTIME = [m for m in MODULES if part(m) == "runtime"]
+
+
+@pytest.mark.parametrize("module", RUNTIME, ids=lambda m: str(m.relative_to(ROOT)))
+def test_what_libraries_keep_private_is_left_to_the_doors(module):
+    text = module.read_text()
+    attributes = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Attribute)]
+    private = [n for n in attributes if re.match("_[a-z]", n.attr)]
+    foreign = [ast.unparse(n) for n in private if ast.unparse(n.value) not in ("self", "cls")]
+    ours = r"(self\.|cls\.|def |    |slots.*\"){}\b"
+    assert not [n for n in foreign if not re.search(ours.format(n.split(".")[-1]), text)]
 
 
 @pytest.mark.parametrize("module", GENERIC, ids=lambda m: str(m.relative_to(ROOT)))

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from numba.core import types
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import lower_builtin
+from graphc.jit.numba import AbstractTemplate, infer_global, lower_builtin, signature, types
 
 
 def register(

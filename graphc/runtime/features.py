@@ -12,9 +12,9 @@ from graphc.forks import whole
 from graphc.lazy import lazy_module
 
 if TYPE_CHECKING:
-    from llvmlite import binding
+    from graphc.jit import llvm
 else:
-    binding = lazy_module("llvmlite.binding")
+    llvm = lazy_module("graphc.jit.llvm")
 
 SYSFS = Path("/sys/devices/system/cpu/cpu0/cache")
 
@@ -55,7 +55,7 @@ def features() -> dict[str, bool]:
         return {name[1:]: name[0] == "+" for name in chosen.split(",") if name}
     try:
         with whole(logs=False):
-            found = dict(binding.get_host_cpu_features())
+            found = dict(llvm.binding.get_host_cpu_features())
     except RuntimeError:  # LLVM cannot tell on this system
         return {}
     avx = os.environ.get("NUMBA_ENABLE_AVX", "1") not in ("", "0")

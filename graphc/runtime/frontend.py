@@ -11,16 +11,9 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from llvmlite import ir
-from numba.core import compiler, types
-from numba.core import ir as numba_ir
-from numba.core import typed_passes as typed
-from numba.core import untyped_passes as untyped
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.funcdesc import PythonFunctionDescriptor
-from numba.core.lowering import Lower
-from numba.core.targetconfig import ConfigStack
-
+from graphc.jit import numba
+from graphc.jit.llvm import ir, mark
+from graphc.jit.numba import Flags, global_compiler_lock, types
 from graphc.lazy import loaded
 from graphc.runtime.kernel import POINTER, Kernel
 from graphc.runtime.target import TARGET, TYPES, KernelLibrary
@@ -32,14 +25,18 @@ with sums (``contract``) is none of them: LLVM does so where it sees both, and i
 into functions that it calls in the remainder. Formulas and tiles say where they fuse."""
 
 PASSES = (
-    untyped.TranslateByteCode,
-    untyped.FixupArgs,
-    untyped.IRProcessing,
-    untyped.ReconstructSSA,
-    typed.NopythonTypeInference,
-    typed.PreLowerStripPhis,
+    numba.untyped_passes.TranslateByteCode,
+    numba.untyped_passes.FixupArgs,
+    numba.untyped_passes.IRProcessing,
+    numba.untyped_passes.ReconstructSSA,
+    numba.typed_passes.NopythonTypeInference,
+    numba.typed_passes.PreLowerStripPhis,
 )
 """Numba's passes up to lowering; the others are about Python objects and inlined closures."""
+
+VERSION = "weak_odr"
+"""The linkage of functions that no call names until LLVM has made vectors of loops; see
+:mod:`graphc.runtime.vmath.variants`."""
 
 _SCALARS = {
     "int64": types.int64,
@@ -62,13 +59,15 @@ def lower(kernel: Kernel, entry: str) -> str:
     passes.reassociate = kernel.reassociate
     callee = passes.compile_extra(kernel.function)
     for function in library.module.functions:
-        if function.blocks and function.linkage != "weak_odr":  # see vmath.variants
+        if function.blocks and function.linkage != VERSION:
             function.linkage = "internal"
+            if kernel.by_hand and "noinline" not in function.attributes:
+                mark(function, "alwaysinline")
     _add_entry(library.module, entry, callee, scratch=bool(kernel.scratch))
     return str(library.module)
 
 
-class _Lower(Lower):
+class _Lower(numba.Lower):
     """Lowers a function; its folds, and nothing else, may be reassociated.
 
     A fold is ``total = total + x``. With the freedom elsewhere, ``x - greatest - log(total)``
@@ -91,28 +90,28 @@ def _folds(blocks: Mapping[int, Any]) -> set[int]:
     found = set()
     for block in blocks.values():
         made = {}
-        for statement in block.find_insts(numba_ir.Assign):
+        for statement in block.find_insts(numba.ir.Assign):
             value = statement.value
-            if isinstance(value, numba_ir.Expr) and value.op in ("binop", "inplace_binop"):
+            if isinstance(value, numba.ir.Expr) and value.op in ("binop", "inplace_binop"):
                 made[statement.target.name] = value
-            elif isinstance(value, numba_ir.Var) and value.name in made:
+            elif isinstance(value, numba.ir.Var) and value.name in made:
                 expression = made[value.name]
                 if expression.lhs.unversioned_name == statement.target.unversioned_name:
                     found.add(id(expression))
     return found
 
 
-class _Passes(compiler.CompilerBase):
+class _Passes(numba.CompilerBase):
     """Runs the passes, and lowers; returns the name of the function in the library's module."""
 
     reassociate = False
 
     def _compile_core(self) -> str:
         state = self.state
-        with ConfigStack().enter(state.flags):
+        with numba.ConfigStack().enter(state.flags):
             for kind in PASSES:
                 kind().run_pass(state)
-            description = PythonFunctionDescriptor.from_specialized_function(
+            description = numba.PythonFunctionDescriptor.from_specialized_function(
                 state.func_ir,
                 state.typemap,
                 state.return_type,
@@ -144,8 +143,8 @@ def _numba_type(name: str) -> Any:
     return _SCALARS[name]
 
 
-def _flags() -> compiler.Flags:
-    flags = compiler.Flags()
+def _flags() -> Flags:
+    flags = Flags()
     chosen = {
         "nrt": False,
         "noalias": True,

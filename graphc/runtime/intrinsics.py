@@ -10,11 +10,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
-from numba.extending import lower_builtin
-
+from graphc.jit.llvm import ir
+from graphc.jit.numba import (
+    ConcreteTemplate,
+    cgutils,
+    infer_global,
+    lower_builtin,
+    signature,
+    types,
+)
 from graphc.runtime.schedule import RECORD_HEAD
 
 Emit = Callable[..., Any]

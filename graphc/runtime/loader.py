@@ -26,11 +26,10 @@ from graphc.runtime.store import Store
 if TYPE_CHECKING:
     from importlib import metadata
 
-    from llvmlite import binding
-
+    from graphc.jit import llvm
     from graphc.runtime.native import Work
 else:
-    binding = lazy_module("llvmlite.binding")
+    llvm = lazy_module("graphc.jit.llvm")
     metadata = lazy_module("importlib.metadata")
 
 
@@ -58,7 +57,7 @@ class Code:
     """A kernel in memory, where it stays as long as this or what was linked with it."""
 
     address: int
-    engine: binding.ExecutionEngine
+    engine: llvm.binding.ExecutionEngine
 
 
 class Loader:
@@ -145,16 +144,16 @@ class Loader:
         with whole(logs=False):
             engine = _new_engine()
             for code in codes.values():
-                engine.add_object_file(binding.ObjectFileRef.from_data(code))
+                engine.add_object_file(llvm.binding.ObjectFileRef.from_data(code))
             engine.finalize_object()
             return {key: Code(int(engine.get_function_address(key)), engine) for key in codes}
 
 
-def _new_engine() -> binding.ExecutionEngine:
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    machine = binding.Target.from_default_triple().create_target_machine(jit=True)
-    return binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
+def _new_engine() -> llvm.binding.ExecutionEngine:
+    llvm.binding.initialize_native_target()
+    llvm.binding.initialize_native_asmprinter()
+    machine = llvm.binding.Target.from_default_triple().create_target_machine(jit=True)
+    return llvm.binding.create_mcjit_compiler(llvm.binding.parse_assembly(""), machine)
 
 
 @functools.cache
@@ -168,8 +167,8 @@ def _machine() -> str:
     digest = hashlib.sha256()
     parts = [
         platform.python_version(),
-        binding.get_default_triple(),
-        binding.get_host_cpu_name(),
+        llvm.binding.get_default_triple(),
+        llvm.binding.get_host_cpu_name(),
         *(str(cache_bytes(level, 0)) for level in (1, 2, 3)),
         *(name for name, present in sorted(features().items()) if present),
         *(metadata.version(p) for p in ("numba", "llvmlite", "numpy")),

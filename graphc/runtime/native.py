@@ -19,10 +19,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from llvmlite import binding
-
 from graphc.collector import age, paused
 from graphc.forks import whole
+from graphc.jit.llvm import binding
+from graphc.jit.numba import INSTALLED
+from graphc.jit.versions import explain
 from graphc.runtime.frontend import lower
 from graphc.runtime.interleave import interleaved
 from graphc.runtime.kernel import Kernel
@@ -53,8 +54,9 @@ def begin(kernels: Mapping[str, Kernel]) -> dict[str, Work]:
                     _finish, text, kernel.by_hand, time.perf_counter() - start
                 )
                 gc.collect(0)  # Numba's and llvmlite's graphs of the kernel, which are circular
-    except BaseException:
+    except BaseException as error:
         beside.shutdown(cancel_futures=True)
+        explain(error, INSTALLED)
         raise
     beside.shutdown(wait=False)
     return works
@@ -69,7 +71,7 @@ def _finish(text: str, by_hand: bool, seconds: float) -> tuple[bytes, float]:
     """Return the object code of a module in LLVM's language, and all seconds that it took."""
     start = time.perf_counter()
     with whole(), _TURNS.frequent():
-        code: bytes = CODEGEN._tm.emit_object(optimised(text, by_hand))
+        code: bytes = CODEGEN.machine.emit_object(optimised(text, by_hand))
     return code, seconds + time.perf_counter() - start
 
 
@@ -80,14 +82,11 @@ def optimised(text: str, by_hand: bool = False) -> binding.ModuleRef:
     versions = [f for f in module.functions if f.linkage == binding.Linkage.weak_odr]
     turns = AS_WRITTEN not in text and _straight(versions)
     if by_hand:
-        for function in module.functions:
-            if function.linkage == binding.Linkage.internal and not _stays(function):
-                function.add_function_attribute("alwaysinline")
         manager, builder = _passes_by_hand()
     elif versions or AS_WRITTEN in text:
         manager, builder = _passes_as_written(turns)
     else:
-        manager, builder = CODEGEN._module_pass_manager()
+        manager, builder = CODEGEN.passes()
     manager.run(module, builder)
     if versions:
         _inline(versions, module, builder)
@@ -99,10 +98,6 @@ def optimised(text: str, by_hand: bool = False) -> binding.ModuleRef:
 def _straight(versions: list[binding.ValueRef]) -> bool:
     """Whether there are versions, all without a branch, so that vectors can take turns."""
     return bool(versions) and all(sum(1 for _ in f.blocks) == 1 for f in versions)
-
-
-def _stays(function: binding.ValueRef) -> bool:
-    return any(b"noinline" in attributes for attributes in function.attributes)
 
 
 def _passes_by_hand() -> tuple[binding.ModulePassManager, binding.PassBuilder]:
@@ -127,7 +122,7 @@ def _passes_by_hand() -> tuple[binding.ModulePassManager, binding.PassBuilder]:
     manager.add_instruction_combine_pass()
     manager.add_simplify_cfg_pass()
     options = binding.create_pipeline_tuning_options(speed_level=2)
-    return manager, binding.create_pass_builder(CODEGEN._tm, options)
+    return manager, binding.create_pass_builder(CODEGEN.machine, options)
 
 
 def _passes_as_written(turns: bool) -> tuple[binding.ModulePassManager, binding.PassBuilder]:
@@ -140,7 +135,7 @@ def _passes_as_written(turns: bool) -> tuple[binding.ModulePassManager, binding.
     options = binding.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization, options.slp_vectorization = True, False
     options.loop_interleaving, options.loop_unrolling = turns, False
-    builder = binding.create_pass_builder(CODEGEN._tm, options)
+    builder = binding.create_pass_builder(CODEGEN.machine, options)
     return builder.getModulePassManager(), builder
 
 
@@ -148,7 +143,6 @@ def _inline(versions: list[binding.ValueRef], module: binding.ModuleRef, builder
     """Put the versions of functions for vectors, which loops call by now, in place of the calls."""
     for function in versions:
         function.linkage = binding.Linkage.internal
-        function.add_function_attribute("alwaysinline")
     manager = binding.create_new_module_pass_manager()
     manager.add_always_inliner_pass()
     manager.add_instruction_combine_pass()

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import lower_builtin
 
+from graphc.jit.llvm import ir
+from graphc.jit.numba import AbstractTemplate, infer_global, lower_builtin, signature, types
 from graphc.ops.random import LOW, PARITY, ROTATIONS
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba.core import types
 
+from graphc.jit.llvm import ir, mark
+from graphc.jit.numba import types
 from graphc.runtime.emitted import register
 from graphc.runtime.native import AS_WRITTEN
 from graphc.runtime.tiles.code import INT, Address, Code, Int, least
@@ -81,8 +81,7 @@ def _call(builder: Any, name: str, block: Any, rows: Any, shape: list[Any]) -> N
         kinds = [pointer, pointer, INT, INT, INT]
         function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), kinds), symbol)
         function.linkage = "internal"
-        for attribute in ("nounwind", "noinline", "optsize"):
-            function.attributes.add(attribute)
+        mark(function, "nounwind", "noinline", "optsize")
         _emit(_Squares(Code(function), _PIECE * 8 // bits), name == "load")
     moved = [builder.bitcast(p, pointer) for p in (block, rows)]
     builder.call(function, [*moved, *shape])

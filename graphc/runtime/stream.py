@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
 
+from graphc.jit.llvm import ir
+from graphc.jit.numba import cgutils, types
 from graphc.runtime.emitted import register
 
 BLOCK = 1024

@@ -12,37 +12,33 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import numba.core.optional  # these are imported for what they register
-import numba.core.typing.builtins
-import numba.cpython.builtins
-import numba.cpython.numbers
-import numba.cpython.tupleobj  # noqa: F401
-from llvmlite import binding, ir
-from numba.core import cgutils, cpu, fastmathpass, types
-from numba.core.codegen import CPUCodeLibrary, JITCPUCodegen
-from numba.core.imputils import RefType, iternext_impl
-from numba.core.imputils import Registry as Lowerings
-from numba.core.typing.context import Context
-from numba.core.typing.templates import (
+from graphc.jit import numba
+from graphc.jit.llvm import binding, ir
+from graphc.jit.numba import (
     ConcreteTemplate,
-    Registry,
+    Lowerings,
+    RefType,
     RegistryLoader,
-    builtin_registry,
+    Templates,
+    cgutils,
+    iternext_impl,
     signature,
+    types,
 )
+from graphc.jit.versions import door, need
 
 _WORD = ir.IntType(64)
-_TYPES, _LOWERINGS = Registry(), Lowerings("graphc")
+_TYPES, _LOWERINGS = Templates(), Lowerings("graphc")
 
 
-class KernelTypes(Context):
+class KernelTypes(numba.Context):
     """Types of numbers, ranges and pointers, and of the functions that graphc registers."""
 
     def load_additional_registries(self) -> None:
         self.install_registry(_TYPES)
 
     def _load_builtins(self) -> None:
-        self.install_registry(builtin_registry)
+        self.install_registry(numba.builtin_registry)
 
     def resolve_value_type(self, val: Any) -> Any:
         """Return the type of a constant; to look at a class, Numba imports its containers."""
@@ -64,7 +60,7 @@ class KernelTypes(Context):
             self._insert_global(value, kind if known is None else known.augment(kind))
 
 
-class KernelTarget(cpu.CPUContext):
+class KernelTarget(numba.CPUContext):
     """Lowers numbers, ranges and pointers, and the functions that graphc registers."""
 
     def init(self) -> None:
@@ -78,7 +74,7 @@ class KernelTarget(cpu.CPUContext):
         return _sizeof(ty)
 
     def post_lowering(self, mod: ir.Module, library: Any) -> None:
-        fastmathpass.rewrite_module(mod, self.fastmath)
+        numba.fastmathpass.rewrite_module(mod, self.fastmath)
 
 
 @functools.cache
@@ -93,8 +89,17 @@ def _sizeof(kind: Any) -> int:
     return int(kind.get_abi_size(CODEGEN.target_data))
 
 
-class _Codegen(JITCPUCodegen):
+class _Codegen(numba.JITCPUCodegen):
     """Numba's LLVM passes and target machine; asks LLVM what the machine is called once."""
+
+    @property
+    def machine(self) -> binding.TargetMachine:
+        return self._tm
+
+    def passes(self) -> tuple[binding.ModulePassManager, binding.PassBuilder]:
+        """Return Numba's passes over a module, and what runs them."""
+        manager, builder = self._module_pass_manager()
+        return manager, builder
 
     def _create_empty_module(self, name: str) -> ir.Module:
         module = ir.Module(name)
@@ -106,7 +111,7 @@ class _Codegen(JITCPUCodegen):
 _triple = functools.cache(binding.get_process_triple)
 
 
-class KernelLibrary(CPUCodeLibrary):
+class KernelLibrary(numba.CPUCodeLibrary):
     """Keeps the module that was lowered, for LLVM to work on later."""
 
     def __init__(self, name: str) -> None:
@@ -184,3 +189,6 @@ _extremum(max, ">=")
 CODEGEN = _Codegen("graphc")
 TYPES = KernelTypes()
 TARGET = KernelTarget(TYPES)
+
+with door("Numba"):  # what objects have, and not their classes
+    need([(CODEGEN, "_tm _data_layout"), (TYPES, "_registries"), (TARGET, "_internal_codegen")])

@@ -20,11 +20,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numba.core import types
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import lower_builtin
 
 from graphc.codegen.product import COLUMNS, SUM
+from graphc.jit.numba import AbstractTemplate, infer_global, lower_builtin, signature, types
 from graphc.runtime.tiles import driver, matvec
 from graphc.runtime.tiles.vectors import Vectors
 

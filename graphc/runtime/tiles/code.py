@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from llvmlite import ir
-from numba.core import cgutils
+from graphc.jit.llvm import ir
+from graphc.jit.numba import cgutils
 
 INT = ir.IntType(64)
 

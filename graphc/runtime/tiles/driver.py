@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-
 from graphc.codegen.product import COLUMNS, PIECES, SUM, UPDATE
+from graphc.jit.llvm import ir
 from graphc.runtime import shape
 from graphc.runtime.tiles import blocks, narrow
 from graphc.runtime.tiles.blocks import emit_block

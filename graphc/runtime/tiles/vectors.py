@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from llvmlite import ir
-from numba.core import cgutils
-
+from graphc.jit.llvm import ir, mark
+from graphc.jit.numba import cgutils
 from graphc.runtime import shape
 from graphc.runtime.tiles.code import INT, Code, Int
 
@@ -73,8 +72,7 @@ class Vectors:
         types = [INT if kind == "i" else self.real.as_pointer() for kind in kinds]
         function = ir.Function(module, ir.FunctionType(VOID, types), name)
         function.linkage = "internal"
-        for attribute in ("nounwind", "noinline", "optsize"):  # unrolled by hand as far as it pays
-            function.attributes.add(attribute)
+        mark(function, "nounwind", "noinline", "optsize")  # unrolled by hand as far as it pays
         emit(self, function)
         return function
 

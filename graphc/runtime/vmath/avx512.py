@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llvmlite import ir
-
+from graphc.jit.llvm import ir
 from graphc.runtime.vmath.trace import Bool, Int, Real, Value, fma, polynomial
 
 _CURRENT_ROUNDING = ir.Constant(ir.IntType(32), 4)

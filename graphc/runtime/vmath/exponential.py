@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import math
 
-import llvmlite.binding as llvm
 import numpy as np
-from llvmlite import ir
 
+from graphc.jit.llvm import binding, ir
 from graphc.runtime.features import features
 from graphc.runtime.vmath import tables
 from graphc.runtime.vmath.avx512 import lookup, scaled
@@ -70,7 +69,7 @@ _EXP_LOW = {32: -104.0, 64: -746.0}
 _EXP_HIGH = {32: 89.0, 64: 710.0}
 
 
-HAS_SCALE = llvm.llvm_version_info >= (22,) and features().get("avx512vl", False)
+HAS_SCALE = binding.llvm_version_info >= (22,) and features().get("avx512vl", False)
 """Whether LLVM makes one instruction of ``x 2^k`` here, and vectorises it."""
 
 

@@ -7,10 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba.core import types
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import lower_builtin
 
+from graphc.jit.numba import AbstractTemplate, infer_global, lower_builtin, signature, types
 from graphc.runtime.vmath.trace import Bool, Int, Real, Value
 from graphc.runtime.vmath.variants import call_guarded, call_wide, has_wide
 

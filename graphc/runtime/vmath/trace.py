@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from llvmlite import ir
+from graphc.jit.llvm import ir
 
 EXACT = ("arcp",)
 

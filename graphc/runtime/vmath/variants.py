@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from llvmlite import ir
-
+from graphc.jit.llvm import ir, mark
 from graphc.runtime.features import AVX512, features, host
+from graphc.runtime.frontend import VERSION
 from graphc.runtime.vmath.trace import Bool, Real, select
 
 Formula = Callable[..., Any]
@@ -22,9 +22,6 @@ Within = Callable[[Real], Bool]
 Body = Callable[[Any, list[Real]], Real]
 
 PURE = ("nounwind", "readnone", "willreturn")
-VERSION = "weak_odr"
-"""The linkage of versions."""
-
 _INDEX = ir.IntType(32)
 
 
@@ -94,7 +91,7 @@ def unless_any(condition: Bool, usual: Formula, rare: Formula, args: list[Real])
     if function is None:
         function = _define(builder.module, name, kind, len(args), body)
         function.linkage = "internal"
-        _mark(function, "noinline", "cold")
+        mark(function, "noinline", "cold")
     mask = builder.bitcast(condition.ir, ir.IntType(kind.count))
     none = builder.icmp_unsigned("==", mask, ir.Constant(mask.type, 0))
     with builder.if_else(none, likely=True) as (then, otherwise):
@@ -125,9 +122,11 @@ def _call(
         ]
         function = _define(module, symbol, kind, len(args), scalar)
         function.linkage = "internal"
+        for version in known:
+            mark(version, "alwaysinline")
         masks = [f"_ZGV_LLVM_N{lanes}{'v' * len(args)}_{symbol}" for lanes in versions]
         pairs = ",".join(f"{m}({v.name})" for m, v in zip(masks, known, strict=True))
-        _mark(function, "noinline", f'"vector-function-abi-variant"="{pairs}"')
+        mark(function, "noinline", f'"vector-function-abi-variant"="{pairs}"')
     return builder.call(function, [a.ir for a in args])
 
 
@@ -135,17 +134,11 @@ def _define(module: Any, name: str, kind: Any, arity: int, body: Body) -> Any:
     """Write a function of values of one type."""
     function = ir.Function(module, ir.FunctionType(kind, [kind] * arity), name)
     function.linkage = VERSION
-    _mark(function, *PURE)
+    mark(function, *PURE)
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     result = body(builder, [Real(builder, a) for a in function.args])
     builder.ret(result.ir)
     return function
-
-
-def _mark(function: Any, *attributes: str) -> None:
-    """Add attributes, some of which llvmlite has no name for."""
-    for attribute in attributes:
-        set.add(function.attributes, attribute)
 
 
 def _resized(builder: Any, value: Any, lanes: int) -> Any:
@@ -166,7 +159,7 @@ def _libm(module: Any, name: str, kind: Any) -> Any:
     if known is not None:
         return known
     function = ir.Function(module, ir.FunctionType(kind, [kind]), full)
-    _mark(function, *PURE)
+    mark(function, *PURE)
     return function
 
 
@@ -196,7 +189,7 @@ def _repair(module: Any, slow: Any, lanes: int) -> Any:
     wide, bits = ir.VectorType(kind, lanes), ir.IntType(lanes)
     function = ir.Function(module, ir.FunctionType(wide, [wide, wide, bits]), name)
     function.linkage = "internal"
-    _mark(function, *PURE, "noinline", "cold")
+    mark(function, *PURE, "noinline", "cold")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     x, results, mask = function.args
     entry, loop = builder.block, builder.append_basic_block("lane")

@@ -1,0 +1,58 @@
+"""The door to llvmlite: its text of LLVM's language (``ir``), and LLVM itself (``binding``).
+
+``ir`` is imported when it is first asked for: to link stored code takes LLVM alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from graphc.forks import LIBRARY_LOCKS
+from graphc.jit.versions import door, need
+
+with door("llvmlite"):
+    from llvmlite import binding as binding
+    from llvmlite.binding import ffi
+
+    NEEDED = (
+        (ffi, LIBRARY_LOCKS[ffi.__name__]),
+        (binding, "create_mcjit_compiler ExecutionEngine.add_object_file ObjectFileRef.from_data"),
+        (binding, "ExecutionEngine.finalize_object ExecutionEngine.get_function_address"),
+        (binding, "get_default_triple get_process_triple get_host_cpu_name get_host_cpu_features"),
+        (binding, "initialize_native_target initialize_native_asmprinter llvm_version_info"),
+        (binding, "Linkage parse_assembly create_context"),
+        (binding, "Target.from_default_triple TargetMachine.emit_object create_pass_builder"),
+        (binding, "create_pipeline_tuning_options PassBuilder.getModulePassManager"),
+        (binding, "create_new_module_pass_manager ModulePassManager.run"),
+        (binding.ModulePassManager, "add_always_inliner_pass add_dead_arg_elimination_pass"),
+        (binding.ModulePassManager, "add_global_dead_code_eliminate_pass add_global_opt_pass"),
+        (binding.ModulePassManager, "add_instruction_combine_pass add_ipsccp_pass add_sroa_pass"),
+        (binding.ModulePassManager, "add_jump_threading_pass add_lcssa_pass add_loop_rotate_pass"),
+        (binding.ModulePassManager, "add_loop_simplify_pass add_new_gvn_pass"),
+        (binding.ModulePassManager, "add_simplify_cfg_pass"),
+    )
+    need(NEEDED)
+
+if TYPE_CHECKING:
+    from llvmlite import ir as ir
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name != "ir":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        with door("llvmlite"):
+            ir = importlib.import_module("llvmlite.ir")
+            need([(ir, "Module Function IRBuilder Constant values.AttributeSet.add")])
+        globals()["ir"] = ir
+        return ir
+
+
+def mark(function: Any, *attributes: str) -> None:
+    """Add attributes to a function; llvmlite has no name for some of LLVM's.
+
+    All attributes are written so, as part of the text: what llvmlite adds to a function that LLVM
+    has read stands, in some versions, where LLVM looks for attributes of the result.
+    """
+    for attribute in attributes:
+        set.add(function.attributes, attribute)

@@ -1,0 +1,148 @@
+"""Numba and llvmlite behind their doors: what a version lacks is named, with those that work."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import tomllib
+from importlib import import_module
+from operator import attrgetter
+from pathlib import Path
+
+import pytest
+
+from graphc.errors import VersionError
+from graphc.jit import llvm, numba, versions
+from graphc.lazy import loaded
+from graphc.runtime import frontend, native, target
+
+ROOT = Path(__file__).parents[2]
+NEEDED = [
+    pytest.param(door, owner, name, id=f"{getattr(owner, '__name__', owner)}.{name}")
+    for door in (numba, llvm)
+    for owner, names in door.NEEDED
+    for name in names.split()
+]
+native = loaded(native)
+
+
+def reopened(monkeypatch, door):
+    monkeypatch.delitem(sys.modules, door.__name__)
+    return import_module(door.__name__)
+
+
+@pytest.mark.parametrize(("door", "owner", "name"), NEEDED)
+def test_what_is_missing_is_named(monkeypatch, door, owner, name):
+    *path, last = name.split(".")
+    holder = attrgetter(".".join(path))(owner) if path else owner
+    bases = holder.__mro__ if inspect.isclass(holder) else []
+    for each in [base for base in bases if last in vars(base)] or [holder]:
+        monkeypatch.delattr(each, last)
+    with pytest.raises(VersionError, match=rf"\b{last}\b.*\n  pip install .numba>="):
+        reopened(monkeypatch, door)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("numba.core.codegen", "JITCPUCodegen"),
+        ("numba.core.typing.templates", "infer_global"),
+    ],
+)
+def test_a_name_that_moved_is_named(monkeypatch, module, name):
+    monkeypatch.delattr(module + "." + name)
+    with pytest.raises(VersionError, match=rf"installed are numba .*, llvmlite .*{name}"):
+        reopened(monkeypatch, numba)
+
+
+@pytest.mark.parametrize("version", ["0.9", "0.61.2", "0.62.0"])
+def test_an_old_version_is_refused(monkeypatch, version):
+    monkeypatch.setattr("numba.__version__", version)
+    with pytest.raises(VersionError, match="too old"):
+        reopened(monkeypatch, numba)
+
+
+def test_the_error_is_the_compilers_and_import_graphc_works(run_python):
+    run_python(
+        """
+import numba.core.lowering
+del numba.core.lowering.Lower.lower_binop
+import graphc as gx
+x = gx.input("x", (3,))
+try:
+    gx.function(x, gx.exp(x))([1.0, 2.0, 3.0])
+except ImportError as error:
+    assert isinstance(error, gx.errors.VersionError), error
+    assert "lower_binop" in str(error) and "compiles with numba" in str(error), error
+else:
+    raise AssertionError("compiled")
+"""
+    )
+
+
+@pytest.mark.parametrize(("version", "noted"), [("0.99.0", True), (versions.NEWEST, False)])
+def test_an_error_under_a_newer_version_says_so(monkeypatch, version, noted):
+    def fail(*_):
+        raise TypeError("unexpected keyword")
+
+    monkeypatch.setattr(native, "INSTALLED", version)
+    monkeypatch.setattr(native, "lower", fail)
+    with pytest.raises(TypeError) as caught:
+        native.begin({"k": None})
+    notes = getattr(caught.value, "__notes__", [])
+    assert notes == noted * [
+        f"graphc was tested with numba {versions.OLDEST} to {versions.NEWEST}; this is 0.99.0"
+    ]
+
+
+DERIVED = [
+    *(target.KernelTypes, target.KernelTarget, target.KernelLibrary, type(target.CODEGEN)),
+    *(frontend._Lower, frontend._Passes),
+]
+
+
+@pytest.mark.parametrize("cls", DERIVED)
+def test_every_method_replaced_is_looked_for(cls):
+    base = cls.__bases__[0]
+    known = {(o, n) for o, names in numba.NEEDED for n in names.split()}
+    replaced = [n for n, v in vars(cls).items() if inspect.isfunction(v) and hasattr(base, n)]
+    assert not [n for n in replaced if (base, n) not in known and not n.startswith("__")]
+
+
+PROCESSOR = "+avx512f,+avx512dq,+avx512vl,+avx512bw,+avx2,+avx,+fma,+sse2,+sse4.2,+bmi2,+f16c"
+
+
+def test_functions_for_whole_registers_compile_for_any_host(run_python):
+    """Their text goes to LLVM twice, and attributes added to what LLVM has read may be misread."""
+    run_python(
+        '''
+from graphc.lazy import loaded
+from graphc.runtime import frontend, native, vmath
+from graphc.runtime.kernel import kernel
+
+LOOP = """
+@kernel("x: {real}*, y: {real}*")
+def k(lo, hi, x, y):
+    for i in range(lo, hi):
+        y[i] = vmath.{name}(x[i])
+"""
+loaded(vmath)
+for name in ("tanh", "exp", "log", "erfc", "expm1", "sin"):
+    for real in ("float32", "float64"):
+        scope = {"kernel": kernel, "vmath": vmath}
+        exec(LOOP.format(name=name, real=real), scope)
+        code = str(native.optimised(frontend.lower(scope["k"], "entry")))
+        calls = [line for line in code.splitlines() if "call" in line and f"graphc.{name}" in line]
+        assert not [line for line in calls if " x " in line and "rare" not in line], calls
+''',
+        NUMBA_CPU_NAME="skylake-avx512",
+        NUMBA_CPU_FEATURES=PROCESSOR,
+    )
+
+
+def test_the_oldest_version_is_the_same_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"numba>={versions.OLDEST}" in project["dependencies"]
+    text = (ROOT / "docs/api.md").read_text()
+    assert re.search(rf"numba {versions.OLDEST} .*to {versions.NEWEST}", text)
