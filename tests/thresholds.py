@@ -20,6 +20,7 @@ ROOT = Path(graphc.__file__).parent
 MANY = 1 << 60
 
 SWEPT = {
+    "codegen/alike.py:FEW": (0, MANY),
     "codegen/columns.py:_UNROLLED_COST": (0.0, 1e9),
     "codegen/folds.py:DEAR": (0.0, 1e9),
     "codegen/kernel.py:STACK_BYTES": (0, 1 << 20),

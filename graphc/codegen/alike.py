@@ -1,22 +1,35 @@
-"""Nests and copies that differ only in buffers, and where in them they start, are written once.
+"""Nests and copies that differ in buffers, where in them they start, and numbers, are one kernel.
 
 The layers of a deep network are alike, and so are the steps of a recurrence and the parts of a
 concatenation: what one kernel is called with, the next is called with in buffers and places of its
-own.
+own. Where many differ in a number too, that becomes an argument; a few keep it in their text, for
+whoever reads it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from graphc.codegen.kernel import Argument, KernelCall, Offset, Touch
+from graphc.codegen.kernel import (
+    Argument,
+    KernelCall,
+    KernelText,
+    Number,
+    Offset,
+    Parameter,
+    Touch,
+)
 from graphc.codegen.lower import lower
 from graphc.ir.tensor import Tensor
 from graphc.plan.program import Access, Buffer, Call, Copy, LoopNest
 
 Names: TypeAlias = dict[Offset, None]
 """The buffers of a nest, each with where an access of it starts, in the order they are met."""
+
+FEW = 8
+"""Most kernels that may differ in nothing but their numbers."""
 
 
 class Lowering:
@@ -120,3 +133,42 @@ class _Numbered:
         number = self._buffers.setdefault(a.buffer, len(self._buffers))
         start = self.names.setdefault(Offset(a.buffer, a.layout.offset), len(self.names))
         return number, start, a.layout.offset == 0, a.buffer.dtype, a.layout.strides, a.shape
+
+
+def shared(calls: Sequence[KernelCall]) -> list[KernelCall]:
+    """Return the calls with one kernel for many that differ in nothing but numbers."""
+    families: dict[object, dict[KernelText, None]] = {}
+    for text in (c.kernel for c in calls if isinstance(c.kernel, KernelText)):
+        kinds = tuple((name, number.dtype) for name, number in text.numbers)
+        what = text.name.rpartition("_")[0]
+        family = what, text.parameters, text.lines, kinds, text.reassociate
+        families.setdefault(family, {})[text] = None
+    general: dict[KernelText, tuple[KernelText, tuple[Number, ...]]] = {}
+    for alike in families.values():
+        if len(alike) > FEW:
+            general.update(_general(list(alike)))
+
+    def call(given: KernelCall) -> KernelCall:
+        if isinstance(given.kernel, str) or given.kernel not in general:
+            return given
+        text, numbers = general[given.kernel]
+        return replace(given, kernel=text, arguments=(*given.arguments, *numbers))
+
+    return [call(c) for c in calls]
+
+
+def _general(
+    family: Sequence[KernelText],
+) -> Iterable[tuple[KernelText, tuple[KernelText, tuple[Number, ...]]]]:
+    """Return for each of a family the kernel that does the work of all, and its numbers for it."""
+    columns = list(zip(*(text.numbers for text in family), strict=True))
+    moving = [i for i, column in enumerate(columns) if len(set(column)) > 1]
+    first = family[0]
+    names = [first.numbers[i][0] for i in moving]
+    parameters = [Parameter(first.numbers[i][0], first.numbers[i][1].dtype, False) for i in moving]
+    text = replace(
+        first,
+        parameters=(*first.parameters, *parameters),
+        numbers=tuple((name, number) for name, number in first.numbers if name not in names),
+    ).named(first.name.rpartition("_")[0])
+    return [(own, (text, tuple(own.numbers[i][1] for i in moving))) for own in family]

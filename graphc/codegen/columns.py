@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.codegen.kernel import KernelCall, literal_of
+from graphc.codegen.kernel import KernelCall
 from graphc.codegen.nest import Axis, NestPrinter
 from graphc.ir.op import Elementwise, Reduction
 from graphc.plan.program import LoopNest
@@ -86,7 +86,7 @@ class ColumnPrinter(NestPrinter):
     def _fill(self) -> None:
         op, dtype = self._op(), self._sum_dtype()
         with self._columns():
-            self.writer.store(self._sum(), op.initial(literal_of(dtype), dtype), dtype)
+            self.writer.store(self._sum(), op.initial(self.writer.literal_of(dtype), dtype), dtype)
 
     def _round(self) -> None:
         """Convert the sums to the type of the result."""
@@ -118,7 +118,7 @@ class ColumnPrinter(NestPrinter):
         """Write the loop over whole groups of rows, each added up before it is added."""
         op, name, dtype = self._op(), self.names[self.fold], self._dtype()
         with self.writer.loop("r", f"{start}, {stop} - {_ROWS - 1}, {_ROWS}"), self._columns():
-            self.writer.line(f"{name} = {op.initial(literal_of(dtype), dtype)}")
+            self.writer.line(f"{name} = {op.initial(self.writer.literal_of(dtype), dtype)}")
             with self.writer.loop("k", str(_ROWS)):
                 self.writer.line(f"{last.index} = r + k")
                 self.writer.line(f"{name} = {op.combine(name, self._value())}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,9 @@ INDENT = "    "
 DIGITS = 8
 """Of the digest of its text in a kernel's name. Kernels whose names are equal are told apart."""
 
+_NUMBER = re.compile(r"\bv\d+\b")
+"""The name of a number."""
+
 MAX_LOOPS = 20
 """Loops that Python allows inside one another."""
 
@@ -38,8 +42,19 @@ class Offset:
     value: AnyDim
 
 
-Argument: TypeAlias = tuple[Buffer, AnyDim] | Offset | AnyDim
-"""What a kernel is called with: a pointer, as buffer and offset in elements, or an integer."""
+@dataclass(frozen=True)
+class Number:
+    """A number that stands in a kernel, as Python text: ``float32(0.5)``."""
+
+    text: str
+    dtype: np.dtype[Any]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Argument: TypeAlias = tuple[Buffer, AnyDim] | Offset | Number | AnyDim
+"""What a kernel is called with: a pointer, as buffer and offset in elements, or a number."""
 
 Spread: TypeAlias = tuple[tuple[AnyDim, AnyDim], ...]
 """Numbers of steps along some axes, and their strides."""
@@ -47,13 +62,15 @@ Spread: TypeAlias = tuple[tuple[AnyDim, AnyDim], ...]
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a kernel: a pointer to ``dtype``, or with ``dtype`` None an integer."""
+    """A parameter of a kernel: a pointer to ``dtype``, a number of it, or (None) an integer."""
 
     name: str
     dtype: np.dtype[Any] | None
+    is_pointer: bool = True
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.dtype.name}*" if self.dtype else f"{self.name}: int64"
+        kind = self.dtype.name if self.dtype else "int64"
+        return f"{self.name}: {kind}{'*' if self.dtype and self.is_pointer else ''}"
 
 
 @dataclass(frozen=True)
@@ -66,9 +83,28 @@ class KernelText:
 
     name: str
     parameters: tuple[Parameter, ...]
-    body: tuple[str, ...]
+    lines: tuple[str, ...]
+    """Its body, with names for its numbers."""
+    numbers: tuple[tuple[str, Number], ...] = ()
+    """What stands in the text for each of those names that is no parameter."""
     reassociate: bool = False
     """Whether it folds along its rows: the compiler may then add in any order."""
+
+    @cached_property
+    def body(self) -> tuple[str, ...]:
+        """The lines, with the numbers in their places."""
+        if not self.numbers:
+            return self.lines
+        known = dict(self.numbers)
+        return tuple(
+            _NUMBER.sub(lambda m: known[m[0]].text if m[0] in known else m[0], line)
+            for line in self.lines
+        )
+
+    def named(self, what: str) -> KernelText:
+        """Return it with the name that its text has."""
+        digest = hashlib.sha256(replace(self, name="kernel").text.encode()).hexdigest()[:DIGITS]
+        return replace(self, name=f"{what}_{digest}")
 
     @property
     def signature(self) -> str:
@@ -213,6 +249,7 @@ class KernelWriter:
     _integers: dict[AnyDim, Parameter] = field(default_factory=dict)
     _offsets: dict[Offset, Parameter] = field(default_factory=dict)
     _seen: dict[_Seen, None] = field(default_factory=dict)
+    _numbers: dict[str, Number] = field(default_factory=dict)
 
     def line(self, text: str) -> None:
         self.lines.append(INDENT * self.depth + text)
@@ -242,7 +279,17 @@ class KernelWriter:
             yield
 
     def lit(self, value: Any, dtype: np.dtype[Any]) -> str:
-        return literal(value, dtype)
+        """Return the name of a number: alike kernels may be one that takes it as an argument."""
+        text = literal(value, dtype)
+        if dtype.kind == "b":
+            return text
+        name = f"v{len(self._numbers)}"
+        self._numbers[name] = Number(text, dtype)
+        return name
+
+    def literal_of(self, dtype: np.dtype[Any]) -> Literal:
+        """Return the function that takes numbers in ``dtype``."""
+        return lambda value: self.lit(value, dtype)
 
     def pointer(self, buffer: Buffer, written: bool) -> str:
         """Return the name of the pointer to ``buffer``."""
@@ -298,15 +345,13 @@ class KernelWriter:
         pointers = sorted(self._pointers.values(), key=lambda p: int(p.name[1:]))
         buffers = {p.name: b for b, p in self._pointers.items()}
         parameters = (*pointers, *self._integers.values(), *self._offsets.values())
-        body = tuple(self.lines)
-        draft = KernelText("kernel", parameters, body, self.reassociate)
-        digest = hashlib.sha256(draft.text.encode()).hexdigest()[:DIGITS]
-        text = KernelText(f"{what}_{digest}", parameters, body, self.reassociate)
+        numbers = tuple(self._numbers.items())
+        text = KernelText(what, parameters, tuple(self.lines), numbers, self.reassociate)
         passed: list[Argument] = [(buffers[p.name], 0) for p in pointers]
         position = {buffers[p.name]: i for i, p in enumerate(pointers)}
         touches = tuple(dict.fromkeys(self._touch(seen, position) for seen in self._seen))
         arguments = (*passed, *self._integers, *self._offsets)
-        return KernelCall(text, self.extent, arguments, touches)
+        return KernelCall(text.named(what), self.extent, arguments, touches)
 
     def _touch(self, seen: _Seen, position: dict[Buffer, int]) -> Touch:
         """Return what an iteration of the parallel axis touches by one element of the text."""

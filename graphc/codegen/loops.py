@@ -17,7 +17,7 @@ from contextlib import ExitStack
 
 from graphc.codegen.columns import ColumnPrinter
 from graphc.codegen.folds import FoldPrinter, Pass
-from graphc.codegen.kernel import STACK_BYTES, KernelCall, literal_of
+from graphc.codegen.kernel import STACK_BYTES, KernelCall
 from graphc.codegen.nest import Axis
 from graphc.codegen.short import ShortPrinter
 from graphc.ir.op import Elementwise, Reduction
@@ -152,7 +152,7 @@ class _RowPrinter(FoldPrinter):
     def _fold_of_one(self, node: Tensor) -> None:
         """Write a reduction over axes of length 1."""
         assert isinstance(node.op, Reduction)
-        lit = literal_of(node.dtype)
+        lit = self.writer.literal_of(node.dtype)
         value = node.op.combine(node.op.initial(lit, node.dtype), self.converted(node))
         self.writer.line(f"{self.names[node]} = {value}")
 
@@ -257,7 +257,7 @@ class _RowPrinter(FoldPrinter):
     def _begin(self, node: Tensor, total: str, wide: bool = False) -> None:
         assert isinstance(node.op, Reduction)
         dtype = self.sum_dtype(node) if wide else node.dtype
-        self.writer.line(f"{total} = {node.op.initial(literal_of(dtype), dtype)}")
+        self.writer.line(f"{total} = {node.op.initial(self.writer.literal_of(dtype), dtype)}")
 
     def _combine(self, node: Tensor, total: str, value: str) -> None:
         assert isinstance(node.op, Reduction)

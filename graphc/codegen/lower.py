@@ -10,7 +10,6 @@ from graphc.codegen.kernel import (
     KernelAccess,
     KernelCall,
     KernelWriter,
-    literal,
     literal_of,
     merge_axes,
 )
@@ -109,7 +108,7 @@ def copy_kernel(work: Copy) -> KernelCall:
             loops.enter_context(writer.loop(name, writer.integer(dim)))
         target = writer.element(accesses[0], index, written=True)
         if work.source is None:
-            value = literal(work.fill, dtype)
+            value = writer.lit(work.fill, dtype)
         else:
             value = writer.load(writer.element(accesses[1], index), dtype)
         writer.store(target, value, dtype)

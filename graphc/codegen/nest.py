@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.codegen.kernel import KernelWriter, literal_of, merge_axes
+from graphc.codegen.kernel import KernelWriter, merge_axes
 from graphc.ir.op import Elementwise, Layout, Reduction
 from graphc.ir.source import Constant
 from graphc.ir.tensor import Tensor
@@ -158,7 +158,7 @@ class NestPrinter:
             access = self.nest.loads[node, position]
             return self.writer.load(self.element(access), tensor.dtype)
         if isinstance(base.op, Constant):
-            return literal_of(base.dtype)(base.op.value.array.item())
+            return self.writer.lit(base.op.value.array.item(), base.dtype)
         return f"{base.dtype.name}({self.writer.integer(base.op.dim)})"  # type: ignore[attr-defined]
 
     def compute(self, node: Tensor) -> None:
@@ -174,7 +174,7 @@ class NestPrinter:
                 places.append(self.writer.linear(indices, strides))
             args = [*places, *args]
         dtype = node.inputs[0].dtype if node.inputs else node.dtype
-        value = op.scalar(literal_of(_literal_dtype(node, dtype)), *args)
+        value = op.scalar(self.writer.literal_of(_literal_dtype(node, dtype)), *args)
         if node.dtype.kind == "i":
             value = f"{node.dtype.name}({value})"
         self.writer.line(f"{self.names[node]} = {value}")

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import ExitStack
 
 from graphc.codegen.folds import FoldPrinter, Pass
-from graphc.codegen.kernel import STACK_BYTES, KernelCall, literal_of
+from graphc.codegen.kernel import STACK_BYTES, KernelCall
 from graphc.ir.op import Elementwise, Layout, Reduction
 from graphc.ir.tensor import Tensor
 from graphc.plan.fusion import CHEAP
@@ -182,7 +182,7 @@ class ShortPrinter(FoldPrinter):
 
     def _begin(self, fold: Tensor) -> None:
         assert isinstance(fold.op, Reduction)
-        value = fold.op.initial(literal_of(fold.dtype), fold.dtype)
+        value = fold.op.initial(self.writer.literal_of(fold.dtype), fold.dtype)
         self.writer.store(self._home(fold), value, fold.dtype)
 
     def _combine(self, fold: Tensor) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from graphc.codegen.kernel import KernelCall, KernelText
+from graphc.codegen.kernel import Argument, KernelCall, KernelText, Number, Parameter
 from graphc.codegen.module import GAP, Module
 from graphc.errors import VerificationError
 from graphc.plan.program import Call, Program
@@ -40,10 +40,17 @@ def _misprint(module: Module, call: KernelCall) -> str:
     if len(text.parameters) != len(call.arguments):
         return f"passes {len(call.arguments)} arguments for {len(text.parameters)} parameters"
     for parameter, argument in zip(text.parameters, call.arguments, strict=True):
-        given = argument[0].dtype if isinstance(argument, tuple) else None
-        if parameter.dtype != given:
-            return f"passes {given or 'an integer'} for {parameter}"
+        if not _fits(parameter, argument):
+            return f"passes {argument} for {parameter}"
     return ""
+
+
+def _fits(parameter: Parameter, argument: Argument) -> bool:
+    if isinstance(argument, tuple):
+        return parameter.is_pointer and parameter.dtype == argument[0].dtype
+    if isinstance(argument, Number):
+        return not parameter.is_pointer and parameter.dtype == argument.dtype
+    return parameter.dtype is None
 
 
 def _stray(call: Call, kernel: KernelCall) -> str:

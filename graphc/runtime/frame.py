@@ -7,6 +7,7 @@ by one compiled loop, as CUDA graphs are. Plain, each call runs the kernel as Py
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -119,7 +120,7 @@ class CaptureFrame(Frame["Pointer"]):
         known: Prediction,
         nanoseconds: float,
     ) -> None:
-        words = [int(a.__index__()) for a in arguments]
+        words = [word(a) for a in arguments]
         self.records.append(
             Record(
                 self._entries[kernel.name],
@@ -158,6 +159,13 @@ class CaptureFrame(Frame["Pointer"]):
     def steps(self) -> Iterator[int]:
         """Yield once: the replay repeats what one iteration records."""
         yield 0
+
+
+def word(argument: Any) -> int:
+    """Return an argument as a record of the table holds it: eight bytes, read as an integer."""
+    if isinstance(argument, np.generic):
+        return int.from_bytes(argument.tobytes().ljust(8, b"\0"), sys.byteorder, signed=True)
+    return int(argument.__index__())
 
 
 def slice_at(touch: Touch, pointer: Pointer, batch: int, extent: int) -> Slice | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
-from compiled import build, step_like_the_oracle
+from compiled import build, plain_python, step_like_the_oracle
 from random_graphs import random_graph
 
 import graphc as gx
@@ -107,3 +109,54 @@ def test_equal_work_on_other_parts_is_one_kernel():
     assert len(texts[24]) <= len(texts[12]) <= len(texts[6]) + 2
     run = build(recurrence(12))
     step_like_the_oracle(run, {run.graph.inputs[0]: np.ones((5, 12, 3), "float32")}, 5)
+
+
+def kernels_of(fn):
+    return re.findall(r"^def (\w+)\(lo", fn.source, re.MULTILINE)
+
+
+NUMBERS = [0.5, -0.0, np.inf, -np.inf, np.nan, 1e-40, 3.0, 0.1, 1e30, -7.25, 1e-30, 2.0]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda x, v: x * v,
+        lambda x, v: gx.exp(x * v) * 2.0 + v,
+        lambda x, v: gx.clip(x, -3.0, v),
+        lambda x, v: gx.leaky_relu(x, v),
+        lambda x, v: gx.sum(gx.where(x > v, x, v), keepdims=True),
+        lambda x, v: gx.grad(gx.sum(gx.tanh(x * v)), x),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("jit", [True, False])
+def test_work_that_differs_in_numbers_is_one_kernel(part, dtype, jit, monkeypatch):
+    """The numbers are arguments, with the bits that they have in a text of their own."""
+    x = gx.input("x", (37,), dtype=dtype)
+    data = np.linspace(-3, 3, 37).astype(dtype)
+    results, texts = [], []
+    with plain_python(not jit), np.errstate(all="ignore"):
+        for few in (alike.FEW, 1 << 60):
+            monkeypatch.setattr(alike, "FEW", few)
+            fn = gx.function(x, gx.concat([part(x, v) for v in NUMBERS]))
+            results.append(fn(data) + 0.0)  # which of two zeros is left to the compiler
+            texts.append([k for k in kernels_of(fn) if not k.startswith("copy")])
+    assert results[0].tobytes() == results[1].tobytes()
+    assert len(texts[0]) <= 3  # some numbers are simplified away, and leave work of another kind
+    assert len(texts[1]) >= len(NUMBERS) - 3
+
+
+def test_whole_numbers_of_any_size_are_arguments_too():
+    x = gx.input("x", (5,), dtype="int64")
+    numbers = [(1 << 62) + i for i in range(6)] + [-(1 << 63), (1 << 63) - 1, -1, 7, 9, 11]
+    fn = gx.function(x, gx.concat([gx.maximum(x, v) for v in numbers]))
+    data = np.array([-(1 << 63), -1, 0, 1 << 62, (1 << 63) - 1])
+    np.testing.assert_array_equal(fn(data), np.concatenate([np.maximum(data, v) for v in numbers]))
+    assert len([k for k in kernels_of(fn) if k.startswith("maximum")]) == 1
+
+
+def test_a_few_keep_their_numbers_in_the_text():
+    x = gx.input("x", (5,))
+    fn = gx.function(x, gx.concat([x * (i + 0.5) for i in range(alike.FEW)]))
+    assert all(f"float32({i}.5)" in fn.source.partition("def call")[0] for i in range(alike.FEW))

@@ -62,10 +62,10 @@ def other(call, **changes):
     ("match", "spoil"),
     [
         ("became", lambda calls: calls[:-1]),
-        ("another kernel", lambda calls: (other(calls[0], body=("pass",)), *calls[1:])),
+        ("another kernel", lambda calls: (other(calls[0], lines=("pass",)), *calls[1:])),
         ("arguments", lambda calls: (replace(calls[0], arguments=()), *calls[1:])),
         (
-            "an integer",
+            "passes 0 for",
             lambda calls: (replace(calls[0], arguments=(0,) * len(calls[0].arguments)), *calls[1:]),
         ),
         ("writes what", lambda calls: calls[::-1]),
