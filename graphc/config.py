@@ -6,7 +6,9 @@ Each option can also be set by an environment variable ``GRAPHC_<OPTION>``, read
 from __future__ import annotations
 
 import difflib
+import functools
 import os
+import re
 import tempfile
 import time
 import warnings
@@ -67,6 +69,12 @@ class Options:
     """Verify the graph and interpret it before and after every pass."""
     disable_passes: str = ""
     """Names of passes to leave out, separated by commas."""
+    machine: str = ""
+    """Another machine's caches instead of this one's: ``l1=32K,l2=1M,l3=unknown``."""
+
+    def caches(self) -> dict[int, int]:
+        """Return the bytes of each cache that ``machine`` names, by its level; 0: unknown."""
+        return _caches(self.machine)
 
     def thread_count(self) -> int:
         return self.threads or _available_cpus()
@@ -78,8 +86,28 @@ class Options:
         return _expanded(self.cache_dir or _default_cache_dir())
 
 
+_CACHE = re.compile(r"l([123])=(?:(\d+)([km])|unknown)", re.IGNORECASE)
+
+
+@functools.cache
+def _caches(machine: str) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for part in filter(None, (p.strip() for p in machine.split(","))):
+        match = _CACHE.fullmatch(part)
+        if not match or int(match[1]) in found:
+            raise ShapeError(
+                f"option machine takes the sizes of caches, each once, as in "
+                f"'l1=32K,l2=1M,l3=unknown'; not {part!r}"
+            )
+        level, count, unit = match.groups()
+        found[int(level)] = int(count or 0) << (10 if (unit or "k") in "kK" else 20)
+    return found
+
+
 def _parse(name: str, value: Any) -> Any:
     """Return ``value`` as the option's type, or raise an error that names the option."""
+    if name == "machine":
+        _caches(str(value))
     default = getattr(Options(), name)
     if isinstance(default, bool):
         if isinstance(value, str):
@@ -141,6 +169,11 @@ class config(metaclass=_Config):
         for name in values:
             if name not in known:
                 raise DTypeError(f"no option {name!r}; the options are {', '.join(sorted(known))}")
+        if "machine" in values:
+            raise SettingError(
+                "a process has one machine: set GRAPHC_MACHINE before graphc is imported\n"
+                f"  at {user_location()}"
+            )
         self._before = _current
         _current = replace(_current, **{n: _parse(n, v) for n, v in values.items()})
 

@@ -94,6 +94,7 @@ with door("Numba"):
         (types, "CPointer VarArg unliteral range_state64_type range_iter64_type"),
         (CPUCodeLibrary, "add_ir_module"),
         (JITCPUCodegen, "_create_empty_module _module_pass_manager target_data"),
+        (JITCPUCodegen, "_get_host_cpu_name _get_host_cpu_features"),
         (CompilerBase, "compile_extra _compile_core"),
         (Flags, "nrt noalias error_model fastmath"),
         (CPUContext, "init load_additional_registries install_registry get_abi_sizeof"),

@@ -3,74 +3,57 @@
 from __future__ import annotations
 
 import functools
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from graphc.forks import whole
-from graphc.lazy import lazy_module
-
-if TYPE_CHECKING:
-    from graphc.jit import llvm
-else:
-    llvm = lazy_module("graphc.jit.llvm")
+from graphc.config import options
+from graphc.jit.processor import features
 
 SYSFS = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 @dataclass(frozen=True)
 class Isa:
-    """A vector instruction set: bytes in a register, registers, and masked memory access."""
+    """A vector instruction set: bytes in a register, registers, masked access, multiply-adds."""
 
     vector_bytes: int
     registers: int
     masks: bool
     """Whether loads and stores of some lanes only cost the same as full ones."""
+    fma: bool
+    """Whether one instruction multiplies and adds with a single rounding."""
 
 
-AVX512 = Isa(64, 32, True)
-AVX2 = Isa(32, 16, False)
-NEON = Isa(16, 32, False)
-BASELINE = Isa(16, 16, False)
+AVX512 = Isa(64, 32, masks=True, fma=True)
+AVX2 = Isa(32, 16, masks=False, fma=True)
+NEON = Isa(16, 32, masks=False, fma=True)
+BASELINE = Isa(16, 16, masks=False, fma=False)
 
 
 def isa_of(names: frozenset[str]) -> Isa:
     """Return the widest instruction set among the features that LLVM knows by ``names``."""
     if "avx512f" in names:
         return AVX512
-    if "avx" in names:
-        return AVX2
-    return NEON if "neon" in names else BASELINE
-
-
-@functools.cache
-def features() -> dict[str, bool]:
-    """Return what code may use of the processor, by the names that LLVM has for features.
-
-    Numba compiles for other features where its environment variables say so.
-    """
-    chosen = os.environ.get("NUMBA_CPU_FEATURES")
-    if chosen is not None:
-        return {name[1:]: name[0] == "+" for name in chosen.split(",") if name}
-    try:
-        with whole(logs=False):
-            found = dict(llvm.binding.get_host_cpu_features())
-    except RuntimeError:  # LLVM cannot tell on this system
-        return {}
-    avx = os.environ.get("NUMBA_ENABLE_AVX", "1") not in ("", "0")
-    return {name: has and (avx or not name.startswith("avx")) for name, has in found.items()}
+    if "neon" in names:
+        return NEON
+    return replace(AVX2 if "avx" in names else BASELINE, fma=bool(names & {"fma", "fma4"}))
 
 
 @functools.cache
 def host() -> Isa:
     """Return the instruction set that kernels are compiled for."""
-    return isa_of(frozenset(name for name, present in features().items() if present))
+    return isa_of(features())
 
 
 @functools.cache
 def cache_bytes(level: int, default: int) -> int:
-    """Return the size of the data cache at ``level`` (1, 2, 3), or ``default`` where unknown."""
+    """Return the size of the data cache at ``level`` (1, 2, 3), or ``default`` where unknown.
+
+    The option ``machine`` may say another than this machine's.
+    """
+    chosen = options().caches()
+    if level in chosen:
+        return chosen[level] or default
     for index in SYSFS.glob("index*"):
         try:
             found, kind, size = ((index / f).read_text().strip() for f in ("level", "type", "size"))

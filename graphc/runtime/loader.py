@@ -16,9 +16,10 @@ from weakref import WeakValueDictionary
 
 from graphc.config import options
 from graphc.forks import whole
+from graphc.jit.processor import target
 from graphc.lazy import lazy_module
 from graphc.runtime import native
-from graphc.runtime.features import cache_bytes, features
+from graphc.runtime.features import cache_bytes
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.package import sources
 from graphc.runtime.store import Store
@@ -168,9 +169,8 @@ def _machine() -> str:
     parts = [
         platform.python_version(),
         llvm.binding.get_default_triple(),
-        llvm.binding.get_host_cpu_name(),
+        *target(),
         *(str(cache_bytes(level, 0)) for level in (1, 2, 3)),
-        *(name for name, present in sorted(features().items()) if present),
         *(metadata.version(p) for p in ("numba", "llvmlite", "numpy")),
         *(f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("NUMBA_")),
     ]

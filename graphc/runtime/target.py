@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from graphc.jit import numba
+from graphc.jit import numba, processor
 from graphc.jit.llvm import binding, ir
 from graphc.jit.numba import (
     ConcreteTemplate,
@@ -91,6 +91,12 @@ def _sizeof(kind: Any) -> int:
 
 class _Codegen(numba.JITCPUCodegen):
     """Numba's LLVM passes and target machine; asks LLVM what the machine is called once."""
+
+    def _get_host_cpu_name(self) -> str:
+        return processor.target()[0]
+
+    def _get_host_cpu_features(self) -> str:
+        return processor.target()[1]
 
     @property
     def machine(self) -> binding.TargetMachine:

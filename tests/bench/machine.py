@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from llvmlite import binding
 
+from graphc.jit import processor
 from graphc.runtime.features import host
 
 TITLE = "The machine"
@@ -32,7 +33,7 @@ def loop_text(dtype: str) -> tuple[str, int]:
     """
     real, suffix, size = REALS[dtype]
     lanes, chains = host().vector_bytes // size, host().registers // 4 * 3
-    vector, fma = f"<{lanes} x {real}>", f"@llvm.fma.v{lanes}{suffix}"
+    vector, fma = f"<{lanes} x {real}>", f"@llvm.fmuladd.v{lanes}{suffix}"
 
     def constant(value: float) -> str:
         return "<" + ", ".join([f"{real} {value:.1f}"] * lanes) + ">"
@@ -64,9 +65,7 @@ def loop(dtype: str) -> tuple[Callable[[int], float], int]:
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     text, operations = loop_text(dtype)
-    target = binding.Target.from_default_triple().create_target_machine(
-        cpu=binding.get_host_cpu_name(), features=binding.get_host_cpu_features().flatten(), opt=3
-    )
+    target = binding.Target.from_default_triple().create_target_machine(*processor.target(), opt=3)
     engine = binding.create_mcjit_compiler(binding.parse_assembly(text), target)
     engine.finalize_object()
     real = ctypes.c_float if dtype == "float32" else ctypes.c_double

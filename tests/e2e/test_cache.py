@@ -417,6 +417,8 @@ def test_another_second_cache_is_another_machine(warm, run_python, tmp_path):
         f"features.SYSFS = Path({str(tmp_path / 'sys')!r})\n"
     )
     assert run_python(machine + WORK).split()[0] == "0"
+    for other in ("l2=6M", "l1=24K,l2=6m"):
+        assert run_python(WORK, GRAPHC_MACHINE=other).split()[0] == "0"
     right(warm, misses=0)
 
 

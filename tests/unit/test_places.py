@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from llvmlite import binding
 
 import graphc as gx
 from graphc.errors import GraphcError
 from graphc.ir.graph import ancestors
 from graphc.ir.op import ENTRIES, Elementwise, Source
-from graphc.runtime import features
+from graphc.jit import processor
 
 LENGTH = 4099
 SPECIAL = [np.inf, -np.inf, np.nan, 0.0, -0.0, 1.0, -1.0, 1e-40, 3e38, 30.0, -90.0]
@@ -147,10 +148,10 @@ def test_most_functions_are_tried():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("avx512f" not in features.features(), reason="there is nothing narrower")
+@pytest.mark.skipif("avx512f" not in processor.features(), reason="there is nothing narrower")
 def test_bits_of_an_element_with_narrower_vectors(tmp_path):
     names = [f"{'+' if has and 'avx512' not in name else '-'}{name}"
-             for name, has in features.features().items()]  # fmt: skip
+             for name, has in binding.get_host_cpu_features().items()]  # fmt: skip
     environment = {**os.environ, "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ",".join(names),
                    "GRAPHC_CACHE_DIR": str(tmp_path)}  # fmt: skip
     subprocess.run(

@@ -14,8 +14,10 @@ import pytest
 
 import graphc as gx
 from graphc import nn, optim
+from graphc.config import Options
 from graphc.errors import SettingError
 from graphc.optim.optimizer import Optimizer
+from graphc.runtime.features import cache_bytes
 from graphc.sealed import SYNONYMS, Sealed
 
 X = np.linspace(-2, 2, 24, dtype="float32").reshape(8, 3)
@@ -256,6 +258,28 @@ def test_an_option_in_the_environment_that_is_none_is_named():
         env={**os.environ, "GRAPHC_THREAD": "2"},
     )  # fmt: skip
     assert "GRAPHC_THREAD is no option of graphc; did you mean GRAPHC_THREADS?" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["l2", "l2=2", "l4=1M", "l2=1M,l2=2M", "l2=-1K", "1M"])
+def test_a_machine_that_is_none(text):
+    done = subprocess.run(
+        [sys.executable, "-c", "import graphc"], capture_output=True, text=True,
+        env={**os.environ, "GRAPHC_MACHINE": text},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "option machine takes the sizes of caches, each once, as in" in done.stderr
+
+
+def test_another_machine(monkeypatch):
+    given = "l1=48K, L2=2m,l3=unknown"
+    another = Options(machine=given)
+    assert another.caches() == {1: 48 << 10, 2: 2 << 20, 3: 0}
+    with monkeypatch.context() as changed:
+        changed.setattr("graphc.runtime.features.options", lambda: another)
+        wanted = ((1, 48 << 10), (2, 2 << 20), (3, 7))
+        assert [cache_bytes.__wrapped__(level, 7) for level, _ in wanted] == [b for _, b in wanted]
+    with pytest.raises(SettingError, match="a process has one machine: set GRAPHC_MACHINE"):
+        gx.config(machine=given)
 
 
 def test_a_tensor_says_how_to_freeze_it():

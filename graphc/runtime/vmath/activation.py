@@ -15,7 +15,7 @@ from graphc.runtime.vmath.avx512 import inverse, quotient
 from graphc.runtime.vmath.exponential import exp_parts, exp_value, scale
 from graphc.runtime.vmath.logarithm import LN2_WHOLE, log1p_unit
 from graphc.runtime.vmath.lower import lowered
-from graphc.runtime.vmath.trace import Real, clamp, fma, select, two_sum
+from graphc.runtime.vmath.trace import Real, clamp, fma, muladd, select, two_sum
 
 
 def held(a: Real) -> Real:
@@ -52,7 +52,7 @@ def sigmoid(x: Real) -> Real:
         return fma(fma(-e, s, e - s), r, s)
     e = exp_value(-abs(x))
     s = 1.0 / (e + 1.0)
-    return select(x < 0.0, fma(-e, e * s, e), s)
+    return select(x < 0.0, muladd(-e, e * s, e), s)
 
 
 @lowered(lambda x: np.maximum(x, -1000) * _sigmoid(x), wide=(32, 64))
@@ -106,7 +106,7 @@ def mish(x: Real) -> Real:
     p, k = exp_parts(clamp(x, low, 40.0))
     e = scale(p, k)
     m = e + 2.0
-    return scale(x * quotient(fma(p, e, p * 2.0), fma(e, m, 2.0)), k)
+    return scale(x * quotient(muladd(p, e, p * 2.0), muladd(e, m, 2.0)), k)
 
 
 _GELU_TANH = {  # 2 sqrt(2/pi) and 0.044715 times that, each with what its rounding leaves
@@ -135,7 +135,7 @@ def gelu_tanh(x: Real) -> Real:
     square_low = fma(a, a, -square)
     cubic = square * d
     slope, slope_low = two_sum(cubic, a.lift(c))
-    slope_low += fma(square, d, -cubic) + fma(square_low, d, fma(square, d_low, c_low))
+    slope_low += fma(square, d, -cubic) + muladd(square_low, d, muladd(square, d_low, c_low))
     u = a * slope
     u_low = fma(a, slope, -u) + a * slope_low
     p, k = exp_parts(-u, -u_low)

@@ -18,7 +18,7 @@ from graphc.runtime.vmath.activation import rectified
 from graphc.runtime.vmath.avx512 import piecewise, quotient, uniform
 from graphc.runtime.vmath.exponential import scale, times_exp
 from graphc.runtime.vmath.lower import lowered
-from graphc.runtime.vmath.trace import Real, fma, polynomial, select
+from graphc.runtime.vmath.trace import Real, fma, muladd, polynomial, select
 
 _ERFCX = {  # the centre c, and (a + c) erfcx(a) in powers of (a - c) / (a + c)
     32: (2.0, 1.0215827226638794, -0.6871609687805176, 0.27947136759757996, -0.036435626447200775,
@@ -62,7 +62,7 @@ def _tail(a: Real, table: dict[int, tuple[float, ...]]) -> Real:
     inverse = quotient(a.lift(1.0), a + centre)
     q = (a - centre) * inverse
     # one step of Newton's method with an exact residual: near a = 0 the error of q is felt
-    q = fma(fma(-q, a, fma(q + 1.0, -centre, a)), inverse, q)
+    q = muladd(fma(-q, a, muladd(q + 1.0, -centre, a)), inverse, q)
     return polynomial(q, coefficients) * inverse
 
 
@@ -96,7 +96,7 @@ def erf(x: Real) -> Real:
         a = select(a > 6.0, 6.0, a)
         return uniform(a, tables.ERF_STEP, tables.erf_wide()).copysign(x)
     z = a * a
-    small = fma(a, polynomial(z, _ERF[x.width]), a)
+    small = muladd(a, polynomial(z, _ERF[x.width]), a)
     return select(a < 1.0, small, 1.0 - scale(*_erfc_parts(a))).copysign(x)
 
 

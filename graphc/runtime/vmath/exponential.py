@@ -1,10 +1,10 @@
 """Exponentials: ``x = k ln 2 + r`` with ``|r| <= ln(2)/2``, a polynomial in ``r``, times ``2^k``.
 
-The reduction subtracts ``k ln 2`` in two parts with fused multiply-adds (Cody and Waite,
-*Software Manual for the Elementary Functions*, 1980). The polynomials are minimax, fitted by
-Remez' algorithm to the relative error of the result. ``k`` is rounded by adding and subtracting
-1.5 times a power of two, whose low bits then hold the integer: no conversion instruction, which
-AVX2 lacks for 64 bits.
+The reduction subtracts ``k ln 2`` in two parts, of which the first has so few digits that its
+product with ``k`` is exact (Cody and Waite, *Software Manual for the Elementary Functions*, 1980).
+The polynomials are minimax, fitted by Remez' algorithm to the relative error of the result. ``2^k``
+is made from the bits of ``k`` plus 1.5 times a power of two, whose low bits hold the integer: no
+conversion instruction, which AVX2 lacks for 64 bits.
 """
 
 from __future__ import annotations
@@ -14,11 +14,21 @@ import math
 import numpy as np
 
 from graphc.jit.llvm import binding, ir
-from graphc.runtime.features import features
+from graphc.jit.processor import features
 from graphc.runtime.vmath import tables
 from graphc.runtime.vmath.avx512 import lookup, scaled
 from graphc.runtime.vmath.lower import lowered
-from graphc.runtime.vmath.trace import Int, Real, clamp, fma, polynomial, select
+from graphc.runtime.vmath.trace import (
+    Int,
+    Real,
+    clamp,
+    estrin,
+    fma,
+    fused,
+    muladd,
+    polynomial,
+    select,
+)
 
 LOG2E = 1.4426950408889634
 
@@ -61,15 +71,19 @@ EXP2_WIDE = {
     for width, rest in _EXP_WIDE.items()
 }
 
-LN2 = {  # ln 2 and what its rounding leaves; fused, their products with k need no short parts
+_LN2 = {  # ln 2 and what its rounding leaves; fused, their products with k need no short parts
     32: (0.6931471824645996, -1.904654323148236e-09),
     64: (0.6931471805599453, 2.3190468138462996e-17),
+}
+LN2_SHORT = {  # ln 2 in so few digits that its product with k is exact, and the rest
+    32: (0.693145751953125, 1.428606765330187e-06),
+    64: (0.6931471805601177, -1.7239444525614835e-13),
 }
 _EXP_LOW = {32: -104.0, 64: -746.0}
 _EXP_HIGH = {32: 89.0, 64: 710.0}
 
 
-HAS_SCALE = binding.llvm_version_info >= (22,) and features().get("avx512vl", False)
+HAS_SCALE = binding.llvm_version_info >= (22,) and "avx512vl" in features()
 """Whether LLVM makes one instruction of ``x 2^k`` here, and vectorises it."""
 
 
@@ -79,8 +93,11 @@ def shifter(x: Real) -> float:
 
 
 def nearest(x: Real) -> Real:
-    """``x`` rounded to an integer, for ``|x|`` below 2^22 (float32) or 2^51."""
-    return x.intrinsic("rint")
+    """``x`` rounded to an integer, for ``|x|`` below 2^22 (float32) or 2^51.
+
+    Processors without fused multiply-adds may have no instruction for it either.
+    """
+    return x.intrinsic("rint") if fused() else x + shifter(x) - shifter(x)
 
 
 def ldexp(x: Real, k: Real) -> Real:
@@ -130,7 +147,7 @@ def _exp_rest(r: Real, coefficients: tuple[float, ...]) -> Real:
 def _reduce_wide(x: Real, x_low: Real | None = None) -> tuple[Int, Real, Real]:
     """Like :func:`reduce_exp`, with ``k`` a multiple of 1/16; its last bits come first."""
     index, k = _sixteenths(x, LOG2E)
-    high, low = LN2[x.width]
+    high, low = _LN2[x.width]
     r = fma(k, -high, x)
     return index, k, fma(k, -low, r) if x_low is None else r + fma(k, -low, x_low)
 
@@ -138,9 +155,16 @@ def _reduce_wide(x: Real, x_low: Real | None = None) -> tuple[Int, Real, Real]:
 def reduce_exp(x: Real, x_low: Real | None = None) -> tuple[Real, Real]:
     """Return ``k, r`` with ``x + x_low = k ln 2 + r`` and ``k`` the nearest integer to ``x``."""
     k = nearest(x * LOG2E)
-    high, low = LN2[x.width]
-    r = fma(k, -high, x)
-    return k, fma(k, -low, r) if x_low is None else r + fma(k, -low, x_low)
+    high, low = LN2_SHORT[x.width]
+    r = muladd(k, -high, x)
+    return k, muladd(k, -low, r) if x_low is None else r + muladd(k, -low, x_low)
+
+
+def _exp_near_zero(r: Real) -> Real:
+    """``e^r`` for ``|r| <= ln(2)/2``; without an fma, what is added to 1 is rounded once more."""
+    if fused():
+        return polynomial(r, (1.0, 1.0, *_EXP[r.width]))
+    return muladd(r * r, polynomial(r, _EXP[r.width]), r) + 1.0
 
 
 def exp_parts(x: Real, low: Real | None = None) -> tuple[Real, Real]:
@@ -152,7 +176,7 @@ def exp_parts(x: Real, low: Real | None = None) -> tuple[Real, Real]:
         index, k, r = _reduce_wide(x, low)
         return _power_parts(index, _exp_rest(r, _EXP_WIDE[x.width])), k
     k, r = reduce_exp(x, low)
-    return polynomial(r, (1.0, 1.0, *_EXP[x.width])), k
+    return _exp_near_zero(r), k
 
 
 def times_exp(factor: Real, x: Real, low: Real) -> tuple[Real, Real]:
@@ -164,7 +188,7 @@ def times_exp(factor: Real, x: Real, low: Real) -> tuple[Real, Real]:
         rest = fma(factor, rest, fma(factor, high, -product))
         return product + fma(product, _exp_rest(r, _EXP_WIDE[x.width]), rest), k
     k, r = reduce_exp(x, low)
-    return fma(factor, polynomial(r, (1.0, *_EXP[x.width])) * r, factor), k
+    return muladd(factor, polynomial(r, (1.0, *_EXP[x.width])) * r, factor), k
 
 
 def bounded(x: Real) -> Real:
@@ -197,7 +221,8 @@ def exp2_value(x: Real, low: Real | None = None) -> Real:
         return scale(_power_parts(index, r * polynomial(r, EXP2_WIDE[x.width])), k)
     k = nearest(x)
     r = x - k if low is None else x - k + low
-    return scale(polynomial(r, (1.0, *_EXP2[x.width])), k)
+    slope, *rest = _EXP2[x.width]
+    return scale(fma(muladd(estrin(r, rest), r, slope), r, 1.0), k)
 
 
 def expm1_quarter(x: Real) -> Real:
@@ -209,9 +234,9 @@ def expm1_quarter(x: Real) -> Real:
         high, low = (scaled(lookup(part, index), k - 2.0) for part in parts)
         return high - 0.25 + fma(high, _exp_rest(r, _EXPM1_WIDE[x.width]), low)
     k, r = reduce_exp(x)
-    p = fma(r * r, polynomial(r, _EXPM1[x.width]), r)
+    p = muladd(r * r, polynomial(r, _EXPM1[x.width]), r)
     quarter = power_of_two(k - 2.0)
-    return fma(quarter, p, quarter - 0.25)
+    return muladd(quarter, p, quarter - 0.25)
 
 
 def expm1_moderate(x: Real) -> Real:

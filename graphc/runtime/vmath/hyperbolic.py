@@ -25,7 +25,7 @@ from graphc.runtime.vmath.logarithm import (
     log_of_quotient,
 )
 from graphc.runtime.vmath.lower import lowered
-from graphc.runtime.vmath.trace import Real, fma, polynomial, select
+from graphc.runtime.vmath.trace import Real, fma, muladd, polynomial, select
 
 _TANH = {  # (tanh(x) - x) / x^3, |x| <= 0.625
     32: (-0.3333328068256378, 0.13331443071365356, -0.0537397563457489, 0.02063922770321369,
@@ -47,7 +47,7 @@ def sinh(x: Real) -> Real:
     """``(E + E / (E + 1)) / 2`` with ``E = e^|x| - 1``."""
     a = abs(x)
     quarter = expm1_quarter(a)
-    result = fma(quarter, 2.0, quotient(quarter, quarter + 0.25) * 0.5)
+    result = muladd(quarter, 2.0, quotient(quarter, quarter + 0.25) * 0.5)
     return select(a < _tiny(x), x, result.copysign(x))
 
 
@@ -76,7 +76,7 @@ def tanh(x: Real) -> Real:
         t = e * r
         return fma(fma(-e, t, fma(t, -2.0, e)), r, t).copysign(x)
     z = a * a
-    small = fma(a * z, polynomial(z, _TANH[x.width]), a)
+    small = muladd(a * z, polynomial(z, _TANH[x.width]), a)
     p, k = exp_parts(select(a > limit, limit, a) * 2.0)
     large = 1.0 - 2.0 / (scale(p, k) + 1.0)
     return select(a < 0.625, small, large).copysign(x)
@@ -103,7 +103,7 @@ def acosh(x: Real) -> Real:
     """``log1p(t + sqrt(t (t + 2)))`` with ``t = x - 1``; ``log x + log 2`` if huge."""
     huge = x > (2.0**30 if x.single else 2.0**60)
     t = x - 1.0
-    square = fma(t, t, t * 2.0)
+    square = muladd(t, t, t * 2.0)
     if x.wide:
         square = select(square < 2.0**-60, 2.0**-60, square)
         near = select(huge, x, fma(square, inverse_root(square), x))

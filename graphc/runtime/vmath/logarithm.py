@@ -12,9 +12,9 @@ import numpy as np
 
 from graphc.runtime.vmath import tables
 from graphc.runtime.vmath.avx512 import exponent, held, lookup, mantissa, quotient, scaled
-from graphc.runtime.vmath.exponential import LN2
+from graphc.runtime.vmath.exponential import LN2_SHORT
 from graphc.runtime.vmath.lower import lowered
-from graphc.runtime.vmath.trace import Int, Real, fma, polynomial, select
+from graphc.runtime.vmath.trace import Int, Real, fma, muladd, polynomial, select
 
 INFINITY = float("inf")
 NAN = float("nan")
@@ -34,9 +34,9 @@ _LOG_WIDE = {  # (log(1+r) - r) / r^2 for -1/30 < r < 1/16 (float32: -1/60 < r <
          -0.0998433749430443, 0.08073951408748502),
 }  # fmt: skip
 _ROOT_HALF = {32: 0x3F3504F3, 64: 0x3FE6A09E667F3BCD}  # bits of sqrt(1/2)
-_LOG10_2 = {  # log10(2) and what its rounding leaves
-    32: (0.3010300099849701, -1.432098883924482e-08),
-    64: (0.3010299956639812, -2.8037281277851704e-18),
+_LOG10_2 = {  # log10(2) in so few digits that its product with k is exact, and the rest
+    32: (0.301025390625, 4.605039066518657e-06),
+    64: (0.3010299956640665, -8.532344317057107e-14),
 }
 LN2_WHOLE = 0.6931471805599453
 _DIGITS = {32: 23, 64: 52}
@@ -57,11 +57,11 @@ def log_of_one_plus(f: Real) -> Real:
     """``log(1 + f) - f`` for ``f`` in ``[sqrt(1/2) - 1, sqrt(2) - 1]``."""
     square = f * f
     if f.single:
-        return fma(f * square, polynomial(f, _LOG), square * -0.5)
+        return muladd(f * square, polynomial(f, _LOG), square * -0.5)
     half_square = square * 0.5
     s = quotient(f, f + 2.0)
     z = s * s
-    return fma(s, fma(z, polynomial(z, _LOG_ATANH), half_square), -half_square)
+    return muladd(s, muladd(z, polynomial(z, _LOG_ATANH), half_square), -half_square)
 
 
 def split_any(x: Real) -> tuple[Real, Real]:
@@ -75,8 +75,8 @@ def split_any(x: Real) -> tuple[Real, Real]:
 def _joined(k: Real, f: Real) -> Real:
     """``k ln 2 + log(1 + f)``, with ``k`` as from :func:`split`."""
     unit = 2.0 ** -_DIGITS[f.width]
-    high, low = LN2[f.width]
-    return fma(k, high * unit, f + fma(k, low * unit, log_of_one_plus(f)))
+    high, low = LN2_SHORT[f.width]
+    return muladd(k, high * unit, f + muladd(k, low * unit, log_of_one_plus(f)))
 
 
 def _split_wide(x: Real) -> tuple[Real, Real, Int]:
@@ -127,7 +127,7 @@ def _other_base(x: Real, base: int, unit: float, high: float, low: float) -> Rea
     k, f = split_any(x)
     rest = (f + log_of_one_plus(f)) * unit
     scale = 2.0 ** -_DIGITS[x.width]
-    return at_the_ends(x, fma(k, high * scale, fma(k, low * scale, rest) if low else rest))
+    return at_the_ends(x, muladd(k, high * scale, muladd(k, low * scale, rest) if low else rest))
 
 
 @lowered(np.log2, wide=(32, 64))
@@ -152,7 +152,7 @@ def log1p_value(x: Real) -> Real:
     power = ((x + 1.0).bits() - root) & -(1 << digits)
     bias = 127 if x.single else 1023
     four = (power * -1 + ((bias + 2) << digits)).real()
-    f = fma(x * 0.25, four, fma(four, 0.25, -1.0))
+    f = muladd(x * 0.25, four, muladd(four, 0.25, -1.0))
     k = power.number()
     return _joined(k, f)
 
@@ -195,5 +195,5 @@ def log1p(x: Real) -> Real:
 def log1p_unit(x: Real) -> Real:
     """``log(1 + x)`` for ``x`` in ``[0, 1]``: the power of two is 0 or 1."""
     upper = x > 0.41421356
-    f = select(upper, fma(x, 0.5, -0.5), x)
+    f = select(upper, muladd(x, 0.5, -0.5), x)
     return select(upper, LN2_WHOLE, x.lift(0.0)) + (f + log_of_one_plus(f))

@@ -28,7 +28,7 @@ from graphc.runtime.vmath.avx512 import (
 from graphc.runtime.vmath.exponential import EXP2_WIDE, exp2_value, shifter
 from graphc.runtime.vmath.logarithm import INFINITY, NAN, split_any
 from graphc.runtime.vmath.lower import lowered
-from graphc.runtime.vmath.trace import Int, Real, clamp, estrin, fma, polynomial, select
+from graphc.runtime.vmath.trace import Int, Real, clamp, estrin, fma, muladd, polynomial, select
 from graphc.runtime.vmath.variants import unless_any
 
 _SLOPE = {  # 2 / ln 2 and what its rounding leaves: log2(1+f) = s (slope + z (cube + z R(z)))
@@ -74,7 +74,7 @@ def hypot(x: Real, y: Real) -> Real:
     a, b = abs(x), abs(y)
     larger, smaller = select(a < b, b, a), select(a < b, a, b)
     ratio = smaller / larger
-    result = larger * fma(ratio, ratio, 1.0).intrinsic("sqrt")
+    result = larger * muladd(ratio, ratio, 1.0).intrinsic("sqrt")
     result = select((a + b).equals(0.0), larger, result)
     return select(a.equals(INFINITY) | b.equals(INFINITY), INFINITY, result)
 
@@ -93,12 +93,12 @@ def _log2_pair(x: Real) -> tuple[Real, Real]:
     (slope, slope_low), (cube, cube_low) = _SLOPE[x.width], _CUBE[x.width]
     # g + g_low = z (cube + z R(z)); h + h_low = slope + g; result = k + s h
     g = z * cube
-    g_low = fma(z, cube, -g) + fma(z_low, cube, z * cube_low)
+    g_low = fma(z, cube, -g) + muladd(z_low, cube, z * cube_low)
     g_low = g_low + z * z * polynomial(z, _REST[x.width])
     h = g + slope
     h_low = g - (h - slope) + (g_low + slope_low)
     product = s * h
-    low = fma(s, h, -product) + fma(s_low, h, s * h_low)
+    low = fma(s, h, -product) + muladd(s_low, h, s * h_low)
     high = k + product
     return high, k - high + product + low
 

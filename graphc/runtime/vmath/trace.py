@@ -7,7 +7,8 @@ the error bounds when a kernel is compiled with looser floating-point flags:
 * every ``+ - *`` carries the flag ``arcp``, which means nothing to them. Numba adds a kernel's
   flags only to instructions that have none, so ``reassoc`` and ``contract`` never reach a formula
   and compensated sums survive;
-* products are fused where, and only where, the formula says :func:`fma`.
+* products are fused where, and only where, the formula says so: :func:`fma` where it rests on the
+  single rounding, which is then computed on any processor; :func:`muladd` where that is a gain.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from graphc.jit.llvm import ir
+from graphc.runtime.features import host
 
 EXACT = ("arcp",)
 
@@ -238,14 +240,46 @@ class Real(Value):
         """Return LLVM's ``name`` of this and other values: rint, floor, sqrt, maximum, ..."""
         return Real(self.builder, self.call(name, self, *map(self.lift, others)))
 
+    def double(self) -> Real:
+        """Return the same number in double precision."""
+        kind = self.shaped(ir.DoubleType())
+        return Real(self.builder, self.builder.fpext(self.ir, kind))
+
+    def rounded(self) -> Real:
+        """Return a double in single precision, rounded."""
+        kind = self.shaped(ir.FloatType())
+        return Real(self.builder, self.builder.fptrunc(self.ir, kind))
+
     def copysign(self, sign: Real) -> Real:
         return self.intrinsic("copysign", sign)
 
 
+def fused() -> bool:
+    """Whether one instruction multiplies and adds with a single rounding."""
+    return host().fma
+
+
 def fma(a: Real | Number, b: Real | Number, c: Real | Number) -> Real:
-    """``a b + c``, rounded once."""
+    """``a b + c``, rounded once; exact where a number is.
+
+    Where the processor cannot: float32 in double precision; float64 from the exact product and sum,
+    for ``|a|`` and ``|b|`` below 2^995, with an error of a hair over half a unit.
+    """
     real = next(v for v in (a, b, c) if isinstance(v, Real))
-    return real.lift(a).intrinsic("fma", b, c)
+    x, y, z = real.lift(a), real.lift(b), real.lift(c)
+    if fused():
+        return x.intrinsic("fma", y, z)
+    if real.single:
+        return (x.double() * y.double() + z.double()).rounded()
+    product, rest = two_product(x, y)
+    total, low = two_sum(product, z)
+    return total + (low + rest)
+
+
+def muladd(a: Real | Number, b: Real | Number, c: Real | Number) -> Real:
+    """``a b + c``, rounded once where the processor has an instruction for that, else twice."""
+    real = next(v for v in (a, b, c) if isinstance(v, Real))
+    return fma(a, b, c) if fused() else real.lift(a) * b + c
 
 
 V = TypeVar("V", Real, Int, Bool)
@@ -272,18 +306,18 @@ def estrin(x: Real, coefficients: Sequence[Real | float]) -> Real:
     while len(rest) > 1:
         pairs = zip(rest[::2], rest[1::2], strict=False)
         odd_one = rest[-1:] if len(rest) % 2 else []
-        rest = [fma(high, power, low) for low, high in pairs] + odd_one
+        rest = [muladd(high, power, low) for low, high in pairs] + odd_one
         power = power * power
     return rest[0]
 
 
 def polynomial(x: Real, coefficients: Sequence[Real | float]) -> Real:
-    """``c[0] + c[1] x + c[2] x^2 + ...``, each step fused.
+    """``c[0] + c[1] x + c[2] x^2 + ...``, each step fused if that is possible.
 
     The first two steps, which decide the rounding error, are Horner's; the rest is Estrin's.
     """
     first, second, *rest = coefficients
-    return fma(fma(estrin(x, rest), x, second) if rest else x.lift(second), x, first)
+    return muladd(muladd(estrin(x, rest), x, second) if rest else x.lift(second), x, first)
 
 
 def two_sum(a: Real, b: Real) -> tuple[Real, Real]:
@@ -291,3 +325,18 @@ def two_sum(a: Real, b: Real) -> tuple[Real, Real]:
     total = a + b
     b_part = total - a
     return total, (a - (total - b_part)) + (b - b_part)
+
+
+def _halves(x: Real) -> tuple[Real, Real]:
+    """Return two doubles of 26 digits whose sum is ``x`` (Veltkamp)."""
+    scaled = x * (2.0**27 + 1)
+    high = scaled - (scaled - x)
+    return high, x - high
+
+
+def two_product(a: Real, b: Real) -> tuple[Real, Real]:
+    """``a b`` of doubles rounded, and exactly what the rounding left (Dekker), without an fma."""
+    product = a * b
+    (a_high, a_low), (b_high, b_low) = _halves(a), _halves(b)
+    rest = a_high * b_high - product + a_high * b_low + a_low * b_high + a_low * b_low
+    return product, rest

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphc.runtime.vmath.lower import lowered, with_fallback
-from graphc.runtime.vmath.trace import Bool, Int, Real, fma, polynomial, select
+from graphc.runtime.vmath.trace import Bool, Int, Real, fma, muladd, polynomial, select
 
 _HALF_PI = {  # pi/2 in three parts
     32: (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15),
@@ -65,7 +65,7 @@ def _within(x: Real) -> Bool:
 def _reduce(x: Real) -> tuple[Int, Real]:
     """Return ``k, r`` with ``x = k pi/2 + r``, ``k`` modulo 4."""
     large = 1.5 * 2.0 ** (23 if x.single else 52)
-    shifted = fma(x, _TWO_OVER_PI, large)
+    shifted = muladd(x, _TWO_OVER_PI, large)
     k = shifted - large
     first, second, third = _HALF_PI[x.width]
     return shifted.bits(), fma(k, -third, fma(k, -second, fma(k, -first, x)))
@@ -73,8 +73,8 @@ def _reduce(x: Real) -> tuple[Int, Real]:
 
 def _sin_cos(r: Real) -> tuple[Real, Real]:
     z = r * r
-    sine = fma(r * z, polynomial(z, _SIN[r.width]), r)
-    cosine = fma(z * z, polynomial(z, _COS[r.width]), fma(z, -0.5, 1.0))
+    sine = muladd(r * z, polynomial(z, _SIN[r.width]), r)
+    cosine = muladd(z * z, polynomial(z, _COS[r.width]), muladd(z, -0.5, 1.0))
     return sine, cosine
 
 
@@ -104,7 +104,7 @@ def tan(x: Real) -> Real:
     """``tan x``, ``x`` in radians; ``-1 / tan r`` in odd quadrants."""
     k, r = _reduce(x)
     z = r * r
-    t = fma(r * z, polynomial(z, _TAN[x.width]), r)
+    t = muladd(r * z, polynomial(z, _TAN[x.width]), r)
     return select(x.equals(0.0), x, select((k & 1).equals(0), t, -1.0 / t))
 
 
@@ -112,9 +112,9 @@ def _asin_parts(x: Real) -> tuple[Bool, Real]:
     """Return whether ``|x| > 1/2``, and ``asin |x|`` or else ``asin sqrt((1 - |x|)/2)``."""
     a = abs(x)
     upper = a > 0.5
-    z = select(upper, fma(a, -0.5, 0.5), a * a)
+    z = select(upper, muladd(a, -0.5, 0.5), a * a)
     s = select(upper, z.intrinsic("sqrt"), a)
-    return upper, fma(s * z, polynomial(z, _ASIN[x.width]), s)
+    return upper, muladd(s * z, polynomial(z, _ASIN[x.width]), s)
 
 
 @lowered(np.arcsin)
@@ -137,7 +137,7 @@ def acos(x: Real) -> Real:
 def _atan_unit(a: Real) -> Real:
     """``atan a`` for ``a`` in ``[0, 1]``."""
     z = a * a
-    return fma(a * z, polynomial(z, _ATAN[a.width]), a)
+    return muladd(a * z, polynomial(z, _ATAN[a.width]), a)
 
 
 @lowered(np.arctan)

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from graphc.jit.llvm import ir, mark
-from graphc.runtime.features import AVX512, features, host
+from graphc.jit.processor import features
+from graphc.runtime.features import AVX512, host
 from graphc.runtime.frontend import VERSION
 from graphc.runtime.vmath.trace import Bool, Real, select
 
@@ -27,7 +28,7 @@ _INDEX = ir.IntType(32)
 
 def has_wide() -> bool:
     """Whether formulas for whole AVX-512 registers can run here."""
-    return host() is AVX512 and all(features().get(f, False) for f in ("avx512dq", "avx512vl"))
+    return host() == AVX512 and features() >= {"avx512dq", "avx512vl"}
 
 
 def call_guarded(builder: Any, name: str, formula: Formula, within: Within, x: Real) -> Any:
@@ -38,7 +39,8 @@ def call_guarded(builder: Any, name: str, formula: Formula, within: Within, x: R
     """
     module = builder.module
     slow = _libm(module, name, x.ir.type)
-    bits = (512, 256) if features().get("avx512f") else (256,) if features().get("avx2") else (128,)
+    widest = 8 * host().vector_bytes
+    bits = (widest, 256) if widest > 256 else (widest,)
 
     def scalar(builder: Any, args: list[Real]) -> Real:
         with builder.if_then(builder.not_(within(args[0]).ir), likely=False):
