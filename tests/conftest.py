@@ -41,6 +41,30 @@ def shared(monkeypatch):
 
 
 @pytest.fixture
+def machine(monkeypatch):
+    """Return a function that gives the test another machine: ``machine("l1=32K,l2=1M")``.
+
+    What follows from the machine is made anew: keys of kernels, and the scratch of threads.
+    """
+    from graphc.config import Options
+    from graphc.runtime import features, loader
+    from graphc.runtime.team import team
+
+    def forget():
+        features.cache_bytes.cache_clear()
+        loader._machine.cache_clear()
+        team.cache_clear()
+
+    def use(text):
+        monkeypatch.setattr(features, "options", lambda: Options(machine=text))
+        forget()
+
+    yield use
+    monkeypatch.undo()
+    forget()
+
+
+@pytest.fixture
 def golden(request):
     """Return a function that compares a text with the golden file of that name."""
 

@@ -3,7 +3,7 @@
 * ``python``: executed; if its first line is ``# name.py``, also kept as that file.
 * ``text`` right after it: what it prints, unless ``<!-- varies -->`` stands before.
 * ``sh``: lines that start with ``graphc`` run, ``SPEC`` and the demo aside; of other commands the
-  files they name must exist.
+  files they name must exist. Options of graphc before a command must be some.
 
 Excerpts of generated code (``<!-- source: ... -->``) are those of ``docs/generate.py``.
 """
@@ -18,15 +18,22 @@ import sys
 from pathlib import Path
 
 from graphc.__main__ import main as command_line
+from graphc.config import _parse
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(?:<!-- (?P<note>[^>]*) -->\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$",
                    re.DOTALL | re.MULTILINE)  # fmt: skip
-KNOWN = ("pip", "pytest", "python", "NUMBA_DISABLE_JIT=1")
+KNOWN = ("pip", "pytest", "python")
 
 
 def shell(line: str) -> None:
     words = [w for w in shlex.split(line, comments=True) if w != "&&"]
+    while variable := re.fullmatch(r"([A-Z_]+)=(.*)", words[0]):
+        words.pop(0)
+        if variable[1].startswith("GRAPHC_"):
+            _parse(variable[1].removeprefix("GRAPHC_").lower(), variable[2])
+        else:
+            assert variable[1].startswith("NUMBA_"), f"what is {variable[1]}?"
     if words[0] == "graphc":
         if "SPEC" not in words and words[1] != "demo":
             with contextlib.redirect_stdout(io.StringIO()):

@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import itertools
+import math
 import mmap
 import os
 import subprocess
@@ -33,8 +34,11 @@ def isa(request, monkeypatch):
 
 
 @functools.cache
-def compiled(name, dtype, isa):
-    """Return the machine code of a kernel as a function of integers and arrays."""
+def compiled(name, dtype, isa, caches="host"):
+    """Return the machine code of a kernel as a function of integers and arrays.
+
+    The test says on which machine: ``isa`` and ``caches`` only tell the results apart.
+    """
     assert ISAS[isa] == shape.TARGET
     function, pointer = getattr(gemm, name), POINTERS[dtype]
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
@@ -157,16 +161,19 @@ def test_pieces_for_the_caches(shape, form, isa):
         check(run, rng, "float32", shape, layouts, form)
 
 
-@pytest.mark.parametrize("left", [1, 2 * shape.high(4), 2 * shape.high(4) + 1, 3 * shape.high(4)])
-def test_a_last_block_of_few_rows_copies_its_panels_first(left):
-    tall = -(-shape.rows(4) // shape.high(4)) * shape.high(4)
-    m = 26 * tall + left
-    assert -(-m // 27) > tall - shape.high(4)  # 27 even blocks are as tall as possible but the last
+@pytest.mark.parametrize("tiles", [1 / 100, 2, 2.1, 3])
+def test_a_last_block_of_few_rows_copies_its_panels_first(tiles, machine):
+    machine("l2=512K")
+    high = shape.high(4)
+    tall, left = -(-shape.rows(4) // high) * high, math.ceil(tiles * high)
+    blocks = tall // high
+    m = (blocks - 1) * tall + left
+    assert -(-m // blocks) > tall - high  # even blocks are as tall as possible but the last
     k = shape.large(4) // 400 + 1
     a = np.random.default_rng(7).standard_normal((1, m, k)).astype("float32")
     b = np.random.default_rng(8).standard_normal((1, k, 400)).astype("float32")
     c = np.empty((1, m, 400), "float32")
-    multiply(compiled("gemm", "float32", "host"), a, b, c)
+    multiply(compiled("gemm", "float32", "host", caches="l2=512K"), a, b, c)
     np.testing.assert_allclose(c[0, -60:], a[0, -60:] @ b[0], rtol=0, atol=1e-3)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from llvmlite import binding
 
-from graphc.runtime import features, processor
+from graphc.jit import processor
+from graphc.runtime import features
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 only_x86 = pytest.mark.skipif(not X86, reason="names of x86-64's processors and features")

@@ -15,6 +15,7 @@ from graphc.config import options
 from graphc.ir.source import address_of, aligned_empty
 from graphc.runtime import ownership, products, schedule, table
 from graphc.runtime.epoch import gather
+from graphc.runtime.features import host, panel_depth
 from graphc.runtime.loader import LOADER
 from graphc.runtime.ownership import own_weights
 from graphc.runtime.pace import Pace
@@ -24,7 +25,6 @@ from graphc.runtime.team import team
 
 RNG = np.random.default_rng(0)
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
-SCRATCH = aligned_empty(scratch_bytes())
 
 
 def random(*shape, dtype="float32"):
@@ -48,21 +48,27 @@ def update(w, number=9):
     return Record(0, w.size, [address_of(w)], slices, 1e6, (number,), (), "update")
 
 
-LOADED = {}
+LOADED = []
 """What holds the code of the kernels."""
+
+
+@pytest.fixture(autouse=True)
+def a_machine(machine):
+    """Blocks and panels are those of a machine with a second cache of 1 MB."""
+    machine("l2=1M")
 
 
 def entry(name):
     kernel = gather if name == "gather" else getattr(products, name)
-    if name not in LOADED:
-        LOADED[name] = LOADER.load([kernel])[0]
-    return LOADED[name][name]
+    LOADED.append(LOADER.load([kernel])[0])
+    return LOADED[-1][name]
 
 
 def run(record, lo=0, hi=None):
     words = np.array(record.arguments, np.int64)
     hi = record.extent if hi is None else hi
-    ENTRY(record.entry)(address_of(words), lo, hi, address_of(SCRATCH))
+    scratch = aligned_empty(scratch_bytes())
+    ENTRY(record.entry)(address_of(words), lo, hi, address_of(scratch))
 
 
 def owned(*records, threads=2):
@@ -71,8 +77,19 @@ def owned(*records, threads=2):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("k", [128, 784, 1026, 1536])
-def test_pieces_of_k_give_the_bits_of_one_thread(k, dtype):
+@pytest.mark.parametrize("caches", ["l2=256K", "l2=2M", "l2=unknown"])
+@pytest.mark.parametrize(
+    ("length", "number"),
+    [
+        (lambda panel: 128, 2),
+        (lambda panel: panel * 3 // 2 + 16, 2),
+        (lambda panel: 3 * (panel * 2 // 3 + 1), 3),
+        (lambda panel: 3 * panel, 3),
+    ],
+)
+def test_pieces_of_k_give_the_bits_of_one_thread(length, number, caches, dtype, machine):
+    machine(caches)
+    k = length(panel_depth(2 * host().vector_bytes))
     x, w, y = random(24, k, dtype=dtype), random(k, 100, dtype=dtype), random(24, 100, dtype=dtype)
     (whole,), none = owned(product(x, w, y), update(w), threads=1)
     run(whole)
@@ -81,7 +98,7 @@ def test_pieces_of_k_give_the_bits_of_one_thread(k, dtype):
     np.testing.assert_allclose(alone, x @ w, rtol=0, atol=1e-2 if dtype == "float32" else 1e-10)
     (parts, total), (plane,) = owned(product(x, w, y), update(w))
     pieces = parts.extent // 24
-    assert whole.arguments[FORM] >> PIECES == pieces == max(2, -(-k // 512))
+    assert whole.arguments[FORM] >> PIECES == pieces == number
     y[...] = 7
     for piece in reversed(range(pieces)):
         run(parts, piece * 24, (piece + 1) * 24)
