@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 
 from graphc.collector import age, paused
 from graphc.forks import whole
+from graphc.jit import llvm
 from graphc.jit.llvm import binding
 from graphc.jit.numba import INSTALLED
 from graphc.jit.versions import explain
@@ -87,7 +88,7 @@ def optimised(text: str, by_hand: bool = False) -> binding.ModuleRef:
         manager, builder = _passes_as_written(turns)
     else:
         manager, builder = CODEGEN.passes()
-    manager.run(module, builder)
+    llvm.run(manager, module, builder)
     if versions:
         _inline(versions, module, builder)
     if turns:
@@ -147,7 +148,7 @@ def _inline(versions: list[binding.ValueRef], module: binding.ModuleRef, builder
     manager.add_always_inliner_pass()
     manager.add_instruction_combine_pass()
     manager.add_global_dead_code_eliminate_pass()
-    manager.run(module, builder)
+    llvm.run(manager, module, builder)
 
 
 class _Turns:
