@@ -20,7 +20,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from graphc.runtime.processor import features
+from graphc.jit.processor import features
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,7 +5,6 @@ Each function writes the LLVM code that a call of its name stands for.
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -90,13 +89,22 @@ def atomic_store(builder: Any, words: Any, at: Any, value: Any) -> None:
     builder.store_atomic(value, _address(builder, words, at), "seq_cst", _ALIGN)
 
 
+_YIELD = ir.Constant(ir.IntType(32), 1)
+_PAUSES: dict[str, tuple[str, list[Any]]] = {
+    "x86_64": ("llvm.x86.sse2.pause", []),
+    "aarch64": ("llvm.aarch64.hint", [_YIELD]),
+    "arm64": ("llvm.aarch64.hint", [_YIELD]),
+}
+"""Instructions for loops that wait, by the architecture that begins LLVM's triple."""
+
+
 @_intrinsic(types.void)
 def spin(builder: Any) -> None:
     """Tell the processor that this thread is waiting in a loop."""
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        kind = ir.FunctionType(ir.VoidType(), [])
-        name = "llvm.x86.sse2.pause"
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
+    name, operands = _PAUSES.get(builder.module.triple.partition("-")[0], ("", []))
+    if name:
+        kind = ir.FunctionType(ir.VoidType(), [o.type for o in operands])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), operands)
 
 
 @_intrinsic(types.void)
