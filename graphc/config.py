@@ -5,19 +5,24 @@ Each option can also be set by an environment variable ``GRAPHC_<OPTION>``, read
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import re
-import tempfile
 import time
 import warnings
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphc.errors import DTypeError, SettingError, ShapeError, user_location
+from graphc.lazy import lazy_module
+from graphc.synonyms import nearest
+
+if TYPE_CHECKING:
+    import tempfile
+else:
+    tempfile = lazy_module("tempfile")
 
 _ASK_AGAIN = 0.25
 """Seconds for which the number of processors holds: to ask costs half of a small step."""
@@ -137,8 +142,8 @@ def _from_environment() -> Options:
     known = [f"GRAPHC_{field.name.upper()}" for field in fields(Options)]
     for name in os.environ:
         if name.startswith("GRAPHC_") and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+            close = nearest(name, known)
+            hint = f"did you mean {close}?" if close else f"there are {', '.join(known)}"
             warnings.warn(f"{name} is no option of graphc; {hint}", RuntimeWarning, stacklevel=2)
     return Options(**values)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -56,7 +55,7 @@ def write_whole(path: Path, content: bytes, *, durable: bool = False) -> None:
 def _opened(path: Path) -> tuple[BinaryIO, Path]:
     """Return a new file beside ``path``, locked as long as this process has it open."""
     while True:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.graphc-tmp")
+        temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.graphc-tmp")
         file = temporary.open("xb")
         _is_free(file)
         if temporary.exists():  # else somebody swept it before it was locked

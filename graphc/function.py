@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from graphc.compile import compile_graph
 from graphc.errors import DTypeError, ShapeError, user_location
 from graphc.feeds import Feed
 from graphc.ir.graph import Graph
 from graphc.ir.op import Array
 from graphc.ir.source import Input
 from graphc.ir.tensor import Tensor
+from graphc.lazy import lazy_module
 from graphc.ops.draws import advanced, counts_steps, new_clock, settled
 from graphc.ops.operands import as_tensor
 from graphc.ops.state import state_updates
-from graphc.runtime.report import Report
 from graphc.sealed import Sealed
 from graphc.tree import tree_fill, tree_leaves, tree_map
+
+if TYPE_CHECKING:
+    from graphc import compile as compiler
+    from graphc.runtime.report import Report
+else:
+    compiler = lazy_module("graphc.compile")
 
 
 class Function(Sealed):
@@ -30,7 +35,7 @@ class Function(Sealed):
 
     def __init__(self, graph: Graph, outputs: Any) -> None:
         self._outputs = outputs
-        self._executable = compile_graph(graph)
+        self._executable = compiler.compile_graph(graph)
         self._feeds = [Feed("input", t) for t in graph.inputs]
         names = [t.name for t in graph.inputs]
         self._names = {name: i for i, name in enumerate(names)}

@@ -5,15 +5,21 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import time
 from types import ModuleType
 from typing import Any
+
+from graphc.forks import whole
+
+IMPORTED = time.time_ns()
+"""When the first modules of graphc were imported: nanoseconds since 1970."""
 
 
 class _Lazy(ModuleType):
     """Stands for a module, and imports it at the first access to an attribute.
 
     By Python's own import, which lets one thread execute a module while others wait, and
-    forgets one that failed: :class:`importlib.util.LazyLoader` does neither.
+    forgets one that failed: :class:`importlib.util.LazyLoader` does neither. A fork waits.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -35,7 +41,8 @@ def loaded(module: ModuleType) -> ModuleType:
         return module
     own = vars(module)
     if "_loaded" not in own:
-        own["_loaded"] = importlib.import_module(own["__name__"])
+        with whole(logs=False):
+            own["_loaded"] = importlib.import_module(own["__name__"])
     found: ModuleType = own["_loaded"]
     return found
 

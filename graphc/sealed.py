@@ -7,12 +7,12 @@ object's own methods, those of a user's class among them, may make attributes as
 
 from __future__ import annotations
 
-import difflib
 import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from graphc.errors import SettingError, is_internal, user_location
+from graphc.synonyms import nearest
 
 SYNONYMS = {
     "learning_rate": "lr", "rate": "lr p", "alpha": "lr_decay", "rho": "alpha",
@@ -35,8 +35,7 @@ def close_name(name: str, known: list[str]) -> str | None:
     for synonym in SYNONYMS.get(name.lower(), "").split():
         if synonym in known:
             return synonym
-    found = difflib.get_close_matches(name.lower(), known, n=1)
-    return found[0] if found else None
+    return nearest(name.lower(), known)
 
 
 class Sealed:

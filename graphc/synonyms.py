@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from graphc.lazy import lazy_module
+
+if TYPE_CHECKING:
+    import difflib
+else:
+    difflib = lazy_module("difflib")
 
 NUMPY = {
     "absolute": "abs", "fabs": "abs", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin",
@@ -52,6 +59,12 @@ OTHERS = {
 """Names of other libraries, and what does that here."""
 
 
+def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
+    """Return the one of ``known`` that is most like ``name``, or None if none is."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=likeness)
+    return found[0] if found else None
+
+
 def advice(name: str, known: Iterable[str]) -> str:
     """Return ``"; use gx.concat"`` for a name that there is not, or nothing.
 
@@ -62,5 +75,5 @@ def advice(name: str, known: Iterable[str]) -> str:
     by_last: dict[str, str] = {}
     for full in known:
         by_last.setdefault(full.rpartition(".")[2].lower(), full)
-    found = difflib.get_close_matches(name.lower(), by_last, n=1, cutoff=0.7)
-    return f"; did you mean {by_last[found[0]]}?" if found else ""
+    found = nearest(name.lower(), by_last, 0.7)
+    return f"; did you mean {by_last[found]}?" if found else ""

@@ -121,8 +121,25 @@ def test_generic_parts_name_no_ops(module):
     assert not (set(OPS) & {t for t in text if isinstance(t, str)}) - SHARED_WORDS
 
 
-def test_import_loads_no_compiler():
-    heavy = ("numba", "llvmlite.binding.ffi", "networkx.classes", "pygraphviz.agraph", "sklearn")
-    code = f"import sys, graphc; print([m for m in {heavy} if m in sys.modules])"
+@pytest.fixture(scope="module")
+def imported():
+    """Return the names of the modules that ``import graphc`` loads beside NumPy's."""
+    code = "import sys, numpy; a = set(sys.modules); import graphc; print(*{*sys.modules} - a)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    return set(done.stdout.split())
+
+
+def test_import_loads_no_compiler(imported):
+    heavy = {"numba", "llvmlite.binding.ffi", "networkx.classes", "pygraphviz.agraph", "sklearn"}
+    later = {f"graphc.{p}" for p in ("autodiff", "compile", "nn", "optim", "train", "viz")}
+    later |= {f"graphc.{p}" for p in ("jit", "passes", "plan", "codegen", "runtime")}
+    assert not imported & (heavy | later)
+
+
+def test_import_stays_quick_where_no_bytecode_can_be_written(imported):
+    """Python then reads and compiles the text: 10 ms for a thousand lines of it."""
+    costly = {"tempfile", "random", "statistics", "decimal", "hashlib", "_hashlib", "difflib",
+              "json", "logging", "asyncio", "importlib.metadata", "email"}  # fmt: skip
+    assert not imported & costly
+    found = [sys.modules[name].__file__ for name in imported if name.split(".")[0] == "graphc"]
+    assert sum(Path(file).read_text().count("\n") for file in found) < 11_500

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 import sys
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from graphc.convert import as_array, converted
 from graphc.errors import DTypeError, ShapeError, user_location
 from graphc.ir.op import Array, Source, register
 from graphc.ir.tensor import Tensor, errors_of
+from graphc.lazy import lazy_module
 from graphc.types import (
     BATCH,
     FLOAT32,
@@ -26,6 +26,11 @@ from graphc.types import (
     as_shape,
     show_shape,
 )
+
+if TYPE_CHECKING:
+    import hashlib
+else:
+    hashlib = lazy_module("hashlib")
 
 Initializer: TypeAlias = "Callable[[tuple[int, ...], np.random.Generator], Array]"
 """Returns initial values of a shape, drawn with a generator."""

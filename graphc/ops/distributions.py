@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from statistics import NormalDist
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphc.errors import ShapeError
 from graphc.ir.op import Array, Sample, function
 from graphc.ir.tensor import Tensor
+from graphc.lazy import lazy_module
 from graphc.ops.comparison import clip, less, maximum, where
 from graphc.ops.exponential import erf, exp, log, log1p, sqrt
 from graphc.ops.random import (
@@ -30,6 +30,11 @@ from graphc.ops.random import (
 )
 from graphc.ops.trigonometric import cos
 from graphc.types import FLOAT32, FLOAT64, DTypeLike, Shape, as_dtype, as_shape
+
+if TYPE_CHECKING:
+    import statistics
+else:
+    statistics = lazy_module("statistics")
 
 DType = np.dtype[Any]
 
@@ -127,7 +132,7 @@ def _numpy_truncated(
 ) -> Array:  # fmt: skip
     u = reference_uniform(shape, dtype=dtype, **key).astype(FLOAT64)
     below, above = _distribution(lower), _distribution(upper)
-    inverse = np.vectorize(NormalDist().inv_cdf, otypes=[FLOAT64])
+    inverse = np.vectorize(statistics.NormalDist().inv_cdf, otypes=[FLOAT64])
     z = np.clip(inverse(below + (above - below) * u), lower, upper)
     return _numpy_affine(z.astype(dtype), mean, std)
 

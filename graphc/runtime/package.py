@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
-import time
 from pathlib import Path
 
-IMPORTED = time.time_ns()
-"""When this module was imported, with the rest of graphc: nanoseconds since 1970."""
+from graphc.lazy import IMPORTED
 
 
 def sources(package: Path) -> bytes:
     """Return a hash of every module of a package: of its folder, or of the archive it lies in.
 
-    What has changed on disk since it was imported is not what runs here: the hash is then one that
-    no other process has.
+    What has changed on disk since graphc was imported may not be what runs here: the hash is then
+    one that no other process has.
     """
     digest = hashlib.sha256()
     for path in _files(package):
@@ -27,7 +24,7 @@ def sources(package: Path) -> bytes:
         digest.update(f"{name} {len(content)}\n".encode())
         digest.update(content)
         if changed:
-            digest.update(secrets.token_bytes(16))
+            digest.update(os.urandom(16))
     return digest.digest()
 
 

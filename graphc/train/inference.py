@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,8 +13,10 @@ from graphc.ir.op import Array
 from graphc.ir.source import input
 from graphc.ir.tensor import Tensor
 from graphc.ops.draws import by_row, depends_on_rows
-from graphc.runtime.executable import Executable
 from graphc.types import INT64
+
+if TYPE_CHECKING:
+    from graphc.runtime.executable import Executable
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,21 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphc.compile import compile_graph
 from graphc.errors import DTypeError, user_location
 from graphc.ir.graph import Graph, ancestors
 from graphc.ir.naming import parameter_names
 from graphc.ir.op import Array
 from graphc.ir.source import Cell, Parameter
 from graphc.ir.tensor import Tensor
+from graphc.lazy import lazy_module
 from graphc.nn.training import inference_form
 from graphc.ops.draws import advanced, counts_steps, new_clock, settled
 from graphc.ops.state import state_updates
 from graphc.optim.optimizer import Optimizer, cell_of
-from graphc.runtime.executable import Executable
-from graphc.runtime.report import Report
 from graphc.sealed import Sealed
 from graphc.train import checkpoint
 from graphc.train.callbacks import as_callbacks
@@ -54,6 +52,13 @@ from graphc.train.scores import (
 )
 from graphc.tree import tree_fill, tree_leaves
 from graphc.types import BATCH, shape_at, show_shape
+
+if TYPE_CHECKING:
+    from graphc import compile as compiler
+    from graphc.runtime.executable import Executable
+    from graphc.runtime.report import Report
+else:
+    compiler = lazy_module("graphc.compile")
 
 INITIAL, SHUFFLE = 1, 2  # streams of random numbers under one seed
 
@@ -455,7 +460,7 @@ class Model(Sealed):
             _ = self._training
         fresh = self._unallocated()
         scalars = [name for name in self._scores if name in graph.outputs]
-        executable = compile_graph(graph, scalars=scalars, **options)
+        executable = compiler.compile_graph(graph, scalars=scalars, **options)
         self._initialize({i: cell for i, cell in fresh.items() if cell.is_allocated})
         return executable
 

@@ -71,7 +71,10 @@ def startup(table: list[Row]) -> list[Row]:
         network, library, cache = row["network"], row["library"], row["cache"]
         if library != "graphc":
             continue
-        if network == "1000 layers":
+        if cache == "no bytecode":
+            found.append(verdict("`import graphc` without bytecode: seconds", row["import"], 0.15,
+                                 False))  # fmt: skip
+        elif network == "1000 layers":
             found.append(verdict("1000 layers, empty cache: seconds", row["to the first step"], 4.0,
                                  False))  # fmt: skip
         elif "layers" not in network and row["of JAX"] is not None:

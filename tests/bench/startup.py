@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
 from typing import NamedTuple
 
 from tests.bench.harness import ROUNDS, Row, ratio
@@ -16,7 +22,8 @@ TITLE = "Start"
 NOTE = """Seconds of a fresh process from `import` (of NumPy and the library) to the end of the
 first training step; "import" is the part before the network is declared. Medians of interleaved
 rounds. An empty cache is a new folder in each round. JAX keeps no compiled code unless told to.
-The deep networks have layers of 32 by 32."""
+The deep networks have layers of 32 by 32. The row without bytecode is what `import graphc` takes
+beyond Python's own start where Python can keep no compiled modules of it; least of the rounds."""
 
 NETWORK = Problem((784, 512, 512, 10), 128, steps=1)
 
@@ -90,6 +97,22 @@ def rounds(key: Key) -> int:
     return 7 if key.network == NETWORK.name else 3
 
 
+def import_without_bytecode(turns: int = 15) -> float:
+    """Return the seconds of ``import graphc`` beyond Python's start, without bytecode of graphc."""
+    package = Path(__file__).parents[2] / "graphc"
+    least = dict.fromkeys(("pass", "import graphc"), float("inf"))
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        left_out = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(package, Path(folder) / "graphc", ignore=left_out)
+        variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": folder}
+        for _ in range(turns):
+            for code in least:
+                start = perf_counter()
+                subprocess.run([sys.executable, "-c", code], env=variables, cwd="/", check=True)
+                least[code] = min(least[code], perf_counter() - start)
+    return least["import graphc"] - least["pass"]
+
+
 def rows(quick: bool) -> list[Row]:
     times: dict[Key, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -105,6 +128,10 @@ def rows(quick: bool) -> list[Row]:
         key: {part: statistics.median(t[part] for t in found) for part in found[0]}
         for key, found in times.items()
     }
+    alone: Row = {
+        "network": "none", "library": "graphc", "cache": "no bytecode",
+        "import": import_without_bytecode(), "to the first step": None, "of JAX": None,
+    }  # fmt: skip
     base = {k.network: t["first"] for k, t in medians.items() if k[1:] == ("JAX jit", "none")}
     return [
         {
@@ -112,4 +139,4 @@ def rows(quick: bool) -> list[Row]:
             "to the first step": t["first"], "of JAX": ratio(t["first"], base.get(key.network)),
         }
         for key, t in medians.items()
-    ]  # fmt: skip
+    ] + [alone]  # fmt: skip
