@@ -1,4 +1,4 @@
-"""The command line: ``graphc visualize``, ``source``, ``report`` and ``demo``.
+"""The command line: ``graphc visualize``, ``source``, ``report``, ``machine`` and ``demo``.
 
 Exit codes: 0 done, 1 something failed while running, 2 the command was called wrongly.
 """
@@ -21,6 +21,8 @@ import graphc
 from graphc.errors import GraphcError
 from graphc.function import Function
 from graphc.ir.graph import Graph
+from graphc.machine import this, try_again
+from graphc.machine.show import show
 from graphc.train.model import Model
 from graphc.viz import SUFFIXES, graph_of, visualize
 
@@ -98,6 +100,10 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("spec", metavar="SPEC", help=f"{spec}; also a Function")
     command.set_defaults(run=run_report)
 
+    command = commands.add_parser("machine", help="print what is known of this machine, and tried")
+    command.add_argument("--again", action="store_true", help="try it again: it was busy before")
+    command.set_defaults(run=run_machine)
+
     command = commands.add_parser("demo", help="train a network on real handwritten digits")
     command.add_argument("--epochs", type=at_least_one, default=40, metavar="N")
     command.add_argument(
@@ -146,6 +152,13 @@ def run_report(options: argparse.Namespace) -> int:
     if not isinstance(thing, HasReport):
         raise _not_compiled(options.spec, thing)
     print(thing.report)
+    return 0
+
+
+def run_machine(options: argparse.Namespace) -> int:
+    if options.again:
+        try_again()
+    print(show(this()))
     return 0
 
 

@@ -30,7 +30,8 @@ _ASK_AGAIN = 0.25
 _asked: tuple[float, int] = -1.0, 1
 
 
-def _available_cpus() -> int:
+def available_cpus() -> int:
+    """Return the number of processors that this process may use."""
     global _asked
     now = time.monotonic()
     if now > _asked[0]:
@@ -74,6 +75,8 @@ class Options:
     """Verify the graph and interpret it before and after every pass."""
     disable_passes: str = ""
     """Names of passes to leave out, separated by commas."""
+    calibrate: bool = True
+    """Try once how fast this machine is; without, take what is to be expected of such a machine."""
     machine: str = ""
     """Another machine's caches instead of this one's: ``l1=32K,l2=1M,l3=unknown``."""
 
@@ -82,7 +85,7 @@ class Options:
         return _caches(self.machine)
 
     def thread_count(self) -> int:
-        return self.threads or _available_cpus()
+        return self.threads or available_cpus()
 
     def dump_path(self) -> Path | None:
         return _expanded(self.dump) if self.dump else None

@@ -12,6 +12,8 @@ import pytest
 
 # Every graph that a test compiles is interpreted before and after each pass, and compared.
 os.environ.setdefault("GRAPHC_CHECK", "1")
+# What is expected of such a machine decides, not how busy it is at the moment.
+os.environ.setdefault("GRAPHC_CALIBRATE", "0")
 
 # A shell that starts a job in the background lets it ignore Ctrl-C, and tests would wait for ever.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -37,7 +39,7 @@ def shared(monkeypatch):
 
     monkeypatch.setattr("graphc.runtime.pace.Pace.replay", replay)
     monkeypatch.setattr("graphc.runtime.table.WORTH_SCHEDULING", 0.0)
-    monkeypatch.setattr("graphc.runtime.schedule.BARRIER_NANOSECONDS", 0.0)
+    monkeypatch.setattr("graphc.runtime.schedule.MEETINGS", 0.0)
 
 
 @pytest.fixture
@@ -46,17 +48,18 @@ def machine(monkeypatch):
 
     What follows from the machine is made anew: keys of kernels, and the scratch of threads.
     """
+    from graphc import machine
     from graphc.config import Options
-    from graphc.runtime import features, loader
+    from graphc.runtime import loader
     from graphc.runtime.team import team
 
     def forget():
-        features.cache_bytes.cache_clear()
+        machine.known.cache_clear()
         loader._machine.cache_clear()
         team.cache_clear()
 
     def use(text):
-        monkeypatch.setattr(features, "options", lambda: Options(machine=text))
+        monkeypatch.setattr(machine, "options", lambda: Options(machine=text))
         forget()
 
     yield use

@@ -22,6 +22,7 @@ from graphc.codegen.nest import Axis
 from graphc.codegen.short import ShortPrinter
 from graphc.ir.op import Elementwise, Reduction
 from graphc.ir.tensor import Tensor
+from graphc.machine.record import TYPICAL
 from graphc.plan.fusion import CHEAP
 from graphc.plan.program import LoopNest
 from graphc.types import size_of
@@ -31,7 +32,7 @@ _NAMED = 3  # operations named in a kernel's name
 BLOCK = 2048
 """Elements added up in the type of the result."""
 
-STREAM_BYTES = 32 << 20
+STREAM_BYTES = TYPICAL.third
 """Size of a result from which on it is written past the caches: as much as they hold in all."""
 
 STREAM_BLOCK = 1024

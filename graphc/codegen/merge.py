@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from graphc.codegen.kernel import KernelCall
+from graphc.machine.record import TYPICAL
 from graphc.plan.program import Buffer, Call
 
-PADDING = 16
-"""Elements to whose multiple each part of a flat buffer is padded: a 512-bit vector of
-float32. The padding is computed too, and nobody reads it."""
+PADDING = TYPICAL.isa.vector_bytes // 4
+"""Elements to whose multiple each part of a flat buffer is padded: a vector of float32. The
+padding is computed too, and nobody reads it."""
 
 Pair = tuple[Call, KernelCall]
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc.codegen.kernel import KernelCall, Touch
+from graphc.machine.record import TYPICAL
 from graphc.plan.program import Buffer, MatrixProduct
 from graphc.types import AnyDim
 
@@ -24,7 +25,7 @@ PIECES = 5
 FORM, A, B, C = 3, 4, 8, 12
 """Positions of the form and the pointers."""
 
-_OVERFLOWING = 3 << 19
+_OVERFLOWING = 3 * TYPICAL.second // 2
 """Bytes of B from which it does not stay in the second cache beside what else is there."""
 
 _BROAD = 128

@@ -18,12 +18,10 @@ from graphc.codegen.folds import FoldPrinter, Pass
 from graphc.codegen.kernel import STACK_BYTES, KernelCall
 from graphc.ir.op import Elementwise, Layout, Reduction
 from graphc.ir.tensor import Tensor
+from graphc.machine.record import LINE
 from graphc.plan.fusion import CHEAP
 from graphc.plan.program import Access, Buffer, LoopNest
 from graphc.types import AnyDim
-
-LINE = 64
-"""Bytes of the elements of a block's rows: :data:`graphc.runtime.rows.LINE`."""
 
 _DEAR_TOTALS = range(2, 41)
 _FLOAT32 = range(9, 41)

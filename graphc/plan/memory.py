@@ -13,12 +13,13 @@ from itertools import accumulate
 
 import numpy as np
 
+from graphc.machine import known
 from graphc.plan.program import Buffer, Call
 
 ALIGNMENT = 64
 
-ROOMY = 512 << 10
-"""Bytes up to which it does not matter how large the arena is: it stays in the second cache."""
+ROOMY = 0.5
+"""Part of the second cache up to which it does not matter how large the arena is."""
 
 GENEROUS = 2.5
 """How many times larger the arena may be, for calls to run side by side: with a deep network's
@@ -61,7 +62,7 @@ def plan_arena(buffers: Sequence[Buffer], batch: int, levels: Lifetimes | None =
     if levels is None:
         return _placed(buffers, batch, [calls])
     apart = _placed(buffers, batch, [calls, levels], apart=True)
-    if apart.nbytes <= max(ROOMY, GENEROUS * _needed(buffers, batch)):
+    if apart.nbytes <= max(ROOMY * known().second, GENEROUS * _needed(buffers, batch)):
         return apart  # whatever the other is
     tight = _placed(buffers, batch, [calls])
     return tight if apart.nbytes > GENEROUS * tight.nbytes else apart

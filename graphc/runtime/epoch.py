@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.codegen.kernel import Touch
-from graphc.plan.cost import BYTES_PER_NANOSECOND
+from graphc.machine import this
 from graphc.runtime.frame import Prediction
 from graphc.runtime.kernel import kernel
 
@@ -59,7 +59,7 @@ def gathering(row: int, rows: int, parts: int = 1) -> Prediction:
     out = Touch(3, True, row, ((row, 1),))
     if parts > 1:
         out = Touch(3, True, width, ((rows, row), (width, 1)), every=rows)
-    return Prediction("gather", row * rows / BYTES_PER_NANOSECOND, (Touch(2, False, 0), out))
+    return Prediction("gather", row * rows / this().rates.memory, (Touch(2, False, 0), out))
 
 
 def accounting(dtypes: Iterable[np.dtype[Any]]) -> Iterator[Prediction]:

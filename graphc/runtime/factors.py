@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphc.codegen.kernel import Touch
 from graphc.codegen.product import (
@@ -17,9 +17,14 @@ from graphc.codegen.product import (
     touches_by_columns,
     touches_by_rows,
 )
-from graphc.runtime.features import host, panel_depth
+from graphc.lazy import lazy_module
 from graphc.runtime.frame import Pointer, slice_at
 from graphc.runtime.schedule import Record, Slice
+
+if TYPE_CHECKING:
+    from graphc.runtime import shape
+else:
+    shape = lazy_module("graphc.runtime.shape")  # it asks LLVM about the processor
 
 Span = tuple[int, int]
 """The first address and the one after the last."""
@@ -49,7 +54,7 @@ class Product:
     @property
     def panels(self) -> int:
         """In how many parts K is taken at least, each of which is added to C in memory."""
-        return -(-self.k // panel_depth(2 * host().vector_bytes))
+        return -(-self.k // shape.depth(self.itemsize))
 
     @property
     def left(self) -> Span:

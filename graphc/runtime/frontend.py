@@ -15,6 +15,7 @@ from graphc.jit import numba
 from graphc.jit.llvm import ir, mark
 from graphc.jit.numba import Flags, global_compiler_lock, types
 from graphc.lazy import loaded
+from graphc.machine import known
 from graphc.runtime.kernel import POINTER, Kernel
 from graphc.runtime.target import TARGET, TYPES, KernelLibrary
 
@@ -64,6 +65,10 @@ def lower(kernel: Kernel, entry: str) -> str:
             if kernel.by_hand and "noinline" not in function.attributes:
                 mark(function, "alwaysinline")
     _add_entry(library.module, entry, callee, scratch=bool(kernel.scratch))
+    width = 8 * known().isa.vector_bytes
+    for function in library.module.functions:
+        if function.blocks:  # else LLVM takes half of it on Intel's processors
+            mark(function, f'"prefer-vector-width"="{width}"')
     return str(library.module)
 
 

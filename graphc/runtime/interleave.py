@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 
+from graphc.machine.record import CYCLES
+
 _BODY = re.compile(
     r"^(?P<label>(?P<name>vector\.body[\w.]*):.*\n)(?P<lines>(?:  .*\n)+?)"
     r"(?P<end>  br i1 .*label %(?P=name)\b)",
@@ -21,11 +23,6 @@ _BODY = re.compile(
 _NUMBER = re.compile(r"%(\d+)\b|^(\d+):", re.M)
 _NAME = re.compile(r'%[\w.$-]+|%"[^"]+"')
 _MEMORY = re.compile(r"load |store |(tail )?call .*@(?!llvm\.)|.*@llvm\.(masked|mem)")
-_CYCLES = {
-    "load": 7, "fadd": 2, "fsub": 2, "fmul": 4, "@llvm.fma": 4, "fdiv": 13, "@llvm.sqrt": 20,
-    ".scalef.": 6, ".perm": 5, ".vpermi2": 5, "14.p": 5, "avx512.mask": 3, "@llvm.rint": 3,
-}  # fmt: skip
-"""Latencies of AMD's Zen 5, by what the text of an instruction contains; of others, 1."""
 _BEFORE_ALL = 1_000_000
 
 
@@ -55,4 +52,4 @@ def _in_turn(lines: list[str]) -> str:
 
 
 def _cycles(operation: str) -> int:
-    return next((cycles for word, cycles in _CYCLES.items() if word in operation), 1)
+    return next((cycles for word, cycles in CYCLES.items() if word in operation), 1)

@@ -17,12 +17,12 @@ from weakref import WeakValueDictionary
 from graphc.config import options
 from graphc.forks import whole
 from graphc.jit.processor import target
+from graphc.jit.store import Store
 from graphc.lazy import lazy_module
+from graphc.machine import known
 from graphc.runtime import native
-from graphc.runtime.features import cache_bytes
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.package import sources
-from graphc.runtime.store import Store
 
 if TYPE_CHECKING:
     from importlib import metadata
@@ -170,7 +170,7 @@ def _machine() -> str:
         platform.python_version(),
         llvm.binding.get_default_triple(),
         *target(),
-        *(str(cache_bytes(level, 0)) for level in (1, 2, 3)),
+        *map(str, known().caches),
         *(metadata.version(p) for p in ("numba", "llvmlite", "numpy")),
         *(f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("NUMBA_")),
     ]

@@ -23,7 +23,7 @@ from graphc.codegen.kernel import Touch
 from graphc.codegen.product import COLUMNS, FORM, PIECES, SUM, A, B, C
 from graphc.ir.op import Array
 from graphc.ir.source import address_of, aligned_empty
-from graphc.plan.cost import CACHED_BYTES_PER_NANOSECOND
+from graphc.machine import this
 from graphc.runtime.epoch import gathering
 from graphc.runtime.factors import Product, slices_of
 from graphc.runtime.schedule import Record
@@ -109,7 +109,7 @@ def _in_pieces(product: Product, pieces: int, plane: Array) -> list[Record]:
         whole,
         arguments=[m, n, pieces, SUM, address, m * n, n, 1, address, 0, 0, 0, c, 0, c_i],
         moving=tuple(x for x in whole.moving if x[0] == C),
-        nanoseconds=m * n * (pieces + 1) * product.itemsize / CACHED_BYTES_PER_NANOSECOND,
+        nanoseconds=m * n * (pieces + 1) * product.itemsize / this().rates.second,
     )
     touches = (Touch(A, False, n, ((pieces, m * n), (n, 1))), Touch(C, True, n, ((n, 1),)))
     total.slices = slices_of(touches, total, product.itemsize)

@@ -1,7 +1,7 @@
 """Blocks of rows, transposed, for kernels that fold short rows.
 
-A row of ten elements fills no vector. So such kernels compute as many rows at a time as a vector of
-:data:`LINE` bytes has lanes: a block holds the first elements of all these rows, then the second
+A row of ten elements fills no vector. So such kernels compute as many rows at a time as a line of
+a cache has elements: a block holds the first elements of all these rows, then the second
 ones, and so on. Rows are transposed on their way in and out, in squares of 16 bytes by 16 bytes.
 """
 
@@ -14,12 +14,10 @@ import numpy as np
 
 from graphc.jit.llvm import ir, mark
 from graphc.jit.numba import types
+from graphc.machine.record import LINE
 from graphc.runtime.emitted import register
 from graphc.runtime.native import AS_WRITTEN
 from graphc.runtime.tiles.code import INT, Address, Code, Int, least
-
-LINE = 64
-"""Bytes of the elements of a block's rows that lie side by side."""
 
 _PIECE = 16
 _LANE = ir.IntType(32)

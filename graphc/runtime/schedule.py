@@ -19,7 +19,7 @@ import numpy as np
 
 from graphc.codegen.kernel import Descent
 from graphc.ir.op import Array
-from graphc.runtime.features import cache_bytes
+from graphc.machine import known, this
 
 RECORD_HEAD = 6
 """Words before the arguments: record length, entry address, rows, how to share them, and how many
@@ -42,8 +42,8 @@ which is not 0 then, and no thread runs a record that follows."""
 FACTOR = 8
 """Bits by which the sharing word holds the iterations of a row."""
 
-BARRIER_NANOSECONDS = 600.0
-"""What dividing a level must save: meeting takes 200, and the threads come at different times."""
+MEETINGS = 3.0
+"""What dividing a level must save, in barriers: the threads come at different times."""
 
 BLOCK = 48
 """Rows of a block are a multiple of this: whole tiles of a matrix product."""
@@ -184,7 +184,7 @@ def by_levels(records: Sequence[Record], threads: int) -> Schedule:
     schedule, alone = Schedule(), True
     for groups in _Levels(records, threads).groups():
         busy = sum(r.nanoseconds for g in groups if g.rows > 1 for r in g.records)
-        shared = threads > 1 and busy * (1 - 1 / threads) > BARRIER_NANOSECONDS
+        shared = threads > 1 and busy * (1 - 1 / threads) > MEETINGS * this().rates.meeting
         schedule.divisible_nanoseconds += busy * shared
         meet = shared or not alone
         schedule.barriers += meet
@@ -212,7 +212,7 @@ def _block(group: Group, threads: int) -> int:
                 fixed[s.first] = max(fixed.get(s.first, 0), s.stop(record.extent) - s.first)
             else:
                 moving[s.first, row[0]] = max(moving.get((s.first, row[0]), 0), row[1])
-    cache = cache_bytes(2, 512 << 10)
+    cache = known().second
     whole, row_bytes = sum(fixed.values()), max(1, sum(moving.values()))
     share = -(-group.rows // threads)
     if 2 * whole > cache or whole + share * row_bytes <= cache:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from math import lcm
 
-from graphc.runtime.features import Isa, cache_bytes, host, panel_depth
+from graphc.machine import known
+from graphc.machine.isa import Isa
 
-TARGET: Isa = host()
+TARGET: Isa = known().isa
 """The instruction set that kernels are compiled for."""
+
+DEPTH = 512
+"""Most steps of K that a matrix product takes before it adds to C in memory."""
 
 VECTORS = 2
 """Vectors in a row of a tile: each broadcast of A serves two multiply-adds."""
@@ -69,13 +73,16 @@ def square(itemsize: int) -> int:
 
 
 def depth(itemsize: int) -> int:
-    """Rows of a panel of B: a tile of C is fetched, added to and stored once in so many."""
-    return panel_depth(width(itemsize) * itemsize)
+    """Rows of a panel of B: a tile of C is fetched, added to and stored once in so many.
+
+    A panel takes a sixteenth of the second cache.
+    """
+    return max(64, min(DEPTH, known().second // (16 * width(itemsize) * itemsize)))
 
 
 def rows(itemsize: int) -> int:
     """Rows of a block of A: it takes three fifths of the second cache."""
-    fit = cache_bytes(2, 512 << 10) * 3 // (5 * depth(itemsize) * itemsize)
+    fit = known().second * 3 // (5 * depth(itemsize) * itemsize)
     return max(1, fit // square(itemsize)) * square(itemsize)
 
 
@@ -98,6 +105,11 @@ def scratch_bytes() -> int:
     return max(scratch(itemsize)[-1] * itemsize for itemsize in (4, 8))
 
 
+def piece(itemsize: int) -> int:
+    """Elements of a vector that stay in the first cache while rows are added to them."""
+    return known().first // (4 * itemsize)
+
+
 def large(itemsize: int) -> int:
     """Elements from which an operand nearly fills the second cache: its panels are then copied."""
-    return cache_bytes(2, 512 << 10) * 3 // (4 * itemsize)
+    return known().second * 3 // (4 * itemsize)

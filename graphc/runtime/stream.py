@@ -14,12 +14,12 @@ import numpy as np
 
 from graphc.jit.llvm import ir
 from graphc.jit.numba import cgutils, types
+from graphc.machine.record import LINE
 from graphc.runtime.emitted import register
 
 BLOCK = 1024
 """Elements of a block."""
 
-_LINE = 64
 _WORD = ir.IntType(64)
 
 
@@ -43,16 +43,16 @@ def fence() -> None:
 def _block(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
     kind = args[0].type.pointee
     memory = builder.alloca(kind, ir.Constant(_WORD, BLOCK))
-    memory.align = _LINE
+    memory.align = LINE
     return memory
 
 
 def _write(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
     pointer, start, values, count = args
     kind = pointer.type.pointee
-    lanes = _LINE // (kind.width // 8 if isinstance(kind, ir.IntType) else _SIZES[type(kind)])
+    lanes = LINE // (kind.width // 8 if isinstance(kind, ir.IntType) else _SIZES[type(kind)])
     target = builder.gep(pointer, [start])
-    offset = builder.and_(builder.ptrtoint(target, _WORD), ir.Constant(_WORD, _LINE - 1))
+    offset = builder.and_(builder.ptrtoint(target, _WORD), ir.Constant(_WORD, LINE - 1))
     aligned = builder.icmp_unsigned("==", offset, ir.Constant(_WORD, 0))
     whole = builder.and_(count, ir.Constant(_WORD, -lanes))
     streamed = builder.select(aligned, whole, ir.Constant(_WORD, 0))
@@ -60,8 +60,8 @@ def _write(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
     lines = builder.udiv(streamed, ir.Constant(_WORD, lanes))
     with cgutils.for_range(builder, lines) as loop:
         at = [builder.mul(loop.index, ir.Constant(_WORD, lanes))]
-        line = builder.load(builder.bitcast(builder.gep(values, at), vector), align=_LINE)
-        store = builder.store(line, builder.bitcast(builder.gep(target, at), vector), _LINE)
+        line = builder.load(builder.bitcast(builder.gep(values, at), vector), align=LINE)
+        store = builder.store(line, builder.bitcast(builder.gep(target, at), vector), LINE)
         store.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
     with cgutils.for_range_slice(builder, streamed, count, ir.Constant(_WORD, 1), _WORD) as (
         index,

@@ -8,6 +8,7 @@ import numpy as np
 
 from graphc.ir.op import Array
 from graphc.ir.source import address_of
+from graphc.machine import this
 from graphc.plan.memory import ArenaPlan
 from graphc.runtime.descent import take_steps
 from graphc.runtime.ownership import own_weights
@@ -18,14 +19,14 @@ from graphc.types import shape_at
 OBJECT_BYTES = 128
 """What a small object of Python takes, about."""
 
-WORTH_SCHEDULING = 4_000.0
-"""Predicted nanoseconds of a step below which it runs on one thread, call by call."""
+WORTH_SCHEDULING = 20.0
+"""Length of a step, in barriers, below which it runs on one thread, call by call."""
 
 
 def arranged(records: Sequence[Record], threads: int) -> Schedule:
     """Return captured records as a table for so many threads."""
     records = take_steps(records)
-    if sum(r.nanoseconds for r in records) < WORTH_SCHEDULING:
+    if sum(r.nanoseconds for r in records) < WORTH_SCHEDULING * this().rates.meeting:
         return in_order(own_weights(records, 1)[0])
     owned, planes = own_weights(records, threads)
     schedule = by_levels(owned, threads)

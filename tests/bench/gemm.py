@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from graphc.ir.source import aligned_empty
-from graphc.runtime.features import AVX512, host
+from graphc.machine import known
+from graphc.machine.isa import AVX512
 from graphc.runtime.loader import LOADER, Entries
 from graphc.runtime.products import matmul_float32, matmul_float64
 from graphc.runtime.schedule import Record, by_levels
@@ -32,7 +33,7 @@ NOTE = """Billions of operations a second, the best of many interleaved calls. *
 multiply-adds in registers, in the same run; *faster*: than the faster of NumPy, whose OpenBLAS is
 made to take its AVX-512 kernels, and PyTorch. Layers are *inputs-outputs, batch*."""
 THREADS = (1, None)
-ENVIRONMENT = {"OPENBLAS_CORETYPE": "SkylakeX"} if host() == AVX512 else {}
+ENVIRONMENT = {"OPENBLAS_CORETYPE": "SkylakeX"} if known().isa == AVX512 else {}
 
 SQUARES = (4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1000, 1024, 1536, 2048)
 NETWORKS = (((784, 512, 512, 10), 128), ((784, 128, 10), 32), ((64, 128, 128, 10), 32))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from llvmlite import binding
 
 from graphc.jit import processor
-from graphc.runtime.features import host
+from graphc.machine import known
 
 TITLE = "The machine"
 NOTE = """Multiply-adds in registers alone, and a copy of 64 MB: bytes read and bytes written. The
@@ -32,7 +32,7 @@ def loop_text(dtype: str) -> tuple[str, int]:
     latency of each, and values that stay normal numbers.
     """
     real, suffix, size = REALS[dtype]
-    lanes, chains = host().vector_bytes // size, host().registers // 4 * 3
+    lanes, chains = known().isa.vector_bytes // size, known().isa.registers // 4 * 3
     vector, fma = f"<{lanes} x {real}>", f"@llvm.fmuladd.v{lanes}{suffix}"
 
     def constant(value: float) -> str:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from graphc.jit.store import Store
 from graphc.runtime import package as identity
 from graphc.runtime.kernel import kernel
 from graphc.runtime.package import sources
-from graphc.runtime.store import Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -413,8 +413,8 @@ def test_another_second_cache_is_another_machine(warm, run_python, tmp_path):
         (folder / name).write_text(value)
     machine = (
         "from pathlib import Path\n"
-        "from graphc.runtime import features\n"
-        f"features.SYSFS = Path({str(tmp_path / 'sys')!r})\n"
+        "from graphc import machine\n"
+        f"machine.SYSFS = Path({str(tmp_path / 'sys')!r})\n"
     )
     assert run_python(machine + WORK).split()[0] == "0"
     for other in ("l2=6M", "l1=24K,l2=6m"):

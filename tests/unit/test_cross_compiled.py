@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from graphc import nn, optim
 from graphc.jit import processor
 from graphc.jit.llvm import binding
 from graphc.lazy import loaded
-from graphc.runtime import features, frontend, native, products, shape, target, vmath
-from graphc.runtime.features import isa_of
+from graphc.machine import known
+from graphc.machine.isa import isa_of
+from graphc.runtime import frontend, native, products, shape, target, vmath
 from graphc.runtime.kernel import kernel
 from graphc.runtime.loader import LOADER
 from graphc.runtime.vmath import exponential, trace, variants
@@ -29,6 +31,7 @@ PROCESSORS = {
     "neoverse-v2": (ARM, "neoverse-v2"),
     "avx512": (X86, "znver4"),
     "avx512 of few": (X86, "knl"),
+    "avx512 of Intel": (X86, "sapphirerapids"),
     "avx2": (X86, "haswell"),
     "avx": (X86, "sandybridge"),
     "sse4.2": (X86, "nehalem"),
@@ -77,8 +80,9 @@ def compiler(request, monkeypatch):
     monkeypatch.setattr(loaded(native), "CODEGEN", codegen)
     monkeypatch.setattr(target, "_triple", lambda: triple)
     monkeypatch.setattr(shape, "TARGET", found.isa)
-    for module in (features, trace, variants):
-        monkeypatch.setattr(module, "host", lambda: found.isa)
+    there = replace(known(), isa=found.isa)
+    for module in (frontend, trace, variants):
+        monkeypatch.setattr(loaded(module), "known", lambda: there)
     monkeypatch.setattr(variants, "features", lambda: found.features)
     monkeypatch.setattr(exponential, "HAS_SCALE", False)
     return found

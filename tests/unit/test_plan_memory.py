@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphc.machine import known
 from graphc.plan import memory
 from graphc.plan.memory import ALIGNMENT, aligned, plan_arena
 from graphc.plan.program import Buffer
@@ -62,7 +63,7 @@ def test_levels_are_kept_apart_unless_the_arena_grows_too_much(found, others, ba
     tight, plan = plan_arena(found, batch), plan_arena(found, batch, levels)
     both = [{b: (b.born, b.dies) for b in found}, levels]
     apart = memory._placed(found, batch, both)
-    fits = apart.nbytes <= max(memory.ROOMY, memory.GENEROUS * tight.nbytes)
+    fits = apart.nbytes <= max(memory.ROOMY * known().second, memory.GENEROUS * tight.nbytes)
     assert (plan.offsets, plan.apart) == ((apart if fits else tight).offsets, fits)
 
 

@@ -10,7 +10,7 @@ import pytest
 from llvmlite import binding
 
 from graphc.jit import processor
-from graphc.runtime import features
+from graphc.machine import isa
 
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 only_x86 = pytest.mark.skipif(not X86, reason="names of x86-64's processors and features")
@@ -85,7 +85,7 @@ def test_features_of_arm():
     except RuntimeError:
         pytest.skip("this LLVM is built for the host alone")
     assert found == {"neon", "fma"}
-    assert features.isa_of(found) == features.NEON
+    assert isa.isa_of(found) == isa.NEON
 
 
 def test_the_host_is_probed_as_it_says():
@@ -98,7 +98,7 @@ def test_the_host_is_probed_as_it_says():
 WORK = """
 import numpy as np
 import graphc as gx
-from graphc.runtime import features
+from graphc.machine import known
 x = gx.input("x", (None, 33))
 f = gx.function(x, gx.sum(gx.exp(x) @ gx.erf(x).T, axis=1) + gx.sum(gx.sin(x) * gx.log(x), axis=1))
 found = f(np.random.default_rng(0).uniform(0.1, 1, (40, 33)).astype("float32"))
@@ -130,8 +130,8 @@ def plain():
 def test_forced_processors(kind, run_python):
     if not processor.features() >= NEEDS.get(kind, set()):
         pytest.skip("this processor has fewer features")
-    isa, *forced = run_python(
-        WORK + "print(features.host(), *found, sep='|')", **FORCED[kind]
-    ).split("|")
+    isa, *forced = run_python(WORK + "print(known().isa, *found, sep='|')", **FORCED[kind]).split(
+        "|"
+    )
     np.testing.assert_allclose(np.array(forced, float), plain(), rtol=1e-5)
     assert VECTORS[kind] in isa

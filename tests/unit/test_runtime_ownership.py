@@ -13,9 +13,8 @@ from graphc import nn, optim
 from graphc.codegen.product import COLUMNS, FORM, PIECES, SUM, C
 from graphc.config import options
 from graphc.ir.source import address_of, aligned_empty
-from graphc.runtime import ownership, products, schedule, table
+from graphc.runtime import ownership, products, schedule, shape, table
 from graphc.runtime.epoch import gather
-from graphc.runtime.features import host, panel_depth
 from graphc.runtime.loader import LOADER
 from graphc.runtime.ownership import own_weights
 from graphc.runtime.pace import Pace
@@ -89,7 +88,7 @@ def owned(*records, threads=2):
 )
 def test_pieces_of_k_give_the_bits_of_one_thread(length, number, caches, dtype, machine):
     machine(caches)
-    k = length(panel_depth(2 * host().vector_bytes))
+    k = length(shape.depth(4))
     x, w, y = random(24, k, dtype=dtype), random(k, 100, dtype=dtype), random(24, 100, dtype=dtype)
     (whole,), none = owned(product(x, w, y), update(w), threads=1)
     run(whole)
@@ -255,7 +254,7 @@ def divided(monkeypatch):
 
     monkeypatch.setattr(table, "own_weights", own)
     monkeypatch.setattr(table, "WORTH_SCHEDULING", 0.0)
-    monkeypatch.setattr(schedule, "BARRIER_NANOSECONDS", 0.0)
+    monkeypatch.setattr(schedule, "MEETINGS", 0.0)
     monkeypatch.setattr(
         Pace, "replay", lambda self, table, times: team(options().thread_count()).run(table, times)
     )

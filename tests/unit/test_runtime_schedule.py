@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from graphc import nn, optim
 from graphc.config import options
 from graphc.ir.graph import Graph
 from graphc.ir.source import address_of
+from graphc.machine import known
 from graphc.passes.compare import random_feeds
 from graphc.runtime import frame, schedule, table
 from graphc.runtime.frame import PlainFrame, Pointer
@@ -239,7 +241,8 @@ def test_calls_farther_back_than_the_window_are_waited_for():
 
 
 def test_rows_that_overflow_the_cache_are_cut_into_blocks(monkeypatch):
-    monkeypatch.setattr(schedule, "cache_bytes", lambda level, default: 1 << 16)
+    small = replace(known(), caches=(0, 1 << 16, 0))
+    monkeypatch.setattr(schedule, "known", lambda: small)
     a = record(0, 4096, rows(0, 64, False), rows(1 << 20, 64, True))
     b = record(1, 4096, rows(1 << 20, 64, False), rows(2 << 20, 64, True))
     words = list(by_levels([a, b], 2).words)
@@ -257,7 +260,7 @@ def test_rows_that_overflow_the_cache_are_cut_into_blocks(monkeypatch):
 def divided(monkeypatch):
     """Divide whatever can be, whether it pays or not."""
     monkeypatch.setattr(table, "WORTH_SCHEDULING", 0.0)
-    monkeypatch.setattr(schedule, "BARRIER_NANOSECONDS", 0.0)
+    monkeypatch.setattr(schedule, "MEETINGS", 0.0)
     monkeypatch.setattr(
         Pace, "replay", lambda self, table, times: team(options().thread_count()).run(table, times)
     )
@@ -291,7 +294,8 @@ def test_blocks_and_threads_do_not_change_a_bit(divided, monkeypatch):
 
     losses, values = trained(1)
     for threads, cache in itertools.product((1, 2, 3, 5), (1 << 20, 1 << 15)):
-        monkeypatch.setattr(schedule, "cache_bytes", lambda level, default, cache=cache: cache)
+        other = replace(known(), caches=(0, cache, 0))
+        monkeypatch.setattr(schedule, "known", lambda other=other: other)
         again, others = trained(threads)
         assert again == losses
         for name, value in values.items():

@@ -217,7 +217,7 @@ def test_old_values_survive_until_all_have_read_them_without_fusion():
 
 def test_a_counter_beside_divided_loops_counts_once(monkeypatch):
     monkeypatch.setattr(Pace, "replay", lambda self, table, times: team(4).run(table, times))
-    monkeypatch.setattr(schedule, "BARRIER_NANOSECONDS", 0.0)
+    monkeypatch.setattr(schedule, "MEETINGS", 0.0)
     count, p = parameter(), parameter(300_000)
     run = build(Graph([], {}, {count: count + 1.0, p: p * 0.5 + (count + 1.0)}))
     count.op.cell.array[...] = 0

@@ -16,8 +16,9 @@ import graphc as gx
 from graphc import nn, optim
 from graphc.config import Options
 from graphc.errors import SettingError
+from graphc.machine import known
+from graphc.machine.record import USUAL
 from graphc.optim.optimizer import Optimizer
-from graphc.runtime.features import cache_bytes
 from graphc.sealed import SYNONYMS, Sealed
 
 X = np.linspace(-2, 2, 24, dtype="float32").reshape(8, 3)
@@ -275,9 +276,9 @@ def test_another_machine(monkeypatch):
     another = Options(machine=given)
     assert another.caches() == {1: 48 << 10, 2: 2 << 20, 3: 0}
     with monkeypatch.context() as changed:
-        changed.setattr("graphc.runtime.features.options", lambda: another)
-        wanted = ((1, 48 << 10), (2, 2 << 20), (3, 7))
-        assert [cache_bytes.__wrapped__(level, 7) for level, _ in wanted] == [b for _, b in wanted]
+        changed.setattr("graphc.machine.options", lambda: another)
+        assert known.__wrapped__().caches == (48 << 10, 2 << 20, 0)
+        assert known.__wrapped__().third == USUAL[2]
     with pytest.raises(SettingError, match="a process has one machine: set GRAPHC_MACHINE"):
         gx.config(machine=given)
 

@@ -242,7 +242,7 @@ def test_bits_do_not_depend_on_where_a_share_starts(length, dtype):
 
 
 def test_blocks_are_as_wide_as_the_text_says():
-    assert short.LINE == rows.LINE
+    assert short.LINE is rows.LINE
 
 
 def turned(dtype):

@@ -9,14 +9,16 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import mpmath
 import numpy as np
 import pytest
 from numba import cfunc, types
 
+from graphc.machine import known
+from graphc.machine.isa import AVX2, BASELINE
 from graphc.runtime import frontend, native, vmath
-from graphc.runtime.features import AVX2, BASELINE
 from graphc.runtime.kernel import kernel
 from graphc.runtime.vmath import exponential, lower, trace
 
@@ -237,7 +239,8 @@ def portable(monkeypatch):
 @pytest.fixture(params=["fused", "unfused"])
 def other(request, portable, monkeypatch):
     """Formulas as for processors without AVX-512: those with fused multiply-adds and others."""
-    monkeypatch.setattr(trace, "host", lambda: AVX2 if request.param == "fused" else BASELINE)
+    another = replace(known(), isa=AVX2 if request.param == "fused" else BASELINE)
+    monkeypatch.setattr(trace, "known", lambda: another)
 
 
 @pytest.mark.usefixtures("other")
@@ -507,6 +510,8 @@ def test_pow_vectorises(dtype):
 
 def test_plain_python_keeps_the_type():
     code = """
+from dataclasses import replace
+
 import numpy as np
 from graphc.runtime import vmath
 assert type(vmath.exp(np.float32(1))) is np.float32

@@ -21,9 +21,6 @@ SUMS = 8
 COLUMNS = 4
 """Columns of A at a time: more would be more streams of memory than the processor follows."""
 
-PIECE = 2048
-"""Elements of y that stay in the first cache."""
-
 
 def emit_apply(v: Vectors, function: Any) -> None:
     """Fill ``apply``: y[i] = sum_k A[i, k] x[k] for lo <= i < hi."""
@@ -64,6 +61,7 @@ def _emit_columns(v: Vectors, function: Any) -> None:
                 total = v.fma(builder, scale, v.load(builder, (line + i).ir), total)
             v.store(builder, total, (y + i).ir)
 
+    PIECE = shape.piece(v.itemsize)
     with code.loop(lo, hi, PIECE) as first:
         last, whole = least(first + PIECE, hi), k - k % COLUMNS
         with code.loop(first, last, v.lanes) as i:

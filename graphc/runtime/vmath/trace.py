@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from graphc.jit.llvm import ir
-from graphc.runtime.features import host
+from graphc.machine import known
 
 EXACT = ("arcp",)
 
@@ -256,7 +256,7 @@ class Real(Value):
 
 def fused() -> bool:
     """Whether one instruction multiplies and adds with a single rounding."""
-    return host().fma
+    return known().isa.fma
 
 
 def fma(a: Real | Number, b: Real | Number, c: Real | Number) -> Real:

@@ -14,7 +14,8 @@ from typing import Any
 
 from graphc.jit.llvm import ir, mark
 from graphc.jit.processor import features
-from graphc.runtime.features import AVX512, host
+from graphc.machine import known
+from graphc.machine.isa import AVX512
 from graphc.runtime.frontend import VERSION
 from graphc.runtime.vmath.trace import Bool, Real, select
 
@@ -28,7 +29,7 @@ _INDEX = ir.IntType(32)
 
 def has_wide() -> bool:
     """Whether formulas for whole AVX-512 registers can run here."""
-    return host() == AVX512 and features() >= {"avx512dq", "avx512vl"}
+    return known().isa == AVX512 and features() >= {"avx512dq", "avx512vl"}
 
 
 def call_guarded(builder: Any, name: str, formula: Formula, within: Within, x: Real) -> Any:
@@ -39,7 +40,7 @@ def call_guarded(builder: Any, name: str, formula: Formula, within: Within, x: R
     """
     module = builder.module
     slow = _libm(module, name, x.ir.type)
-    widest = 8 * host().vector_bytes
+    widest = 8 * known().isa.vector_bytes
     bits = (widest, 256) if widest > 256 else (widest,)
 
     def scalar(builder: Any, args: list[Real]) -> Real:

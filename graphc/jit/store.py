@@ -1,9 +1,9 @@
-"""Object code on disk: content-addressed, private to the user, checked before it is loaded.
+"""What is compiled or tried, on disk: private to the user, checked before it is used.
 
-An entry is a header, a SHA-256, and the code. The hash is that of the entry's key, of all that the
-code depends on and of the code, so that an entry that is truncated, changed or of another kernel
-is treated as absent and written again. Writers use a file of their own and rename it, so two
-processes may compile the same kernel at once.
+An entry is a header, a SHA-256, and the content: object code, or the rates of a machine. The hash
+is that of the entry's key, of all that the content depends on and of the content, so that an entry
+that is truncated, changed or of something else is treated as absent and written again. Writers use
+a file of their own and rename it, so two processes may write the same entry at once.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 class Store:
     """A folder of object code. An unusable folder only means that nothing is kept."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, suffix: str = ".o") -> None:
+        self.folder, self._suffix = folder, suffix
         self.usable = _make_private(folder)
 
-    def _path(self, key: str) -> Path:
-        return self.folder / f"{key}.o"
+    def path(self, key: str) -> Path:
+        """Return where the entry of ``key`` is, or would be."""
+        return self.folder / f"{key}{self._suffix}"
 
     def read(self, key: str, identity: str) -> bytes | None:
         """Return the code of ``identity`` stored under ``key``, or None if none is sound."""
@@ -37,7 +38,7 @@ class Store:
             return None
         try:
             # A pipe that stands there would wait for a writer.
-            with open(os.open(self._path(key), os.O_RDONLY | _AT_ONCE), "rb") as file:
+            with open(os.open(self.path(key), os.O_RDONLY | _AT_ONCE), "rb") as file:
                 if not _is_ours(os.fstat(file.fileno())):
                     return None
                 content = file.read()
@@ -49,7 +50,7 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Tell whether there is an entry, be it sound or not."""
-        return self.usable and self._path(key).exists()
+        return self.usable and self.path(key).exists()
 
     def lack(self, key: str) -> str:
         """Return why there is nothing to read under ``key``: ``"<kernel>_<machine>"``."""
@@ -66,7 +67,7 @@ class Store:
         if not self.usable:
             return
         with suppress(OSError):
-            write_whole(self._path(key), _head(key, identity, code) + code)
+            write_whole(self.path(key), _head(key, identity, code) + code)
 
 
 def _head(key: str, identity: str, code: bytes) -> bytes:

@@ -1,0 +1,119 @@
+"""One frozen record of a machine: what is known of it, and what only trying tells.
+
+Every choice that depends on a machine is made from a record. Rates are of one core, in what it does
+in a nanosecond, as in the roofline model: Williams, Waterman and Patterson, *Roofline: an
+insightful visual performance model for multicore architectures*, 2009.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphc.machine.isa import AVX512, Isa
+
+LINE = 64
+"""Bytes that caches exchange at once, on all processors that graphc has met; some fetch two."""
+
+USUAL = (32 << 10, 512 << 10, 8 << 20)
+"""Bytes of the caches where the system does not tell."""
+
+CALL = 15.0
+"""Nanoseconds that a call takes which has nothing to do."""
+
+_GIGAHERTZ = 3.0
+_UNITS = 2
+"""Of a present core: cycles in a nanosecond, and vectors that it multiplies in one."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How fast one core is, and how fast threads meet."""
+
+    flops: float
+    """Multiply-adds of float32 in registers in a nanosecond, each counted twice."""
+    first: float
+    """Bytes read and written in a nanosecond, half each, in the first cache."""
+    second: float
+    third: float
+    memory: float
+    meeting: float
+    """Nanoseconds until two threads that come to a barrier at once have left it."""
+
+    @property
+    def product_flops(self) -> float:
+        """Operations in a nanosecond of a matrix product in float32; half in float64."""
+        return 0.8 * self.flops
+
+    @property
+    def loop_flops(self) -> float:
+        """Operations in a nanosecond of a fused loop."""
+        return 0.25 * self.flops
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine, as graphc sees it."""
+
+    processor: str
+    """LLVM's name for it."""
+    features: frozenset[str]
+    """What code may use of it, by LLVM's names."""
+    isa: Isa
+    caches: tuple[int, int, int]
+    """Bytes of the first, second and third cache for data, 0 where unknown."""
+    processors: int
+    """Those that the process may use."""
+    rates: Rates
+    tried: bool = False
+    """Whether the rates were measured; else they follow from the rest."""
+
+    @property
+    def first(self) -> int:
+        """Bytes of the first cache, or what is usual."""
+        return self.caches[0] or USUAL[0]
+
+    @property
+    def second(self) -> int:
+        """Bytes of the second cache, or what is usual."""
+        return self.caches[1] or USUAL[1]
+
+    @property
+    def third(self) -> int:
+        """Bytes of the third cache, which cores may share, or what is usual."""
+        return self.caches[2] or USUAL[2]
+
+    def moved(self, nbytes: int) -> float:
+        """Return the bytes that a nanosecond moves of work on ``nbytes``, from where they lie."""
+        rates = self.rates
+        if nbytes <= self.first:
+            return rates.first
+        if nbytes <= self.second:
+            return rates.second
+        return rates.third if nbytes <= self.third else rates.memory
+
+
+def expected(isa: Isa) -> Rates:
+    """Return the rates of a present core with such vectors, where nothing was tried."""
+    lanes = isa.vector_bytes // 4
+    return Rates(
+        flops=_GIGAHERTZ * _UNITS * lanes * (2 if isa.fma else 1),
+        first=4.0 * isa.vector_bytes,
+        second=2.0 * isa.vector_bytes,
+        third=30.0,
+        memory=20.0,
+        meeting=200.0,
+    )
+
+
+TYPICAL = Machine(
+    "typical", frozenset(), AVX512, (32 << 10, 1 << 20, 32 << 20), 8, expected(AVX512)
+)
+"""The machine for which text is written, which is the same on all."""
+
+CYCLES = {
+    "load": 7, "fadd": 2, "fsub": 2, "fmul": 4, "@llvm.fma": 4, "fdiv": 13, "@llvm.sqrt": 20,
+    ".scalef.": 6, ".perm": 5, ".vpermi2": 5, "14.p": 5, "avx512.mask": 3, "@llvm.rint": 3,
+}  # fmt: skip
+"""Latencies by what the text of an instruction contains, as AMD's Zen 5 has them; of others, 1.
+
+Only their order matters, in which processors are alike."""
