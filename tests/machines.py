@@ -88,12 +88,12 @@ def _processor(
 
 
 MACHINES = [
-    Machine("host"),
+    _caches("", name="host"),
     *map(_caches, ("l1=32K", "l1=48K")),
     _caches("l2=256K", *CACHES),
     *map(_caches, ("l2=512K", "l2=1M")),
     _caches("l2=2M", *CACHES),
-    _caches("l2=4M"),
+    *map(_caches, ("l2=4M", "l1=64K,l2=16M")),
     _caches("l1=unknown,l2=unknown,l3=unknown", *CACHES, name="unknown"),
     _processor("avx512", "skylake-avx512", "", "avx512f", "avx512dq", "avx512vl", "avx512bw"),
     _processor("avx2", "haswell", "", "avx2", "fma", "bmi2"),
@@ -179,10 +179,10 @@ def main() -> int:
     if given.list:
         for machine in chosen:
             told = [f"{k}={v}" for k, v in machine.environment.items()]
-            print(f"{machine.name:13}{' '.join(told) or machine.lack()}")
+            print(f"{machine.name:16}{' '.join(told) or machine.lack()}")
         return 0
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors")
-    print(f"{'machine':13}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}", flush=True)
+    print(f"{'machine':16}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}", flush=True)
     failures: list[tuple[str, str]] = []
     for machine in chosen:
         tests = (
@@ -190,7 +190,7 @@ def main() -> int:
         )
         found = run(machine, tests)
         numbers = f"{found.passed:8}{len(found.failed):8}{found.skipped:8}{found.seconds:9.0f}"
-        print(f"{machine.name:13}" + (found.why or numbers), flush=True)
+        print(f"{machine.name:16}" + (found.why or numbers), flush=True)
         failures += [(machine.name, test) for test in found.failed]
     for name, test in failures:
         print(f"failed on {name}: {test}")

@@ -416,7 +416,7 @@ def test_another_second_cache_is_another_machine(warm, run_python, tmp_path):
         "from graphc import machine\n"
         f"machine.SYSFS = Path({str(tmp_path / 'sys')!r})\n"
     )
-    assert run_python(machine + WORK).split()[0] == "0"
+    assert run_python(machine + WORK, GRAPHC_MACHINE="").split()[0] == "0"
     for other in ("l2=6M", "l1=24K,l2=6m"):
         assert run_python(WORK, GRAPHC_MACHINE=other).split()[0] == "0"
     right(warm, misses=0)

@@ -153,11 +153,12 @@ def test_random_shapes_strides_and_parts(dtype, isa):
         (2, 300, 65, 3100),
     ],
 )
-def test_pieces_for_the_caches(shape, form, isa):
+def test_pieces_for_the_caches(shape, form, isa, machine):
+    machine("l2=512K")
     rng = np.random.default_rng(1)
     if form & COLUMNS:
         shape = (1, *shape[1:])
-    run = compiled("gemm", "float32", isa)
+    run = compiled("gemm", "float32", isa, caches="l2=512K")
     for layouts in itertools.product(["rows", "columns"], repeat=2):
         check(run, rng, "float32", shape, layouts, form)
 
@@ -385,7 +386,7 @@ def test_instruction_sets():
     assert known().isa.vector_bytes >= 16
 
 
-def test_tiles_fill_the_registers(monkeypatch):
+def test_tiles_fill_the_registers(monkeypatch, machine):
     for isa, heights in [
         (AVX512, (12, 10, 8)),
         (AVX2, (6, 5, 4)),
@@ -396,7 +397,9 @@ def test_tiles_fill_the_registers(monkeypatch):
         assert (shape.high(4), shape.middle(4), shape.low(4)) == heights
         assert shape.rows(4) % shape.square(4) == 0
         assert shape.narrow(4) == (10 if isa.registers == 32 else 0)
-        assert shape.rows(4) * shape.depth(4) * 4 <= 4 << 20
+        for size, most in (("256K", 160 << 10), ("1M", 640 << 10), ("16M", 10 << 20)):
+            machine(f"l2={size}")
+            assert shape.rows(4) * shape.depth(4) * 4 <= most
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

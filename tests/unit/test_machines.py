@@ -36,8 +36,8 @@ def test_tests_that_are_named_exist():
 
 def test_caches_of_all_sizes_are_among_them():
     said = [Options(machine=m.environment.get("GRAPHC_MACHINE", "")).caches() for m in MACHINES]
-    assert {c[1] >> 10 for c in said if 1 in c} == {32, 48, 0}
-    assert {c[2] >> 10 for c in said if 2 in c} == {256, 512, 1024, 2048, 4096, 0}
+    assert {c[1] >> 10 for c in said if 1 in c} == {32, 48, 64, 0}
+    assert {c[2] >> 10 for c in said if 2 in c} == {256, 512, 1024, 2048, 4096, 16384, 0}
 
 
 TESTS = """
