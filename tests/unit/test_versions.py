@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
 import sys
 import tomllib
 from importlib import import_module
@@ -141,8 +142,21 @@ for name in ("tanh", "exp", "log", "erfc", "expm1", "sin"):
     )
 
 
-def test_the_oldest_version_is_the_same_everywhere():
+def test_the_oldest_versions_are_the_same_everywhere():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert f"numba>={versions.OLDEST}" in project["dependencies"]
+    known = [*project["dependencies"], *project["optional-dependencies"]["demo"]]
+    assert f"numba>={versions.OLDEST}" in known
     text = (ROOT / "docs/api.md").read_text()
-    assert re.search(rf"numba {versions.OLDEST} .*to {versions.NEWEST}", text)
+    assert re.findall(r"^\| ([\w-]+) \| ([\d.]+) \|", text, re.M) == [
+        tuple(requirement.split(">=")) for requirement in known
+    ]
+    assert f"numba {versions.OLDEST} to {versions.NEWEST}" in text
+
+
+def test_the_oldest_environment_holds_what_the_project_admits():
+    script = ROOT / ".ci/oldest.py"
+    command = [sys.executable, str(script), "test"]
+    pinned = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert f"numba=={versions.OLDEST}" in pinned
+    assert "pytest==8" in pinned
+    assert not [pin for pin in pinned if "==" not in pin]
