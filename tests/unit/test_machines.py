@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -38,6 +39,17 @@ def test_caches_of_all_sizes_are_among_them():
     said = [Options(machine=m.environment.get("GRAPHC_MACHINE", "")).caches() for m in MACHINES]
     assert {c[1] >> 10 for c in said if 1 in c} == {32, 48, 64, 0}
     assert {c[2] >> 10 for c in said if 2 in c} == {256, 512, 1024, 2048, 4096, 16384, 0}
+
+
+def test_tests_mean_the_machine_that_conftest_names():
+    """Whatever caches there are where they run: who asks for these, says another machine first."""
+    code = "import conftest; from graphc import machine; print(machine.known().caches)"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GRAPHC_")}
+    environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert found.split() == [f"({32 << 10},", f"{1 << 20},", f"{16 << 20})"]
 
 
 TESTS = """
