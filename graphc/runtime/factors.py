@@ -54,7 +54,7 @@ class Product:
     @property
     def panels(self) -> int:
         """In how many parts K is taken at least, each of which is added to C in memory."""
-        return -(-self.k // shape.depth(self.itemsize))
+        return -(-self.k // shape.DEPTH)
 
     @property
     def left(self) -> Span:

@@ -14,8 +14,12 @@ from graphc.machine.isa import Isa
 TARGET: Isa = known().isa
 """The instruction set that kernels are compiled for."""
 
-DEPTH = 512
-"""Most steps of K that a matrix product takes before it adds to C in memory."""
+DEPTH = 256
+"""Rows of a panel of B: most steps of K that a product takes before it adds to C in memory.
+
+The same on every machine, as bits depend on it. A panel and the rows of A of a tile fill two thirds
+to nine tenths of first caches of 32 and 48 KB.
+"""
 
 VECTORS = 2
 """Vectors in a row of a tile: each broadcast of A serves two multiply-adds."""
@@ -72,31 +76,30 @@ def square(itemsize: int) -> int:
     return lcm(high(itemsize), lanes(itemsize))
 
 
-def depth(itemsize: int) -> int:
-    """Rows of a panel of B: a tile of C is fetched, added to and stored once in so many.
-
-    A panel takes a sixteenth of the second cache.
-    """
-    return max(64, min(DEPTH, known().second // (16 * width(itemsize) * itemsize)))
-
-
 def rows(itemsize: int) -> int:
-    """Rows of a block of A: it takes three fifths of the second cache."""
-    fit = known().second * 3 // (5 * depth(itemsize) * itemsize)
+    """Rows of a block of A.
+
+    It takes three fifths of the second cache, or more where the third has room for those of several
+    processors: panels of B, which are copied for each block anew, cost more than a tile's few
+    rows of A, that come from farther away while it is computed.
+    """
+    second, third = known().second, known().third
+    fit = max(3 * second // 5, min(2 * second, third // 8)) // (DEPTH * itemsize)
     return max(1, fit // square(itemsize)) * square(itemsize)
+
+
+def gap(itemsize: int) -> int:
+    """Elements between copied rows of A, or they could meet in few places of the cache."""
+    return 2 * lanes(itemsize)
 
 
 def scratch(itemsize: int) -> tuple[int, int, int, int, int]:
     """Return where in a thread's scratch lie two panels of B, turned tiles and a block of A.
 
-    The last is where that ends. Copies of rows of A get a line more each, or they could meet in few
-    places of the cache.
+    The last is where that ends.
     """
-    panel, tiles = depth(itemsize) * width(itemsize), square(itemsize) * width(itemsize)
-    line = lanes(itemsize)
-    block = max(
-        rows(itemsize) * (depth(itemsize) + line), depth(itemsize) * (rows(itemsize) + line)
-    )
+    panel, tiles = DEPTH * width(itemsize), square(itemsize) * width(itemsize)
+    block = max(rows(itemsize) * (DEPTH + gap(itemsize)), DEPTH * (rows(itemsize) + gap(itemsize)))
     return 0, panel, 2 * panel, 2 * panel + tiles, 2 * panel + tiles + block
 
 

@@ -397,9 +397,12 @@ def test_tiles_fill_the_registers(monkeypatch, machine):
         assert (shape.high(4), shape.middle(4), shape.low(4)) == heights
         assert shape.rows(4) % shape.square(4) == 0
         assert shape.narrow(4) == (10 if isa.registers == 32 else 0)
-        for size, most in (("256K", 160 << 10), ("1M", 640 << 10), ("16M", 10 << 20)):
-            machine(f"l2={size}")
-            assert shape.rows(4) * shape.depth(4) * 4 <= most
+        for caches, most in (
+            ("l2=256K,l3=1M", 160 << 10), ("l2=1M,l3=4M", 640 << 10), ("l2=16M", 10 << 20),
+            ("l2=512K,l3=32M", 1 << 20), ("l2=256K,l3=unknown", 512 << 10),
+        ):  # fmt: skip
+            machine(caches)
+            assert most // 2 < shape.rows(4) * shape.DEPTH * 4 <= most
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

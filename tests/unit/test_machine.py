@@ -19,7 +19,7 @@ import graphc as gx
 import graphc.machine.trial as trial
 from graphc import machine, nn, optim
 from graphc.__main__ import main
-from graphc.config import available_cpus
+from graphc.config import available_cpus, options
 from graphc.machine.isa import AVX2, AVX512, BASELINE, NEON
 from graphc.machine.record import TYPICAL, USUAL, Rates, expected
 from graphc.runtime.schedule import SHARED, Record, Slice
@@ -29,8 +29,9 @@ ROOT = Path(gx.__file__).parent
 
 
 @pytest.fixture
-def fresh(tmp_path):
+def fresh(tmp_path, monkeypatch):
     """Try the machine, with a folder of its own, as if for the first time."""
+    monkeypatch.setattr(machine, "options", lambda: replace(options(), machine=""))
     machine._tried.cache_clear()
     with gx.config(calibrate=True, cache_dir=str(tmp_path / "cache")):
         yield tmp_path / "cache"
@@ -170,7 +171,7 @@ def test_another_machine_is_not_here_to_be_tried(run_python):
     assert told.split() == ["False", str(3 << 20)]
 
 
-def test_a_folder_that_cannot_be_written_only_means_that_nothing_is_kept(tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_only_means_that_nothing_is_kept(fresh, tmp_path, capsys):
     place = tmp_path / "file"
     place.write_text("")
     machine._tried.cache_clear()

@@ -88,7 +88,7 @@ def owned(*records, threads=2):
 )
 def test_pieces_of_k_give_the_bits_of_one_thread(length, number, caches, dtype, machine):
     machine(caches)
-    k = length(shape.depth(4))
+    k = length(shape.DEPTH)
     x, w, y = random(24, k, dtype=dtype), random(k, 100, dtype=dtype), random(24, 100, dtype=dtype)
     (whole,), none = owned(product(x, w, y), update(w), threads=1)
     run(whole)

@@ -21,10 +21,10 @@ count)."""
 GROUP = 4
 """Rows of A addressed from one pointer: x86 adds a register times 1, 2, 4 or 8 to it."""
 
-PIECE = 32
+PIECE = 64
 """Steps of K between two looks at what comes next."""
 
-FETCHED = 3
+FETCHED = 6
 """Rows of C fetched at each of them."""
 
 LONG = 64

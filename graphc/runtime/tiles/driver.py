@@ -14,6 +14,7 @@ from typing import Any
 from graphc.codegen.product import COLUMNS, PIECES, SUM, UPDATE
 from graphc.jit.llvm import ir
 from graphc.runtime import shape
+from graphc.runtime.shape import DEPTH
 from graphc.runtime.tiles import blocks, narrow
 from graphc.runtime.tiles.blocks import emit_block
 from graphc.runtime.tiles.code import Address, Code, Int, ceildiv, least, most
@@ -81,7 +82,7 @@ def _compute(
     module, columns, pieces = code.function.module, right - left, form >> PIECES
     block = v.part(module, "block", blocks.KINDS, emit_block)
     sweep = v.part(module, "sweep", SWEEP_KINDS, emit_sweep)
-    DEPTH, ROWS, WIDTH = (f(v.itemsize) for f in (shape.depth, shape.rows, shape.width))
+    ROWS, WIDTH = shape.rows(v.itemsize), shape.width(v.itemsize)
     if shape.narrow(v.itemsize):
         (squares,) = code.lazily(
             columns.equals(shape.narrow(v.itemsize)),
@@ -134,7 +135,7 @@ def emit_sum(v: Vectors, function: Any) -> None:
 def _squares(v: Vectors, rows: Int, k: Int, form: Int, a_i: Int, a_k: Int, b_j: Int) -> Int:
     """Return how many rows of a narrow product to compute by squares of A."""
     lie = (a_k.equals(1) & (k >= v.lanes)) | (a_i.equals(1) & (k < SHORT))
-    suited = lie & b_j.equals(1) & (k <= shape.depth(v.itemsize)) & (form | COLUMNS).equals(COLUMNS)
+    suited = lie & b_j.equals(1) & (k <= DEPTH) & (form | COLUMNS).equals(COLUMNS)
     squares: Int = suited.choose(rows // v.lanes * v.lanes, 0)
     return squares
 
@@ -164,10 +165,8 @@ def emit_sweep(v: Vectors, function: Any) -> None:
     block = v.part(module, "block", blocks.KINDS, emit_block)
     transpose = v.part(module, "transpose", "iipipi", emit_transpose)
     copy = v.part(module, "copy", "iipiipi", emit_copy)
-    DEPTH, ROWS, WIDTH, SQUARE = (
-        f(size) for f in (shape.depth, shape.rows, shape.width, shape.square)
-    )
-    HELD, ACROSS = DEPTH + v.lanes, ROWS + v.lanes
+    ROWS, WIDTH, SQUARE = (f(size) for f in (shape.rows, shape.width, shape.square))
+    HELD, ACROSS = DEPTH + shape.gap(size), ROWS + shape.gap(size)
     even, odd, turned, held = (scratch + at for at in shape.scratch(size)[:-1])
     minus_one = code.room(v.real, 1)
     code.builder.store(ir.Constant(v.real, -1.0), minus_one.ir)
