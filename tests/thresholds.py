@@ -10,7 +10,7 @@ sides.
 from __future__ import annotations
 
 import ast
-import sys
+import importlib
 from functools import cache
 from pathlib import Path
 
@@ -270,7 +270,7 @@ def put(monkeypatch, threshold: str, value: object) -> None:
     """Give a number another value wherever it is known."""
     path, name = threshold.split(":")
     for user in users(path, name):
-        module = sys.modules["graphc." + user.removesuffix(".py").replace("/", ".")]
+        module = importlib.import_module("graphc." + user.removesuffix(".py").replace("/", "."))
         monkeypatch.setattr(module, name, value)
 
 

@@ -126,8 +126,7 @@ class _RowPrinter(FoldPrinter):
         with writer.loop("b", f"lo, hi, {STREAM_BLOCK}"):
             writer.line(f"stop = min(b + {STREAM_BLOCK}, hi)")
             with writer.parallel(axis.index, axis.dim, "b, stop"):
-                for node in inside:
-                    self.compute(node)
+                self._values(inside)
                 for node in inside:
                     if node in pointers:
                         block = f"block_{self.names[node]}[{axis.index} - b]"
@@ -141,14 +140,18 @@ class _RowPrinter(FoldPrinter):
 
     def _block(self, nodes: list[Tensor]) -> None:
         """Compute ``nodes``, then store: a new value may replace one that others read here."""
+        self._values(nodes)
+        for node in nodes:
+            if node in self.nest.stores:
+                self.save(node)
+
+    def _values(self, nodes: list[Tensor]) -> None:
+        """Write the values of elementwise nodes and of reductions over axes of length 1."""
         for node in nodes:
             if isinstance(node.op, Reduction):
                 self._fold_of_one(node)
             else:
                 self.compute(node)
-        for node in nodes:
-            if node in self.nest.stores:
-                self.save(node)
 
     def _fold_of_one(self, node: Tensor) -> None:
         """Write a reduction over axes of length 1."""

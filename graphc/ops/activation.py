@@ -292,7 +292,7 @@ class GeluTanh(Math):
     @staticmethod
     def ufunc(x: Array) -> Any:
         u = math.sqrt(2.0 / math.pi) * (x + _TANH_CUBE * x * x * x)
-        return _with_limit(x, 0.5 * x * (1.0 + np.tanh(u)))
+        return _with_limit(x, x / (1.0 + np.exp(-2.0 * u)))  # 1 + tanh(u) would lose all places
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         (x,) = inputs

@@ -176,7 +176,7 @@ def log_of_selection(node: Tensor) -> Tensor | None:
             return None
         chosen.append(t)
         t = t.inputs[0]
-    if not chosen or not (_softmax(t) or _sigmoid(t)):
+    if not chosen or (_softmax(t) is None and _sigmoid(t) is None):
         return None
     result = apply(Log(), t)
     for step in reversed(chosen):

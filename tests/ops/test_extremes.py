@@ -154,3 +154,15 @@ def test_the_power_zero_has_no_slope():
     x = gx.parameter(np.array([0.0, 1e-40, -1e-40, 1e-30, 2.0], "float32"))
     y = gx.parameter(np.zeros(5, "float32"))
     np.testing.assert_array_equal(gx.function([], gx.grad(gx.sum(gx.pow(x, y)), x))(), np.zeros(5))
+
+
+def test_the_interpreter_keeps_the_places_of_gelu_s_tail():
+    """``1 + tanh(u)`` is 0 in double precision from u = -19 on; the compiled formula is not."""
+    x = gx.input("x", (3,), "float64")
+    values = np.array([-6.0, -7.0, -9.0])
+    out = gx.gelu(x, approximate="tanh")
+    u = np.sqrt(2 / np.pi) * (values + 0.044715 * values**3)
+    wanted = values * np.exp(2 * u) / (1 + np.exp(2 * u))
+    found = evaluate([out], {x: values}, 1)[out]
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    np.testing.assert_allclose(gx.function(x, out)(values), wanted, rtol=1e-12)

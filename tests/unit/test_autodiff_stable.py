@@ -224,3 +224,14 @@ def test_formulas_that_only_look_alike_stay():
         assert not {"quotient_is_softmax", "log_of_one_plus_exp", "complement_of_sigmoid"} & set(
             hits
         )
+
+
+@pytest.mark.parametrize("choose", [lambda y: y[:, 1], lambda y: gx.take(y, [2, 0, 2], axis=1)])
+def test_log_of_chosen_elements_of_a_sigmoid(choose):
+    """Underflow gives no -inf, and no tensor's truth is asked."""
+    x = gx.input("x", (2, 3), "float64")
+    values = np.array([[-800.0, -1.0, 900.0], [0.0, -900.0, -750.0]])
+    found = gx.function(x, gx.log(choose(gx.sigmoid(x))))(values)
+    wanted = gx.function(x, choose(gx.log_sigmoid(x)))(values)
+    np.testing.assert_array_equal(found, wanted)
+    assert np.isfinite(found).all()

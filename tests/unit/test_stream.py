@@ -36,6 +36,16 @@ def test_every_element_is_written(streaming, count, dtype, plain):
         np.testing.assert_allclose(f, w, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("fold", [gx.sum, gx.prod, gx.max, gx.mean, gx.all])
+def test_folds_over_axes_of_length_one_stream_too(streaming, fold):
+    x = gx.input("x", (3000, 1), "float32")
+    a = np.random.default_rng(1).standard_normal((3000, 1)).astype("float32")
+    function = gx.function(x, gx.astype(fold(x * 3 - 1, axis=1), "float32") * 2)
+    assert "stream.write(" in function.source
+    wanted = getattr(np, fold.__name__)(a * 3 - 1, axis=1).astype("float32") * 2
+    np.testing.assert_allclose(function(a), wanted, rtol=1e-6)
+
+
 def test_threads_and_places_do_not_change_a_bit(streaming):
     """Parts that start within a cache line are written with ordinary stores."""
     x = gx.input("x", (40_001,))
