@@ -32,6 +32,14 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Return the processes of ``pytest -n auto``: memory runs short before many processors do."""
+    from graphc.config import available_cpus
+
+    return min(available_cpus(), 4)
+
+
 @pytest.fixture
 def shared(monkeypatch):
     """Divide work among all threads, whether it pays at the moment or not."""

@@ -50,10 +50,16 @@ def check(installed: str) -> None:
         raise _unusable("it is too old")
 
 
-def explain(error: BaseException, installed: str) -> None:
-    """Note on an error of the compiler that no test ran with so new a version of Numba."""
-    if _numbers(installed) > _numbers(NEWEST):
-        error.add_note(f"graphc was tested with numba {OLDEST} to {NEWEST}; this is {installed}")
+@contextmanager
+def explained(installed: str) -> Iterator[None]:
+    """Compile; an error says where no test ran with so new a version of Numba as ``installed``."""
+    try:
+        yield
+    except Exception as error:
+        if _numbers(installed) > _numbers(NEWEST):
+            known = f"graphc was tested with numba {OLDEST} to {NEWEST}"
+            error.add_note(f"{known}; this is {installed}")
+        raise
 
 
 def _numbers(version: str) -> tuple[int, ...]:

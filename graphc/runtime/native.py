@@ -24,7 +24,7 @@ from graphc.forks import whole
 from graphc.jit import llvm
 from graphc.jit.llvm import binding
 from graphc.jit.numba import INSTALLED
-from graphc.jit.versions import explain
+from graphc.jit.versions import explained
 from graphc.runtime.frontend import lower
 from graphc.runtime.interleave import interleaved
 from graphc.runtime.kernel import Kernel
@@ -49,15 +49,14 @@ def begin(kernels: Mapping[str, Kernel]) -> dict[str, Work]:
             age()
             for name, kernel in kernels.items():
                 start = time.perf_counter()
-                with whole():
+                with whole(), explained(INSTALLED):
                     text = lower(kernel, name)
                 works[name] = beside.submit(
                     _finish, text, kernel.by_hand, time.perf_counter() - start
                 )
                 gc.collect(0)  # Numba's and llvmlite's graphs of the kernel, which are circular
-    except BaseException as error:
+    except BaseException:
         beside.shutdown(cancel_futures=True)
-        explain(error, INSTALLED)
         raise
     beside.shutdown(wait=False)
     return works
@@ -71,7 +70,7 @@ def compile_kernels(kernels: Mapping[str, Kernel]) -> dict[str, tuple[bytes, flo
 def _finish(text: str, by_hand: bool, seconds: float) -> tuple[bytes, float]:
     """Return the object code of a module in LLVM's language, and all seconds that it took."""
     start = time.perf_counter()
-    with whole(), _TURNS.frequent():
+    with whole(), explained(INSTALLED), _TURNS.frequent():
         code: bytes = CODEGEN.machine.emit_object(optimised(text, by_hand))
     return code, seconds + time.perf_counter() - start
 
