@@ -99,10 +99,11 @@ def golden(request):
 def run_python(tmp_path):
     """Return a function that runs a script in a process of its own and returns its output.
 
-    Keywords are environment variables (None removes one). Compiled code goes to a new folder.
+    Keywords are environment variables (None removes one). Compiled code goes to a new folder. The
+    timeout is for what hangs, on however busy a machine.
     """
 
-    def run(script: str, *, timeout: float = 60, code: int = 0, **variables: str | None) -> str:
+    def run(script: str, *, timeout: float = 600, code: int = 0, **variables: str | None) -> str:
         environment = {**os.environ, "GRAPHC_CACHE_DIR": str(tmp_path / "cache")}
         environment["PYTHONPATH"] = os.pathsep.join(
             [str(Path(__file__).parents[1]), str(Path(__file__).parent)]

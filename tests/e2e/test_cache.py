@@ -60,7 +60,7 @@ def filled(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, "-c", WORK],
         env=environment,
-        timeout=60,
+        timeout=600,
         check=True,
         capture_output=True,
         text=True,
@@ -255,7 +255,7 @@ def test_two_processes_compile_at_once(tmp_path):
         )
         for _ in range(2)
     ]
-    found = [process.communicate(timeout=90) for process in pair]
+    found = [process.communicate(timeout=600) for process in pair]
     assert [p.returncode for p in pair] == [0, 0], found
     words = [out.split() for out, _ in found]
     assert words[0][3:] == words[1][3:]

@@ -72,7 +72,7 @@ def test_a_model_goes_to_a_process_of_its_own():
     queue = context.Queue()
     process = context.Process(target=_step, args=(model, queue))
     process.start()
-    loss, predicted = queue.get(timeout=120)
+    loss, predicted = queue.get(timeout=600)
     process.join()
     assert loss == model.train_step(X, LABELS)
     np.testing.assert_array_equal(predicted, model.predict(X))

@@ -254,6 +254,6 @@ def test_compiling_leaves_numbas_own_contexts_empty(tmp_path):
         "        ('numba.np.linalg', 'scipy.linalg', 'numba.typed.typeddict')))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, timeout=60, check=True, capture_output=True
+        [sys.executable, "-c", script], cwd=ROOT, timeout=600, check=True, capture_output=True
     )
     assert done.stdout.split() == [b"False"] * 3

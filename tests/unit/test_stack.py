@@ -84,7 +84,7 @@ def test_blocks_on_the_stack_are_few():
 
 @pytest.mark.parametrize("what", ["PRODUCTS", pytest.param("LOOPS", marks=pytest.mark.slow)])
 def test_threads_with_a_small_stack(run_python, what):
-    assert run_python(SMALL + globals()[what] + RUN, timeout=300).count("done") == 2
+    assert run_python(SMALL + globals()[what] + RUN).count("done") == 2
 
 
 ALLOCATED = """
@@ -121,7 +121,7 @@ LARGEST = "print('largest', len(blocks), max(blocks.values()))"
 @pytest.mark.parametrize("what", ["PRODUCTS", "LOOPS"])
 def test_blocks_of_compiled_kernels_are_small(run_python, what):
     """What LLVM leaves on the stack; rows of a length given in the call keep to STACK_BYTES."""
-    out = run_python(ALLOCATED + SMALL + globals()[what] + LARGEST, timeout=300)
+    out = run_python(ALLOCATED + SMALL + globals()[what] + LARGEST)
     kernels, largest = map(int, out.split("largest")[1].split())
     assert kernels > 3
     assert largest + STACK_BYTES <= 64 << 10
