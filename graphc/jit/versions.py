@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     metadata = lazy_module("importlib.metadata")
 
-OLDEST, NEWEST = "0.62.1", "0.68.1"
+OLDEST, NEWEST = "0.62.0", "0.68.1"
 """Versions of Numba that the tests ran with; each insists on its own version of llvmlite."""
 
 
