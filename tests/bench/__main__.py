@@ -16,9 +16,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from graphc.machine import known
 from tests.bench import figures
 from tests.bench.harness import Row
-from tests.bench.tables import Record, filled, machine, markdown
+from tests.bench.tables import Record, filled, machine, markdown, page
 
 SECTIONS = ("machine", "steps", "simplechains", "startup", "memory", "threads", "scaling", "busy",
             "gemm", "elementary", "chains", "batches")  # fmt: skip
@@ -28,7 +29,8 @@ ticks, 0.1 s, and so take a processor from the contestant after them; now for 2 
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
-RECORD = ROOT / "docs" / "benchmarks.json"
+RECORDS = ROOT / "docs" / "benchmarks"
+"""A record and a page for each kind of processor."""
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -40,7 +42,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="processors to use (all)")
     where = "write the results there, over those of the same sections"
     parser.add_argument("--json", type=Path, metavar="FILE", help=where)
-    pages = f"write {RECORD.name} and {PAGE.name} in docs/"
+    pages = f"write {PAGE.name} and what belongs to this processor in docs/"
     parser.add_argument("--write-docs", action="store_true", help=pages)
     found = parser.parse_args(arguments)
     unknown = set(found.sections) - set(SECTIONS)
@@ -80,6 +82,15 @@ def loaded(file: Path | None) -> Record:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
+def write_pages(folder: Path, page_of_all: Path) -> None:
+    """Write the page of each record in ``folder``, and the table of all of them."""
+    records = {file: loaded(file) for file in sorted(folder.glob("*.json"), reverse=True)}
+    for file, record in records.items():
+        file.with_suffix(".md").write_text(page(record), encoding="utf-8")
+    text = page_of_all.read_text(encoding="utf-8")
+    page_of_all.write_text(filled(text, list(records.values())), encoding="utf-8")
+
+
 def main() -> int:
     options = parsed()
     rounds = options.rounds or (3 if options.quick else None)
@@ -88,7 +99,8 @@ def main() -> int:
     os.environ["BENCH_WITHOUT"] = options.without
     if options.threads:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
-    file = RECORD if options.write_docs and not options.json else options.json
+    own = RECORDS / f"{known().processor}.json"
+    file = own if options.write_docs and not options.json else options.json
     record, failed = loaded(file), []
     record["machine"] = machine()
     for name in options.sections or SECTIONS:
@@ -108,7 +120,7 @@ def main() -> int:
     if aims:
         print(f"\n## {figures.TITLE}\n\n{markdown(aims)}")
     if options.write_docs:
-        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), record), encoding="utf-8")
+        write_pages(RECORDS, PAGE)
     return bool(failed)
 
 

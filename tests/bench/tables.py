@@ -1,4 +1,4 @@
-"""Results as markdown tables, and as the page ``docs/benchmarks.md``."""
+"""Results as markdown tables, and as pages: ``docs/benchmarks.md``, and one for each processor."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from graphc.machine import known
 from tests.bench import figures
 from tests.bench.harness import Row
 
-REGION = "(<!-- {0}: begin -->\n).*?(<!-- {0}: end -->\n)"
+REGION = "(<!-- benchmarks: begin -->\n).*?(<!-- benchmarks: end -->\n)"
 LIBRARIES = ("graphc", "numba", "numpy", "torch", "jax", "pytensor")
 
 Record = dict[str, Any]
@@ -44,8 +45,9 @@ def machine() -> Record:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return {"processor": processor(), "processors": len(os.sched_getaffinity(0)),
-            "python": platform.python_version(), "versions": versions}  # fmt: skip
+    return {"kind": known().processor, "processor": processor(),
+            "processors": len(os.sched_getaffinity(0)), "python": platform.python_version(),
+            "versions": versions}  # fmt: skip
 
 
 def processor() -> str:
@@ -59,7 +61,7 @@ def sentence(record: Record) -> str:
     """Return the machine in a line."""
     found = record["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    return (f"{found['processors']} processors of an {found['processor']}; "
+    return (f"{found['processors']} processors of an {found['processor']} ({found['kind']}); "
             f"Python {found['python']}, {versions}.")  # fmt: skip
 
 
@@ -73,18 +75,16 @@ def section(table: Record) -> str:
 
 
 def summary(record: Record) -> str:
-    """Return what the README shows: SGD steps, and the start of a process."""
+    """Return what the README shows of a processor: SGD steps, and the start of a process."""
     tables = record["sections"]
     heads = {"network": "SGD step, microseconds", "graphc": "graphc `train_step`",
              "graphc fit": "graphc `fit`", "torch": "torch eager", "torch.compile": "torch.compile",
              "JAX jit": "JAX jit", "JAX scan": "JAX scan", "PyTensor": "PyTensor",
              "limit": "FMA limit"}  # fmt: skip
     rows = [row for row in tables.get("steps", {"rows": []})["rows"] if row["step"] == "sgd"]
-    text = "Medians of interleaved rounds, float32, the same data, initial parameters and update; "
-    text += f"results are compared before anything is timed. {sentence(record)}"
     table = markdown([{head: row[key] for key, head in heads.items()} for row in rows])
     start = start_line(tables.get("startup", {"rows": []})["rows"])
-    return f"{paragraph(text)}\n{table}{start}"
+    return f"{paragraph(sentence(record))}\n{table}{start}"
 
 
 def start_line(rows: Sequence[Row]) -> str:
@@ -99,16 +99,19 @@ def start_line(rows: Sequence[Row]) -> str:
     return "\n" + paragraph(text + (f"; JAX {cell(jax)} s." if jax else "."))
 
 
-def filled(page: str, record: Record) -> str:
-    """Return ``page`` with its regions ``benchmarks`` and ``sections`` made from ``record``."""
+def page(record: Record) -> str:
+    """Return the page of one processor."""
     tables = record["sections"]
     aims = {"title": figures.TITLE, "note": figures.NOTE, "rows": figures.rows(tables)}
-    texts = {
-        "benchmarks": summary(record),
-        "sections": "\n".join(section(t) for t in (aims, *tables.values()) if t["rows"]),
-    }
-    for name, text in texts.items():
-        pattern = re.compile(REGION.format(name), re.DOTALL)
-        assert pattern.search(page), f"the page has no region {name!r}"
-        page = pattern.sub(lambda m, text=text: m[1] + text + m[2], page)
-    return page
+    found = "\n".join(section(t) for t in (aims, *tables.values()) if t["rows"])
+    return f"# Benchmarks: {record['machine']['kind']}\n\n{paragraph(sentence(record))}\n{found}"
+
+
+def filled(text: str, records: Sequence[Record]) -> str:
+    """Return ``text`` with its region ``benchmarks`` made of what is known of all processors."""
+    note = "Medians of interleaved rounds, float32, the same data, initial parameters and update; "
+    note += "results are compared before anything is timed."
+    pattern = re.compile(REGION, re.DOTALL)
+    assert pattern.search(text), "the page has no region of benchmarks"
+    inside = "\n".join([paragraph(note), *map(summary, records)])
+    return pattern.sub(lambda m: m[1] + inside + m[2], text)

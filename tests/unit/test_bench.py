@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graphc.machine import known
 from tests.bench import figures, machine, tables
 from tests.bench.harness import DisagreementError, agree, interleaved
 from tests.bench.peers import PEERS, runner
@@ -133,14 +134,15 @@ def test_the_page_is_filled_and_the_readme_finds_its_table():
             "steps": {"title": "Steps", "note": "", "rows": [step_row("4-16-16-1, batch 8", 3.5)]}
         },
     }
-    names = ("benchmarks", "sections")
-    page = "".join(f"<!-- {n}: begin -->\nold\n<!-- {n}: end -->\n" for n in names)
-    once = tables.filled(page, record)
+    page = "<!-- benchmarks: begin -->\nold\n<!-- benchmarks: end -->\n"
+    once = tables.filled(page, [record, record])
     assert "old" not in once
-    assert "## Aims" in once
-    assert "## Steps" in once
-    assert "| 4-16-16-1, batch 8 | 1.00 |" in once
-    assert tables.filled(once, record) == once
+    assert once.count("| 4-16-16-1, batch 8 | 1.00 |") == 2
+    assert tables.filled(once, [record, record]) == once
+    own = tables.page(record)
+    assert "## Aims" in own
+    assert "## Steps" in own
+    assert known().processor in own
 
 
 def suite(*arguments: str, **options) -> subprocess.CompletedProcess:
