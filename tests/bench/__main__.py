@@ -102,7 +102,7 @@ def main() -> int:
     own = RECORDS / f"{known().processor}.json"
     file = own if options.write_docs and not options.json else options.json
     record, failed = loaded(file), []
-    record["machine"] = machine()
+    record["machine"] = machine() | {"quick": options.quick}
     for name in options.sections or SECTIONS:
         try:
             table = measured(name, options.quick)

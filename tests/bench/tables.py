@@ -61,8 +61,9 @@ def sentence(record: Record) -> str:
     """Return the machine in a line."""
     found = record["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    quick = " Few rows and rounds (`--quick`)." if found.get("quick") else ""
     return (f"{found['processors']} processors of an {found['processor']} ({found['kind']}); "
-            f"Python {found['python']}, {versions}.")  # fmt: skip
+            f"Python {found['python']}, {versions}.{quick}")  # fmt: skip
 
 
 def paragraph(text: str) -> str:

@@ -101,7 +101,7 @@ def test_one_step_fewer_is_no_agreement():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_loop_of_multiply_adds_does_them(dtype):
     run, operations = machine.loop(dtype)
-    lanes = machine.host().vector_bytes // np.dtype(dtype).itemsize
+    lanes = known().isa.vector_bytes // np.dtype(dtype).itemsize
     chains = operations // (2 * lanes)
     turns = 3
     expected = sum(lanes * (1 + (i - 1) / 2**turns) for i in range(chains))
