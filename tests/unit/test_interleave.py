@@ -104,7 +104,11 @@ def test_elements_have_the_same_bits_at_every_place_of_a_kernel(name, dtype):
     for lo, hi in [(0, 150), (0, 64), (3, 131), (5, 21), (1, 33), (140, 150)]:
         want = np.full_like(x, -7)
         want[lo:hi] = alone[lo:hi]
-        np.testing.assert_array_equal(apply(name, x, lo, hi).view("u1"), want.view("u1"))
+        found = apply(name, x, lo, hi)
+        np.testing.assert_array_equal(np.isnan(found), np.isnan(want))
+        # of a NaN, IEEE 754 and LLVM leave the sign open
+        found, want = (np.where(np.isnan(a), np.nan, a).astype(dtype) for a in (found, want))
+        np.testing.assert_array_equal(found.view("u1"), want.view("u1"))
 
 
 @pytest.mark.skipif(not variants.has_wide(), reason="formulas without AVX-512 are not called")
