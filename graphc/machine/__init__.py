@@ -58,20 +58,22 @@ def kept() -> tuple[Store, str, str]:
 
 def try_again() -> None:
     """Try this machine, whether or not that was done before, and keep what is found."""
-    store, key, identity = kept()
-    rates = trial.try_machine(known())
-    store.write(key, identity, json.dumps(asdict(rates)).encode())
+    _try()
     _tried.cache_clear()
 
 
 @functools.cache
 def _tried() -> Machine:
     store, key, identity = kept()
-    rates = _read(store.read(key, identity))
-    if rates is None:
-        rates = trial.try_machine(known())
-        store.write(key, identity, json.dumps(asdict(rates)).encode())
+    rates = _read(store.read(key, identity)) or _try()
     return replace(known(), rates=rates, tried=True)
+
+
+def _try() -> Rates:
+    store, key, identity = kept()
+    rates = trial.try_machine(known())
+    store.write(key, identity, json.dumps(asdict(rates)).encode())
+    return rates
 
 
 def _read(content: bytes | None) -> Rates | None:

@@ -30,7 +30,7 @@ class Rates:
     """How fast one core is, and how fast threads meet."""
 
     flops: float
-    """Multiply-adds of float32 in registers in a nanosecond, each counted twice."""
+    """Operations of float32 in registers in a nanosecond; a multiply-add is two."""
     first: float
     """Bytes read and written in a nanosecond, half each, in the first cache."""
     second: float

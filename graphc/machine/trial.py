@@ -67,7 +67,8 @@ def _best(action: Callable[[], object], turns: int) -> float:
 def _flops(multiply: _Call, isa: Isa) -> float:
     memory = np.zeros(isa.vector_bytes, np.uint8)
     best = _best(lambda: multiply(_TURNS, memory.ctypes.data), 9)
-    return 2 * _CHAINS * isa.vector_bytes / 4 * _TURNS / best
+    operations = (2 if isa.fma else 1) * _CHAINS * isa.vector_bytes / 4
+    return operations * _TURNS / best
 
 
 def _moved(move: _Call, nbytes: int) -> float:
@@ -135,7 +136,7 @@ def _text(isa: Isa) -> str:
     ``multiply(turns, memory)`` keeps chains of multiply-adds in registers, ``move(bytes, times,
     from, to)`` reads and writes, and ``meet(rounds, patience, word)`` meets another thread.
     """
-    lanes = isa.vector_bytes // 4
+    lanes, lines = isa.vector_bytes // 4, "\n".join
     vector = f"<{lanes} x float>"
     chains = range(_CHAINS)
     if isa.fma:
@@ -164,13 +165,13 @@ entry:
   br label %loop
 loop:
   %i = phi i64 [ 0, %entry ], [ %j, %loop ]
-{os.linesep.join(begin)}
-{os.linesep.join(steps)}
+{lines(begin)}
+{lines(steps)}
   %j = add i64 %i, 1
   %more = icmp slt i64 %j, %turns
   br i1 %more, label %loop, label %end
 end:
-{os.linesep.join(sums)}
+{lines(sums)}
   store {vector} %s{_CHAINS - 1}, {vector}* %p, align 4
   ret i64 0
 }}
