@@ -118,7 +118,9 @@ def test_what_was_tried_is_kept(fresh, monkeypatch):
     machine._tried.cache_clear()
     monkeypatch.setattr(trial, "try_machine", None)  # nobody tries again
     assert machine.this() == found
-    assert json.loads(file.read_bytes().partition(b"{")[1] + file.read_bytes().partition(b"{")[2])
+    store, key, identity = machine.kept()
+    assert store.path(key) == file
+    assert json.loads(store.read(key, identity)) == asdict(found.rates)
 
 
 RATES = Rates(1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
