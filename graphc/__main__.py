@@ -18,10 +18,11 @@ from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 import graphc
+from graphc.config import options as current
 from graphc.errors import GraphcError
 from graphc.function import Function
 from graphc.ir.graph import Graph
-from graphc.machine import this, try_again
+from graphc.machine import may_try, this, try_again
 from graphc.machine.show import show
 from graphc.train.model import Model
 from graphc.viz import SUFFIXES, graph_of, visualize
@@ -156,8 +157,10 @@ def run_report(options: argparse.Namespace) -> int:
 
 
 def run_machine(options: argparse.Namespace) -> int:
-    if options.again:
-        try_again()
+    if options.again and not may_try():
+        raise UsageError("--again tries nothing with GRAPHC_CALIBRATE=0 or another GRAPHC_MACHINE")
+    if options.again and not try_again():
+        raise OSError(f"what was tried cannot be kept in {current().cache_path()}")
     print(show(this()))
     return 0
 

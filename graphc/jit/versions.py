@@ -29,6 +29,8 @@ def door(library: str) -> Iterator[None]:
     """
     try:
         yield
+    except VersionError:  # which is an ImportError, and says all
+        raise
     except (ImportError, AttributeError) as error:
         raise _unusable(f"in {library}, {error}") from error
 

@@ -40,11 +40,13 @@ def known() -> Machine:
 
 
 def this() -> Machine:
-    """Return this machine, tried if the option ``calibrate`` lets us.
+    """Return this machine, tried if that may be."""
+    return _tried() if may_try() else known()
 
-    What the option ``machine`` describes is not here to be tried.
-    """
-    return _tried() if options().calibrate and not options().machine else known()
+
+def may_try() -> bool:
+    """Tell whether the option ``calibrate`` lets us, and ``machine`` describes none elsewhere."""
+    return options().calibrate and not options().machine
 
 
 def kept() -> tuple[Store, str, str]:
@@ -56,10 +58,12 @@ def kept() -> tuple[Store, str, str]:
     return Store(options().cache_path(), ".json"), f"machine_{digest}", identity
 
 
-def try_again() -> None:
-    """Try this machine, whether or not that was done before, and keep what is found."""
-    _try()
+def try_again() -> bool:
+    """Try this machine, whether or not that was done before; return whether that could be kept."""
+    found = _try()
     _tried.cache_clear()
+    store, key, identity = kept()
+    return _read(store.read(key, identity)) == found
 
 
 @functools.cache

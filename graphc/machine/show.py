@@ -14,8 +14,9 @@ def show(machine: Machine) -> str:
     caches = ", ".join(_size(c) for c in machine.caches)
     origin = "expected of such a machine, not tried"
     if machine.tried:
-        store, key, _ = kept()
-        origin = f"tried, kept in {store.path(key)}" if store.has(key) else "tried, kept nowhere"
+        store, key, identity = kept()
+        there = store.read(key, identity) is not None
+        origin = f"tried, kept in {store.path(key)}" if there else "tried, kept nowhere"
     lines = [
         f"processor     {machine.processor or 'unknown'}, {machine.processors} for this process",
         f"instructions  {', '.join([wide, *extras])}",

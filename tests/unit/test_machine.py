@@ -213,6 +213,19 @@ def test_a_busy_machine_can_be_tried_again(fresh, monkeypatch, capsys):
     assert machine.this().rates.memory == 77.7
 
 
+def test_what_cannot_be_tried_again_says_so(fresh, monkeypatch, capsys):
+    with gx.config(calibrate=False):
+        assert main(["machine", "--again"]) == 2
+    assert "--again tries nothing with GRAPHC_CALIBRATE=0" in capsys.readouterr().err
+    monkeypatch.setattr(trial, "try_machine", lambda known: RATES)
+    store, key, _ = machine.kept()
+    store.path(key).mkdir()  # nothing can be kept there
+    assert main(["machine", "--again"]) == 1
+    assert "cannot be kept in" in capsys.readouterr().err
+    assert main(["machine"]) == 0
+    assert "tried, kept nowhere" in capsys.readouterr().out
+
+
 # -- nothing but speed depends on it ---------------------------------------------------------------
 
 EXTREMES = [

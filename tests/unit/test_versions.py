@@ -60,8 +60,9 @@ def test_a_name_that_moved_is_named(monkeypatch, module, name):
 @pytest.mark.parametrize("version", ["0.9", "0.61.2", "0.62rc1"])
 def test_an_old_version_is_refused(monkeypatch, version):
     monkeypatch.setattr("numba.__version__", version)
-    with pytest.raises(VersionError, match="too old"):
+    with pytest.raises(VersionError, match="too old") as caught:
         reopened(monkeypatch, numba)
+    assert str(caught.value).count("pip install") == 1
 
 
 def test_the_error_is_the_compilers_and_import_graphc_works(run_python):
