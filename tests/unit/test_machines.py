@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from graphc.config import Options
 from tests import machines
 from tests.machines import MACHINES, Machine
@@ -64,6 +66,7 @@ def test_skipped():
 """
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX's, if another test imported it
 def test_a_machine_is_run_and_its_failures_are_named(tmp_path, monkeypatch, capsys):
     file = tmp_path / "test_green.py"
     file.write_text(TESTS)
