@@ -140,13 +140,15 @@ def shared(calls: Sequence[KernelCall]) -> list[KernelCall]:
     families: dict[object, dict[KernelText, None]] = {}
     for text in (c.kernel for c in calls if isinstance(c.kernel, KernelText)):
         kinds = tuple((name, number.dtype) for name, number in text.numbers)
-        what = text.name.rpartition("_")[0]
-        family = what, text.parameters, text.lines, kinds, text.reassociate
+        family = text.what, text.parameters, text.lines, kinds, text.reassociate
         families.setdefault(family, {})[text] = None
     general: dict[KernelText, tuple[KernelText, tuple[Number, ...]]] = {}
     for alike in families.values():
         if len(alike) > FEW:
             general.update(_general(list(alike)))
+
+    if not general:
+        return list(calls)
 
     def call(given: KernelCall) -> KernelCall:
         if isinstance(given.kernel, str) or given.kernel not in general:
@@ -170,5 +172,5 @@ def _general(
         first,
         parameters=(*first.parameters, *parameters),
         numbers=tuple((name, number) for name, number in first.numbers if name not in names),
-    ).named(first.name.rpartition("_")[0])
+    ).named(first.what)
     return [(own, (text, tuple(own.numbers[i][1] for i in moving))) for own in family]

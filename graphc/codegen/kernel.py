@@ -101,6 +101,11 @@ class KernelText:
             for line in self.lines
         )
 
+    @property
+    def what(self) -> str:
+        """What its name says that it computes."""
+        return self.name.rpartition("_")[0]
+
     def named(self, what: str) -> KernelText:
         """Return it with the name that its text has."""
         digest = hashlib.sha256(replace(self, name="kernel").text.encode()).hexdigest()[:DIGITS]

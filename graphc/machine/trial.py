@@ -18,7 +18,7 @@ from graphc.forks import whole
 from graphc.jit.llvm import binding
 from graphc.jit.processor import target
 from graphc.machine.isa import Isa
-from graphc.machine.record import Machine, Rates, expected
+from graphc.machine.record import Machine, Rates
 
 _CHAINS = 10
 """Multiply-adds in flight: as many as two units of four to five cycles need."""
@@ -37,8 +37,8 @@ _Call = Callable[..., int]
 
 
 def try_machine(machine: Machine) -> Rates:
-    """Return the rates of this machine."""
-    usual = expected(machine.isa)
+    """Return the rates of this machine; ``machine`` is what is known of it."""
+    usual = machine.rates.meeting
     with whole(logs=False):
         engine, calls = _compiled(machine.isa)
     first, second, third = machine.first, machine.second, machine.third
@@ -48,7 +48,7 @@ def try_machine(machine: Machine) -> Rates:
         second=_moved(calls["move"], max(first, second // 4)),
         third=_moved(calls["move"], min(_LARGEST, max(second, third // 8))),
         memory=_moved(calls["move"], min(_LARGEST, 2 * third)),
-        meeting=_meeting(calls["meet"], usual.meeting) if machine.processors > 1 else usual.meeting,
+        meeting=_meeting(calls["meet"], usual) if machine.processors > 1 else usual,
     )
     del engine  # the calls live until here
     return rates
