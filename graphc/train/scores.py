@@ -99,7 +99,8 @@ class _Place:
     scale: int
 
     def part(self, array: Array, row: int) -> Array:
-        return np.take(array, range(row * self.scale, (row + 1) * self.scale), self.axis)
+        rows = slice(row * self.scale, (row + 1) * self.scale)
+        return array[(slice(None),) * self.axis + (rows,)]
 
 
 class _Rows:
@@ -110,6 +111,8 @@ class _Rows:
         self._places: dict[Tensor, _Place] = {}
         self._sized: set[Tensor] = set()
         """Those that depend on the number of rows alone."""
+        self._tried: dict[object, bool] = {}
+        """What :meth:`_keeps_rows` has found, by all that it depends on."""
         for node in graph.nodes:
             if node in batched:
                 self._places[node] = _Place(0, 1)
@@ -118,35 +121,26 @@ class _Rows:
 
     def _add(self, node: Tensor) -> None:
         dims = [(axis, d) for axis, d in enumerate(node.type.shape) if isinstance(d, Dim)]
-        known = self._same | self._sized
-        if not dims and not isinstance(node.op, Extent) and set(node.inputs) <= self._same:
-            self._same.add(node)
-        elif not dims and set(node.inputs) <= known:
-            self._sized.add(node)
-        elif len(dims) == 1 and set(node.inputs) <= self._same | set(self._places):
+        same, sized, places = self._same, self._sized, self._places
+        if not dims and not isinstance(node.op, Extent) and all(x in same for x in node.inputs):
+            same.add(node)
+        elif not dims and all(x in same or x in sized for x in node.inputs):
+            sized.add(node)
+        elif len(dims) == 1 and all(x in same or x in places for x in node.inputs):
             ((axis, dim),) = dims
             place = _Place(axis, dim.scale)
             draws = isinstance(node.op, RandomUniform) and not axis  # each row's are its own
             if dim == BATCH * dim.scale and (draws or self._keeps_rows(node, place)):
-                self._places[node] = place
+                places[node] = place
 
     def _keeps_rows(self, node: Tensor, place: _Place) -> bool:
-        """Tell by trying whether each row of the result comes from one row of the operands."""
-        rng = np.random.default_rng(0)
-        arrays = [_example(x, rng) for x in node.inputs]
+        """Tell whether each row of the result comes from one row of the operands."""
         places = [self._places.get(x) for x in node.inputs]
-        try:
-            with np.errstate(all="ignore"):
-                whole, alone = node.op.bind(_ROWS).numpy(*arrays), node.op.bind(1)
-                for row in range(_ROWS):
-                    pairs = zip(arrays, places, strict=True)
-                    parts = [a if p is None else p.part(a, row) for a, p in pairs]
-                    wanted = place.part(whole, row)
-                    if not np.allclose(alone.numpy(*parts), wanted, rtol=1e-4, equal_nan=True):
-                        return False
-        except (GraphcError, ValueError, IndexError, TypeError):
-            return False
-        return True
+        case = (node.op, place, *places, *[x.type for x in node.inputs])
+        found = self._tried.get(case)
+        if found is None:
+            found = self._tried[case] = _tries(node, place, places)
+        return found
 
     def sums_below(self, score: Tensor) -> tuple[Tensor, ...]:
         """Return the sums over rows of which ``score`` is a formula; none if it is not."""
@@ -165,6 +159,26 @@ class _Rows:
                 stack += [x for x in node.inputs if x not in seen]
                 seen.update(node.inputs)
         return tuple(found)
+
+
+def _tries(node: Tensor, place: _Place, places: Sequence[_Place | None]) -> bool:
+    """Tell by trying whether rows at ``place`` come each from one row at the operands' places."""
+    rng = np.random.default_rng(0)
+    arrays = [_example(x, rng) for x in node.inputs]
+    try:
+        with np.errstate(all="ignore"):
+            whole, alone = node.op.bind(_ROWS).numpy(*arrays), node.op.bind(1)
+            for row in range(_ROWS):
+                pairs = zip(arrays, places, strict=True)
+                one = alone.numpy(*(a if p is None else p.part(a, row) for a, p in pairs))
+                wanted = place.part(whole, row)
+                if np.array_equal(one, wanted):
+                    continue
+                if not np.allclose(one, wanted, rtol=1e-4, equal_nan=True):
+                    return False
+    except (GraphcError, ValueError, IndexError, TypeError):
+        return False
+    return True
 
 
 def _example(tensor: Tensor, rng: np.random.Generator) -> Array:
