@@ -20,7 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 import graphc
 from graphc.config import options as current
 from graphc.errors import GraphcError
-from graphc.function import Function
+from graphc.functions import Function
 from graphc.ir.graph import Graph
 from graphc.machine import may_try, this, try_again
 from graphc.machine.show import show

@@ -38,6 +38,7 @@ from graphc.errors import (
 )
 from graphc.ir.record import Record
 from graphc.ir.tensor import FUNCTIONS, Tensor, apply, located
+from graphc.lazy import Registry
 from graphc.tree import tree_leaves
 from graphc.types import AnyDim, Dim, Shape, TensorType, broadcast_shapes
 
@@ -162,7 +163,7 @@ def _bind(value: Any, batch: int) -> Any:
 
 OpType = TypeVar("OpType", bound=type[Op])
 
-OPS: dict[str, type[Op]] = {}
+OPS: Registry[type[Op]] = Registry("graphc.ops")
 """Every op class by name."""
 
 
@@ -171,9 +172,7 @@ def register(cls: OpType) -> OpType:
     if "name" not in cls.__dict__:
         words = "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__)
         cls.name = words.lstrip("_")
-    if cls.name in OPS:
-        raise ValueError(f"two ops are named {cls.name!r}")
-    OPS[cls.name] = cls
+    OPS.enter(cls.name, cls)
     return cls
 
 
@@ -189,7 +188,7 @@ class FunctionEntry:
     ops: tuple[str, ...] = ()
 
 
-ENTRIES: dict[str, FunctionEntry] = {}
+ENTRIES: Registry[FunctionEntry] = Registry("graphc.ops")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -222,8 +221,8 @@ def function(
                 kind = next(ours for k, ours in OURS.items() if isinstance(error, k))
                 raise located(kind(str(error)), name, _given(args, kwargs)) from error
 
-        ENTRIES[name] = FunctionEntry(name, public, samples, reference, section)
-        FUNCTIONS[name] = public
+        ENTRIES.enter(name, FunctionEntry(name, public, samples, reference, section))
+        FUNCTIONS.enter(name, public)
         return cast(F, public)
 
     return enter

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from graphc.errors import DTypeError, GraphcError, SettingError, user_location
+from graphc.lazy import Registry
 from graphc.synonyms import NUMPY, advice
 from graphc.types import BATCH, AnyDim, TensorType, show_shape
 
@@ -398,7 +399,7 @@ def _remade(
 
 # -- the functions that operators call -----------------------------------------------------
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {}
+FUNCTIONS: Registry[Callable[..., Any]] = Registry("graphc.ops")
 """Public symbolic functions by name, filled by :func:`function`."""
 
 

@@ -21,7 +21,7 @@ import graphc.ops
 from graphc.autodiff.adjoint import vjp
 from graphc.autodiff.tangent import jvp
 from graphc.errors import GraphcError
-from graphc.function import function
+from graphc.functions import function
 from graphc.ir.graph import ancestors
 from graphc.ir.interpret import evaluate
 from graphc.ir.op import ENTRIES, Elementwise, FunctionEntry, Op, Sample, Source
