@@ -94,6 +94,89 @@ def test_one_logit(form):
     np.testing.assert_allclose(g, tx.grad.numpy(), rtol=2e-6, atol=1e-38)
 
 
+def log_sigmoids(x):
+    return -np.logaddexp(0, -x)
+
+
+CHOSEN = {
+    "log((1-s)[:2])": (lambda x: gx.log((1 - gx.sigmoid(x))[:2]), lambda x: log_sigmoids(-x[:2])),
+    "log(1-s[0])": (lambda x: gx.log(1 - gx.sigmoid(x)[0]), lambda x: log_sigmoids(-x[:1])),
+    "log(s[::2])": (lambda x: gx.log(gx.sigmoid(x)[::2]), lambda x: log_sigmoids(x[::2])),
+    "log1p(-s[1:])": (lambda x: gx.log1p(-gx.sigmoid(x)[1:]), lambda x: log_sigmoids(-x[1:])),
+    "log1p((-s)[1:])": (lambda x: gx.log1p((-gx.sigmoid(x))[1:]), lambda x: log_sigmoids(-x[1:])),
+    "log1p(exp(x)[0])": (lambda x: gx.log1p(gx.exp(x)[0]), lambda x: -log_sigmoids(-x[:1])),
+    "log((1+exp(x))[0])": (lambda x: gx.log((1 + gx.exp(x))[0]), lambda x: -log_sigmoids(-x[:1])),
+    "log(1+exp(x)[0])": (lambda x: gx.log(1 + gx.exp(x)[0]), lambda x: -log_sigmoids(-x[:1])),
+    "log(e[0]/(1+e[0]))": (
+        lambda x: (lambda e: gx.log(e / (1 + e)))(gx.exp(x)[0]), lambda x: log_sigmoids(x[:1])),
+    "log(exp(x)[0])": (lambda x: gx.log(gx.exp(x)[0]), lambda x: x[:1]),
+    "log(concat([s, s]))": (
+        lambda x: (lambda s: gx.log(gx.concat([s, s])))(gx.sigmoid(x)),
+        lambda x: log_sigmoids(np.concatenate([x, x]))),
+    "log(stack([s, 1-s])[1])": (
+        lambda x: (lambda s: gx.log(gx.stack([s, 1 - s])[1]))(gx.sigmoid(x)),
+        lambda x: log_sigmoids(-x)),
+    "log(concat([s, y]))": (
+        lambda x: gx.log(gx.concat([gx.sigmoid(x), gx.asarray(np.ones(2, "float32"))])),
+        log_sigmoids),
+    "log(take(s, [0, 3]))": (
+        lambda x: gx.log(gx.take(gx.sigmoid(x), gx.asarray(np.array([0, 3])))),
+        lambda x: log_sigmoids(x[[0, 3]])),
+    "log(where(x > 0, s, 1-s))": (
+        lambda x: (lambda s: gx.log(gx.where(x < 0, s, 1 - s)))(gx.sigmoid(x)),
+        lambda x: log_sigmoids(-abs(x))),
+    "log(where(x > 0, 1, s))": (
+        lambda x: gx.log(gx.where(x > 0, 1.0, gx.sigmoid(x))),
+        lambda x: log_sigmoids(np.where(x > 0, np.inf, x))),
+    "log(sum(exp(x))[0])": (
+        lambda x: gx.log(gx.sum(gx.exp(gx.reshape(x, (2, 5))), axis=1)[0]),
+        lambda x: np.logaddexp.reduce(x[:5], keepdims=True)),
+}  # fmt: skip
+"""Logarithms of choices of elements and of parts joined."""
+
+
+@pytest.mark.parametrize("form", CHOSEN)
+def test_logarithms_of_choices_and_of_parts(form):
+    values = np.array([-1000, -104, -50, -1e-3, 2e-3, 1, 17, 50, 104, 1000], np.float32)
+    for fed in (values, values[::-1]):
+        x = gx.input("x", (10,))
+        ours, theirs = CHOSEN[form]
+        loss, g = run(gx.sum(ours(x)), x, {"x": fed})
+        exact = fed.astype(np.float64)
+        np.testing.assert_allclose(loss, theirs(exact).sum(), rtol=1e-6, atol=1e-38)
+        step = 1e-6
+        moved = [(theirs(exact + d) - theirs(exact - d)).sum() for d in step * np.eye(10)]
+        np.testing.assert_allclose(g, np.array(moved) / 2 / step, atol=3e-6)
+        tangent = gx.jvp(ours(x), x, gx.ones_like(x))
+        graph = optimize(Graph([x], {"t": gx.sum(tangent)}))[0]
+        np.testing.assert_allclose(interpret(graph, {x: fed})["t"], g.sum(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        lambda x: gx.log((1 + x)[1:]),
+        lambda x: gx.log(gx.where(x > -1, 1 + x, 1.0)),
+        lambda x: gx.log(gx.concat([gx.sigmoid(x), 1 + x])[:-3]),
+        lambda x: gx.log(gx.concat([gx.sigmoid(x), x + 1, x])[:3]),
+    ],
+)
+def test_what_is_not_chosen_does_not_matter(chosen):
+    x = gx.input("x", (3,))
+    _, g = run(gx.sum(chosen(x)), x, {"x": np.array([-1, 0, 1], np.float32)})
+    assert np.isfinite(g).all()
+
+
+def test_a_long_recurrence_of_choices():
+    x = gx.input("x", (4,))
+    state = gx.sigmoid(x)
+    for _ in range(200):
+        state = gx.concat([state[1:], state[:1]])
+    loss, g = run(gx.sum(gx.log(state)), x, {"x": np.zeros(4, np.float32)})
+    np.testing.assert_allclose(loss, 4 * np.log(0.5), rtol=1e-6)
+    np.testing.assert_allclose(g, np.full(4, 0.5), rtol=1e-6)
+
+
 def test_binary_cross_entropy_from_probabilities():
     torch = pytest.importorskip("torch")
     values = np.array([-1000, -20, 0, 20, 1000], np.float32)
@@ -175,8 +258,9 @@ RULE_EXAMPLES = {
     "log_of_sigmoid": lambda x: gx.log(gx.sigmoid(x)),
     "log_of_complement": lambda x: gx.log(1 - gx.sigmoid(x)),
     "log_of_sum_of_exp": lambda x: gx.log(gx.sum(gx.exp(x), axis=(0, 1))),
-    "log_of_selection": lambda x: gx.log(gx.take(gx.softmax(x), [0, 2], axis=1).T[1:]),
+    "log_of_choice": lambda x: gx.log(gx.take(gx.softmax(x), [0, 2], axis=1).T[1:]),
     "log_of_one_plus_exp": lambda x: gx.log(gx.exp(x) + 1),
+    "log1p_of_negative": lambda x: gx.log1p(-gx.sigmoid(x)),
     "log1p_of_exp": lambda x: gx.log1p(gx.exp(x)),
     "log_of_one_plus": lambda x: gx.log(1 + x * x),
     "quotient_is_sigmoid": lambda x: 1 / (gx.exp(-x) + 1),

@@ -361,8 +361,8 @@ def test_reports_tell_what_passes_did():
         assert one.after == next_.before
     assert all(r.milliseconds >= 0 for r in reports)
     stable = next(r for r in reports if r.name == "stabilize")
-    assert stable.hits["log_of_selection"] == 1
-    assert "log_of_selection 1" in str(stable)
+    assert stable.hits["log_of_choice"] == 1
+    assert "log_of_choice 1" in str(stable)
 
 
 @pytest.mark.parametrize("name", [p for p in PASSES if p != "expand"])
