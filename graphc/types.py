@@ -44,9 +44,7 @@ def promote(*dtypes: np.dtype[Any]) -> np.dtype[Any]:
     Within a kind this is the array API standard's table; an integer met by a float takes the
     float's type, as in JAX and PyTorch (the standard leaves mixed kinds open).
     """
-    kinds = "bif"
-    top = max(kinds.index(d.kind) for d in dtypes)
-    return max((d for d in dtypes if d.kind == kinds[top]), key=lambda d: d.itemsize)
+    return max(dtypes, key=lambda d: ("bif".index(d.kind), d.itemsize))
 
 
 @dataclass(frozen=True, slots=True)

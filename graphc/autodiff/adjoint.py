@@ -39,18 +39,18 @@ UnconnectedOrNone: TypeAlias = Literal["raise", "zero", "none"]
 
 def reaching(outputs: Sequence[Tensor], wrt: Sequence[Tensor]) -> list[Tensor]:
     """Return the tensors on floating-point paths from ``wrt`` to ``outputs``, in order."""
-    reached = {t.id for t in wrt}
+    reached = set(wrt)
     after = []
     for node in ancestors(outputs):
-        depends = node.id in reached or any(x.id in reached for x in node.inputs)
+        depends = node in reached or not reached.isdisjoint(node.inputs)
         if depends and node.dtype.kind == "f":
-            reached.add(node.id)
+            reached.add(node)
             after.append(node)
-    needed = {t.id for t in outputs}
+    needed = set(outputs)
     path = []
     for node in reversed(after):
-        if node.id in needed:
-            needed.update(x.id for x in node.inputs)
+        if node in needed:
+            needed.update(node.inputs)
             path.append(node)
     path.reverse()
     return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
-from operator import is_
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any
 
 from graphc.errors import ShapeError
@@ -31,15 +31,15 @@ def ancestors(
 
     What only the ``known`` ones need is left out.
     """
-    seen: dict[int, Tensor] = {}
+    seen: set[Tensor] = set()
     stack = list(roots)
     while stack:
         tensor = stack.pop()
-        if tensor.id not in seen:
-            seen[tensor.id] = tensor
+        if tensor not in seen:
+            seen.add(tensor)
             if known is None or tensor not in known:
                 stack.extend(tensor.inputs)
-    return [seen[i] for i in sorted(seen)]
+    return sorted(seen, key=attrgetter("id"))
 
 
 class Graph(Sealed):
@@ -60,11 +60,11 @@ class Graph(Sealed):
         self.updates = dict(updates or {})
         self.nodes = tuple(ancestors([*self.inputs, *self.outputs.values(), *self.updates.values(),
                                       *self.updates]))  # fmt: skip
-        fed = {t.id for t in self.inputs}
+        fed = set(self.inputs)
         self.images: dict[Tensor, Tensor] = {n: n for n in self.nodes}
         """What became of each tensor of the graph that this one was rebuilt from."""
         for node in self.nodes:
-            if not node.inputs and isinstance(node.op, Input) and node.id not in fed:
+            if not node.inputs and isinstance(node.op, Input) and node not in fed:
                 raise ShapeError(
                     f"input {node.describe()} is needed but is not among the inputs"
                     f" (made at {node.loc})"
@@ -185,27 +185,30 @@ class Graph(Sealed):
         operand, or the node itself. Marks of adjoints follow the nodes they refer to, and what
         replaces a node stands in its place: nodes after a new one are made anew.
         """
-        new: dict[int, Tensor] = {}
-        copies: dict[int, Tensor] = {}
+        new: dict[Tensor, Tensor] = {}
+        copies: dict[Tensor, Tensor] = {}
         newest = -1
         for node in self.nodes:
-            result = rule(node, tuple([new[x.id] for x in node.inputs]))
-            result = copies.get(result.id, result)
-            primal = None if node.adjoint_of is None else new.get(node.adjoint_of.id)
+            inputs, adjoint_of = node.inputs, node.adjoint_of
+            result = rule(node, tuple([new[x] for x in inputs]))
+            if result in copies:
+                result = copies[result]
+            primal = None if adjoint_of is None else new.get(adjoint_of)
             remarked = primal is not None and primal is not result.adjoint_of
-            if result is node and node.inputs and (remarked or node.id < newest):
-                result = Tensor(node.op, node.inputs, node.type, label=node.label, like=node)
-                copies[node.id] = result
+            if result is node and inputs and (remarked or node.id < newest):
+                result = Tensor(node.op, inputs, node.type, label=node.label, like=node)
+                copies[node] = result
             if primal is not None and result.id > primal.id:
                 result.mark_adjoint(primal)
-            newest = max(newest, result.id)
-            new[node.id] = result
+            if result.id > newest:
+                newest = result.id
+            new[node] = result
         result_graph = Graph(
             self.inputs,
-            {name: new[t.id] for name, t in self.outputs.items()},
-            {new[p.id]: new[t.id] for p, t in self.updates.items()},
+            {name: new[t] for name, t in self.outputs.items()},
+            {new[p]: new[t] for p, t in self.updates.items()},
         )
-        result_graph.images = {a: new[b.id] for a, b in self.images.items() if b.id in new}
+        result_graph.images = {a: new[b] for a, b in self.images.items() if b in new}
         return result_graph
 
 

@@ -76,13 +76,14 @@ class Tensor:
     ) -> None:
         """Make a node; ``like`` gives its place (loc, phase, scope), else the context does."""
         put = object.__setattr__
+        weak = op.weak and not type.shape
         put(self, "op", op)
         put(self, "inputs", inputs)
         put(self, "type", type)
         put(self, "label", label)
         put(self, "adjoint_of", None)
         put(self, "id", next(_ids))
-        put(self, "weak", op.weak and not type.shape and all(x.weak for x in inputs))
+        put(self, "weak", weak and all(x.weak for x in inputs))
         if like is None:
             put(self, "loc", _loc.get() or user_location())
             put(self, "phase", _phase.get())
@@ -212,8 +213,7 @@ class Tensor:
             f"\n  at {user_location()}"
         )
 
-    def __hash__(self) -> int:
-        return self.id
+    __hash__ = object.__hash__  # equality makes a node: a tensor is found as the object it is
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle by what it is made of; the copy gets a number of its own."""

@@ -52,6 +52,13 @@ def common(what: str, *values: Any, floating: bool = False) -> tuple[Tensor, ...
 
     Raises :class:`RangeError` for a Python integer that the data type does not hold.
     """
+    first, *others = (v.dtype if isinstance(v, Tensor) and not v.weak else None for v in values)
+    if (
+        first is not None
+        and all(d is first for d in others)
+        and (first.kind == "f" or not floating)
+    ):
+        return values
     try:
         given = [v if isinstance(v, Tensor) or is_weak(v) else fixed(v) for v in values]
         weak = [v for v in given if is_weak(v)]

@@ -77,7 +77,7 @@ class Slice(Linear, View):
             if isinstance(length, int) and length > 0:
                 ends = (start, start + step * (length - 1))
                 needs.extend(e for end in ends for e in (end, dim - 1 - end))
-        return tuple(d for d in dict.fromkeys(needs) if isinstance(d, Dim) or d < 0)
+        return tuple(dict.fromkeys([d for d in needs if isinstance(d, Dim) or d < 0]))
 
     def numpy(self, *arrays: Array) -> Array:
         (x,) = arrays

@@ -14,27 +14,30 @@ def cse(graph: Graph, hits: Counter[str]) -> Graph:
     It stands in the earliest phase that one of them has, and keeps a user's name if any has.
     """
     classes: dict[object, int] = {}
-    number: dict[int, int] = {}
+    number: dict[Tensor, int] = {}
     members: list[list[Tensor]] = []
     for node in graph.nodes:
-        key = (node.op, tuple(number[x.id] for x in node.inputs))
+        key = (node.op, *[number[x] for x in node.inputs])
         place = classes.setdefault(key, len(members))
         if place == len(members):
             members.append([])
         members[place].append(node)
-        number[node.id] = place
+        number[node] = place
 
     if len(members) == len(graph):
         return graph
     kept: dict[int, Tensor] = {}
 
     def rule(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
-        place = number[node.id]
+        place = number[node]
         if place in kept:
             hits[node.op.name] += 1
             return kept[place]
         same = members[place]
-        home = min(same, key=lambda t: PHASES.index(t.phase)) if len(same) > 1 else node
+        if len(same) == 1:
+            kept[place] = replace_inputs(node, operands)
+            return kept[place]
+        home = min(same, key=lambda t: PHASES.index(t.phase))
         label = next((t.label for t in same if t.label is not None), None)
         if home.phase == node.phase and label == node.label:
             kept[place] = replace_inputs(node, operands)

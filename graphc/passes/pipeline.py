@@ -70,7 +70,7 @@ def optimize(
     """
     left_out = disabled()
     reports = []
-    sound: Sound = {}
+    sound = Sound()
     verify(graph, sound)
     dump(graph, 0, "graph")
     for stage in stages:

@@ -18,25 +18,27 @@ _TURNS = 20
 def rewrite(graph: Graph, rules: RuleSet, hits: Counter[str]) -> Graph:
     """Return ``graph`` with ``rules`` applied at every node, operands first, to a fixed point.
 
-    A node never changes, so one to which no rule applies is not looked at again.
+    A node never changes, so one to which no rule applies is not looked at again, nor is a copy.
     """
-    settled: set[int] = set()
+    settled: dict[tuple[int, ...], Tensor] = {}
 
     def applies(node: Tensor) -> bool:
-        if node.id in settled or (rules.of(type(node.op)) and rules.apply(node)):
-            return node.id not in settled
-        settled.add(node.id)
+        if not rules.of(type(node.op)) or (seen := _seen(node)) in settled:
+            return False
+        if rules.apply(node):
+            return True
+        settled[seen] = node
         return False
 
     def rule(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
         new = replace_inputs(node, operands)
-        if new.id in settled or not rules.of(type(new.op)):
+        if not rules.of(type(new.op)) or _seen(new) in settled:
             return new
         with building(phase=node.phase, loc=node.loc, scope=node.scope):
             for _ in range(_TURNS):
                 found = rules.apply(new)
                 if found is None:
-                    settled.add(new.id)
+                    settled[_seen(new)] = new
                     break
                 new, name = found
                 hits[name] += 1
@@ -47,6 +49,11 @@ def rewrite(graph: Graph, rules: RuleSet, hits: Counter[str]) -> Graph:
             break
         graph = graph.rebuild(rule)
     return graph
+
+
+def _seen(node: Tensor) -> tuple[int, ...]:
+    """Return the identities of what rules look at, which live as long as the node."""
+    return (id(node.op), *map(id, node.inputs))
 
 
 def named_like(new: Tensor, node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphc.collector import paused
 from graphc.errors import DTypeError, user_location
 from graphc.ir.graph import Graph, ancestors
 from graphc.ir.naming import parameter_names
@@ -145,8 +146,9 @@ class Model(Sealed):
         )
         loss = self._scores["loss"]
         self._trained = trained_parameters(trainable, self._names, loss, self._updates)
-        self._gradients = gradients_of(loss, self._trained, self._names)
-        self.graph = self._training_graph()
+        with paused():
+            self._gradients = gradients_of(loss, self._trained, self._names)
+            self.graph = self._training_graph()
 
     def fixed(self, name: str) -> str | None:
         if name in ("stop_training", "epochs") or name.startswith("_"):
@@ -414,10 +416,11 @@ class Model(Sealed):
 
     @cached_property
     def _training(self) -> Executable:
-        sums = named_sums(self._summed)
-        graph = Graph(self.graph.inputs, {**self.graph.outputs, **sums}, self.graph.updates)
-        gradients, names = self._gradients, tuple(sums)
-        return self._compiled(graph, gradients=gradients, sums=names, step=True)
+        with paused():
+            sums = named_sums(self._summed)
+            graph = Graph(self.graph.inputs, {**self.graph.outputs, **sums}, self.graph.updates)
+            gradients, names = self._gradients, tuple(sums)
+            return self._compiled(graph, gradients=gradients, sums=names, step=True)
 
     @cached_property
     def _summed(self) -> dict[str, Score]:
