@@ -99,7 +99,7 @@ def scratch(itemsize: int) -> tuple[int, int, int, int, int]:
     The last is where that ends.
     """
     panel, tiles = DEPTH * width(itemsize), square(itemsize) * width(itemsize)
-    block = max(rows(itemsize) * (DEPTH + gap(itemsize)), DEPTH * (rows(itemsize) + gap(itemsize)))
+    block = max(rows(itemsize) * (DEPTH + gap(itemsize)), (rows(itemsize) + high(itemsize)) * DEPTH)
     return 0, panel, 2 * panel, 2 * panel + tiles, 2 * panel + tiles + block
 
 
@@ -114,5 +114,9 @@ def piece(itemsize: int) -> int:
 
 
 def large(itemsize: int) -> int:
-    """Elements from which an operand nearly fills the second cache: its panels are then copied."""
-    return known().second * 3 // (4 * itemsize)
+    """Elements from which an operand overflows the first cache several times.
+
+    Rows at strides of kilobytes meet in few of its places, and each tile would bring a panel anew
+    from the second: panels are then copied.
+    """
+    return 4 * known().first // itemsize

@@ -206,7 +206,7 @@ def test_gradients_of_op_samples_on_one_side_of_all_thresholds(extreme):
 
 EDGES = (1, 3, 4, 5, 7, 8, 9, 47, 48, 49, 63, 64, 65, 127, 128, 129, 255, 256, 257)
 CACHE = shape.large(4)
-"""Elements that fill the second cache."""
+"""Elements from which panels are copied."""
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

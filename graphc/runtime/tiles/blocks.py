@@ -15,8 +15,8 @@ from graphc.runtime.tiles.code import Address, Code, Int, ceildiv, const, least
 from graphc.runtime.tiles.vectors import Vectors
 
 KINDS = "iiipiipiippipipii"
-"""Of (rows, width, k, a, a_i, a_k, b, b_k, add, factor, c, c_i, source, source_k, panel, first,
-count)."""
+"""Of (rows, width, k, a, a_i, a_k, b, b_k, add, factor, c, c_i, source, source_k, panel, packed or
+first, count)."""
 
 GROUP = 4
 """Rows of A addressed from one pointer: x86 adds a register times 1, 2, 4 or 8 to it."""
@@ -37,8 +37,11 @@ SPREAD = 3
 def emit_block(v: Vectors, function: Any) -> None:
     """Fill ``block``: C (rows, width) = [C - factor] A (rows, k) B (k, width).
 
+    Where ``packed`` is not 0, A is as :mod:`.packing` leaves it, ``a_i`` is k, and B is two vectors
+    wide.
+
     Meanwhile, where ``count`` is not 0 and there are high tiles, as many rows of ``source`` as B
-    has are copied into ``panel``; ``first`` is 0.
+    has are copied into ``panel``.
     """
     code = Code(function)
     masks = shape.TARGET.masks
@@ -78,27 +81,23 @@ def _emit_band(v: Vectors, function: Any, vectors: int, masked: bool) -> None:
     high tiles' rows.
     """
     code = Code(function)
-    rows, width, k, a, a_i, a_k, b, b_k, add, factor, c, c_i, source, source_k, panel, _, count = (
+    rows, width, k, a, a_i, a_k, b, b_k, add, factor, c, c_i, source, source_k, panel, *flags = (
         code.arguments
     )
-    high, middle, low, step = (
-        f(v.itemsize) for f in (shape.high, shape.middle, shape.low, shape.step)
-    )
+    high, middle, low = (f(v.itemsize) for f in (shape.high, shape.middle, shape.low))
+    packed, count = flags[0].differs(0), flags[1]
 
     def tile(height: int, i: Int, first: Int | int, copied: Int | int) -> None:
         code.call(
             _tile(v, function, height, vectors, masked),
-            rows - i, width, k, a + i * a_i, a_i, a_k, b, b_k, add, factor, c + i * c_i, c_i,
+            rows - i, width, k, a + i * a_i, packed.choose(1, a_i), packed.choose(height, a_k),
+            b, b_k, add, factor, c + i * c_i, c_i,
             source, source_k, panel, first, copied,
         )  # fmt: skip
 
     start = code.number(0)
     if vectors == shape.VECTORS:
-        steps = ceildiv(rows, step)
-        tiles = ceildiv(steps, high // step)
-        lacking = tiles * (high // step) - steps
-        lows = least(lacking // 2, tiles)
-        highs = tiles - lows - least(lacking % 2, tiles - lows)
+        highs, several = heights(v.itemsize, rows)
         start = highs * high
         beside = least(v.log2(code, highs | 1), SPREAD)
         copies = count.differs(0).choose(code.number(PIECE) >> beside, 0)
@@ -106,13 +105,26 @@ def _emit_band(v: Vectors, function: Any, vectors: int, masked: bool) -> None:
         with code.loop(0, start, high) as i:
             first = i // high * ceildiv(k, PIECE) * copies
             tile(high, i, first, (i < spread).choose(copies, 0))
-        several = highs + lows < tiles
         with code.when(several):
             tile(middle, start, 0, 0)
         start = start + several.choose(middle, 0)
     with code.loop(start, rows, low) as i:
         tile(low, i, 0, 0)
     code.end()
+
+
+def heights(itemsize: int, rows: Int) -> tuple[Int, Int]:
+    """Return how many tiles of a column are high, and whether a middle one follows.
+
+    The rest are low: as few tiles as there can be, of like heights.
+    """
+    high, step = shape.high(itemsize), shape.step(itemsize)
+    steps = ceildiv(rows, step)
+    tiles = ceildiv(steps, high // step)
+    lacking = tiles * (high // step) - steps
+    lows = least(lacking // 2, tiles)
+    highs = tiles - lows - least(lacking % 2, tiles - lows)
+    return highs, highs + lows < tiles
 
 
 def _tile(v: Vectors, owner: Any, height: int, vectors: int, masked: bool) -> Any:

@@ -4,7 +4,7 @@ Loops as Goto and van de Geijn's: a block of A and a piece of K that stay in the
 panels of B that pass by. Operands are read where they lie as long as that is fast, and small ones
 without further decisions. Where B is large, the next panel is copied while the present one is
 multiplied; where A is too, its block is copied, for its rows may lie at strides that the cache maps
-to few of its places.
+to few of its places: as it is, or packed by tiles if columns are contiguous.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from graphc.codegen.product import COLUMNS, PIECES, SUM, UPDATE
 from graphc.jit.llvm import ir
 from graphc.runtime import shape
 from graphc.runtime.shape import DEPTH
-from graphc.runtime.tiles import blocks, narrow
+from graphc.runtime.tiles import blocks, narrow, packing
 from graphc.runtime.tiles.blocks import emit_block
 from graphc.runtime.tiles.code import Address, Code, Int, ceildiv, least, most
 from graphc.runtime.tiles.thin import emit_thin, is_thin
@@ -29,7 +29,7 @@ AUTO, PLAIN, FLIP = 0, 1, 2
 """Forms: the cheaper of the next two, C as it is, its transpose."""
 
 MANY = 48
-"""Rows that read a panel from which it pays to copy it, if B does not fit the cache."""
+"""Rows that read a panel from which it pays to copy it, if B overflows the first cache."""
 
 BROAD = 256
 """Columns for which it pays to copy a block of A."""
@@ -165,8 +165,9 @@ def emit_sweep(v: Vectors, function: Any) -> None:
     block = v.part(module, "block", blocks.KINDS, emit_block)
     transpose = v.part(module, "transpose", "iipipi", emit_transpose)
     copy = v.part(module, "copy", "iipiipi", emit_copy)
+    pack = v.part(module, "pack", packing.KINDS, packing.emit_pack)
     ROWS, WIDTH, SQUARE = (f(size) for f in (shape.rows, shape.width, shape.square))
-    HELD, ACROSS = DEPTH + shape.gap(size), ROWS + shape.gap(size)
+    HELD = DEPTH + shape.gap(size)
     even, odd, turned, held = (scratch + at for at in shape.scratch(size)[:-1])
     minus_one = code.room(v.real, 1)
     code.builder.store(ir.Constant(v.real, -1.0), minus_one.ir)
@@ -190,9 +191,8 @@ def emit_sweep(v: Vectors, function: Any) -> None:
         with code.when(along):
             code.call(copy, rows, steps, q, r_y, 1, held, HELD)
         with code.when(across):
-            code.call(copy, steps, rows, q, r_k, 1, held, ACROSS)
-        q = (along | across).choose(held, q)
-        q_y, q_k = along.choose(HELD, r_y), across.choose(ACROSS, r_k)
+            code.call(pack, rows, steps, q, 1, r_k, held)
+        q, q_y = along.choose(held, q), along.choose(HELD, r_y)
         with code.loop(x0, x1, WIDTH) as x:
             width, p = least(x1 - x, WIDTH), s + (t * s_k + x * s_x)
             # While one panel is multiplied, the next is copied: but the first, and a narrow last.
@@ -206,20 +206,21 @@ def emit_sweep(v: Vectors, function: Any) -> None:
                 code.call(transpose, steps, width, p, s_x, panel, WIDTH)
             with code.when(late & turn.equals(0)):
                 code.call(copy, steps, width, p, s_k, s_x, panel, WIDTH)
-            after = p + WIDTH
+            after, packed = p + WIDTH, across & width.equals(WIDTH)
             p, p_k = copied.choose(panel, p), copied.choose(WIDTH, s_k)
             with code.either(flip) as (yes, no):
                 with no:
                     code.call(
-                        block, rows, width, steps, q, q_y, q_k, p, p_k, added, weight,
-                        c + (y * c_i + x), c_i, after, s_k, other, 0, ahead.choose(1, 0),
+                        block, rows, width, steps, packed.choose(held, q),
+                        packed.choose(steps, q_y), r_k, p, p_k, added, weight, c + (y * c_i + x),
+                        c_i, after, s_k, other, packed.choose(1, 0), ahead.choose(1, 0),
                     )  # fmt: skip
                 with yes, code.loop(0, rows, SQUARE) as h:
                     height, out = least(rows - h, SQUARE), c + (x * c_i + y + h)
                     with code.when(added.differs(0)):
                         code.call(transpose, height, width, out, c_i, turned, WIDTH)
                     code.call(
-                        block, height, width, steps, q + h * q_y, q_y, q_k, p, p_k, added, weight,
+                        block, height, width, steps, q + h * q_y, q_y, r_k, p, p_k, added, weight,
                         turned, WIDTH, p, 0, turned, 0, 0,
                     )  # fmt: skip
                     code.call(transpose, width, height, turned, WIDTH, out, c_i)
