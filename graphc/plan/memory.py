@@ -105,29 +105,33 @@ def _placed(
 ) -> ArenaPlan:
     """Let buffers share a place if one is done, on all the clocks, before the other is born."""
     sizes = [aligned(b.nbytes(batch)) for b in buffers]
-    lives = [
-        np.array([clock[b] for b in buffers], np.int64).reshape(len(buffers), 2).T
-        for clock in clocks
-    ]
-    order = sorted(range(len(buffers)), key=lambda i: (-sizes[i], i))
-    starts = np.zeros(len(buffers), np.int64)
-    ends = np.zeros(len(buffers), np.int64)
-    by_offset = np.zeros(len(buffers), np.int64)  # those placed, from the start of the arena
-    for count, i in enumerate(order):
-        placed = by_offset[:count]
-        before = after = np.bool_(True)
-        for births, deaths in lives:
-            before = before & (deaths[placed] < births[i])
-            after = after & (births[placed] > deaths[i])
-        others = placed[~(before | after)]
+    count = len(buffers)
+    lives = np.array([[clock[b] for b in buffers] for clock in clocks], np.int64).reshape(
+        len(clocks), count, 2
+    )
+    starts = np.zeros(count, np.int64)
+    # Those placed, from the start of the arena: where each starts and ends, in memory and time.
+    low, high = np.zeros((2, count), np.int64)
+    births, deaths = np.zeros((2, len(clocks), count), np.int64)
+    for placed, i in enumerate(sorted(range(count), key=lambda i: (-sizes[i], i))):
+        born, dies = lives[:, i, :, None].swapaxes(0, 1)
+        before = np.logical_and.reduce(deaths[:, :placed] < born)
+        after = np.logical_and.reduce(births[:, :placed] > dies)
+        others = np.logical_not(before | after).nonzero()[0]
         # The gap before each of them starts where all that lie below it have ended.
-        below = np.maximum.accumulate(np.concatenate([[0], ends[others]]))
-        fits = (below[:-1] + sizes[i] <= starts[others]).nonzero()[0]
-        starts[i] = below[fits[0] if len(fits) else -1]
-        ends[i] = starts[i] + sizes[i]
-        at = starts[placed].searchsorted(starts[i], "right")
-        by_offset[at + 1 : count + 1] = by_offset[at:count].copy()
-        by_offset[at] = i
+        below = np.zeros(len(others) + 1, np.int64)
+        np.maximum.accumulate(high[others], out=below[1:])
+        fits = (below[:-1] + sizes[i] <= low[others]).nonzero()[0]
+        starts[i] = start = below[fits[0] if len(fits) else -1]
+        at = low[:placed].searchsorted(start, "right")
+        for kept, value in (
+            (low, start),
+            (high, start + sizes[i]),
+            (births, born[:, 0]),
+            (deaths, dies[:, 0]),
+        ):
+            kept[..., at + 1 : placed + 1] = kept[..., at:placed].copy()
+            kept[..., at] = value
     offsets = {b: int(start) for b, start in zip(buffers, starts, strict=True)}
     rooms = dict(zip(buffers, sizes, strict=True))
-    return ArenaPlan(offsets, rooms, int(ends.max(initial=0)), apart)
+    return ArenaPlan(offsets, rooms, int(high.max(initial=0)), apart)

@@ -7,10 +7,11 @@ by one compiled loop, as CUDA graphs are. Plain, each call runs the kernel as Py
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -46,13 +47,11 @@ class Frame(Generic[View]):
 
     def __init__(self, memory: Mapping[str, View], batch: int) -> None:
         self.batch = batch
-        self._memory = dict(memory)
+        self.__dict__.update(memory)
 
-    def __getattr__(self, name: str) -> View:
-        try:
-            return self._memory[name]
-        except KeyError:
-            raise AttributeError(f"the program has no buffer {name!r}") from None
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> View: ...
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class CaptureFrame(Frame["Pointer"]):
         known: Prediction,
         nanoseconds: float,
     ) -> None:
-        words = [word(a) for a in arguments]
+        words = [a if type(a) is int else word(a) for a in arguments]
         self.records.append(
             Record(
                 self._entries[kernel.name],
@@ -130,9 +129,11 @@ class CaptureFrame(Frame["Pointer"]):
                 nanoseconds,
                 (self._count - 1,),
                 tuple(
-                    (i, a.moving)
-                    for i, a in enumerate(arguments)
-                    if isinstance(a, Pointer) and a.moving
+                    [
+                        (i, a.moving)
+                        for i, a in enumerate(arguments)
+                        if type(a) is Pointer and a.moving
+                    ]
                 ),
                 kernel.name,
                 known.descent,
@@ -170,6 +171,13 @@ def word(argument: Any) -> int:
 
 def slice_at(touch: Touch, pointer: Pointer, batch: int, extent: int) -> Slice | None:
     """Return the addresses that a kernel touches, or None if there are none."""
+    found = _from_zero(touch, pointer.itemsize, batch, extent)
+    return None if found is None else found._replace(first=pointer.address + found.first)
+
+
+@functools.lru_cache(4096)
+def _from_zero(touch: Touch, size: int, batch: int, extent: int) -> Slice | None:
+    """Return what :func:`slice_at` does for a pointer to address 0; equal calls are many."""
     first, stride, every = (dim_at(d, batch) for d in (touch.first, touch.stride, touch.every))
     axes = [(dim_at(count, batch), dim_at(step, batch)) for count, step in touch.spread]
     if stride <= 0:  # no rows that threads could part
@@ -183,9 +191,8 @@ def slice_at(touch: Touch, pointer: Pointer, batch: int, extent: int) -> Slice |
     else:
         lines, pitch = 1, 0
     reach = [(count - 1) * step for count, step in axes]
-    size = pointer.itemsize
     return Slice(
-        pointer.address + (first + sum(min(0, r) for r in reach)) * size,
+        (first + sum(min(0, r) for r in reach)) * size,
         (1 + sum(map(abs, reach))) * size,
         stride * size,
         every,

@@ -138,7 +138,7 @@ def _by_columns(record: Record, columns: dict[int, Product]) -> Record:
         (s.first, found[0]) for s in moving if s.written and s.stride == found[0].itemsize
     )
     slices = tuple(
-        replace(s, pitch=width * s.stride, lines=rows) if s.stride else s for s in record.slices
+        s._replace(pitch=width * s.stride, lines=rows) if s.stride else s for s in record.slices
     )
     return replace(record, extent=width, times=rows, pitch=width, slices=slices)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import gcd
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -52,8 +52,7 @@ WINDOW = 1024
 """Slices looked back at. What lies further back is waited for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """Addresses ``first + i // every * stride + line * pitch + [0, span)`` touched by iteration i.
 
     With more than one of the ``lines``, all iterations' parts of a line lie within one pitch.
@@ -251,12 +250,15 @@ class _Levels:
 
     def _add(self, record: Record) -> None:
         """Put ``record`` on its level."""
-        meetings = self._meetings(record)
+        touched = np.array([(s.first, s.stop(record.extent)) for s in record.slices], np.int64)
+        starts, stops = touched.reshape(-1, 2).T
+        written = np.array([s.written for s in record.slices], bool)
+        meetings = self._meetings(record, starts, stops, written)
         level = max([self._floor, *(other.group.level for other, _, _ in meetings)])
         close = [m for m in meetings if m[0].group.level == level]
         group = self._join(record, close) if close else None
         record.group = group or self._new_group(level + bool(close), record)
-        self._remember(record)
+        self._remember(record, starts, stops, written)
 
     def _new_group(self, level: int, record: Record) -> Group:
         group = Group(level, record.extent, [record], record.units)
@@ -264,18 +266,16 @@ class _Levels:
         self._top = max(self._top, level)
         return group
 
-    def _meetings(self, record: Record) -> list[Meeting]:
+    def _meetings(
+        self, record: Record, starts: Array, stops: Array, written: Array
+    ) -> list[Meeting]:
         """Return the pairs of slices that meet in memory, where one of both is written."""
         n, own = self._count, record.slices
-        if not own or not n:
-            return []
-        first = np.array([s.first for s in own])[:, None]
-        stop = np.array([s.stop(record.extent) for s in own])[:, None]
-        written = np.array([s.written for s in own])[:, None]
-        found = (
-            (self._starts[:n] < stop) & (self._stops[:n] > first) & (self._written[:n] | written)
-        )
-        return [(*self._slices[j], own[i]) for i, j in zip(*found.nonzero(), strict=True)]
+        found = self._starts[:n] < stops[:, None]
+        found &= self._stops[:n] > starts[:, None]
+        found &= self._written[:n] | written[:, None]
+        pairs = zip(*(places.tolist() for places in found.nonzero()), strict=True)
+        return [(*self._slices[j], own[i]) for i, j in pairs]
 
     def _join(self, record: Record, meetings: Sequence[Meeting]) -> Group | None:
         """Put ``record`` into the one group of all whom it meets on their level, if it can be."""
@@ -305,7 +305,7 @@ class _Levels:
         first.records.append(record)
         return first
 
-    def _remember(self, record: Record) -> None:
+    def _remember(self, record: Record, starts: Array, stops: Array, written: Array) -> None:
         if self._count + len(record.slices) > WINDOW:
             half = self._count // 2
             gone = [r.group.level for r, _ in self._slices[:half]]
@@ -315,12 +315,12 @@ class _Levels:
                 array[:rest] = array[half : self._count]
             self._slices = self._slices[half:]
             self._count = rest
-        for s in record.slices:
-            self._starts[self._count] = s.first
-            self._stops[self._count] = s.stop(record.extent)
-            self._written[self._count] = s.written
-            self._slices.append((record, s))
-            self._count += 1
+        end = self._count + len(record.slices)
+        self._starts[self._count : end] = starts
+        self._stops[self._count : end] = stops
+        self._written[self._count : end] = written
+        self._slices += [(record, s) for s in record.slices]
+        self._count = end
 
 
 def _apart(a: Record, s: Slice, b: Record, t: Slice, rows: int) -> bool:
