@@ -65,7 +65,9 @@ def is_internal(frame: FrameType) -> bool:
 def user_location() -> str | None:
     """Return ``"file:line"`` of the innermost frame outside graphc, or None."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and is_internal(frame):
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith(_PACKAGE) and not is_internal(frame):
+            break
         frame = frame.f_back
     if frame is None:
         return None

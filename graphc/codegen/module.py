@@ -89,7 +89,8 @@ def generate(
     calls = tuple(kernel for _, kernel in pairs)
     kernels = {c.kernel.name: c.kernel for c in calls if isinstance(c.kernel, KernelText)}
     shipped = sorted({c.kernel for c in calls if isinstance(c.kernel, str)})
-    passed = {a.text for c in calls for a in c.arguments if isinstance(a, Number)}
+    own = (c.arguments for c in calls if not isinstance(c.kernel, str))
+    passed = {a.text for arguments in own for a in arguments if isinstance(a, Number)}
     head = [_header(program, kernels, shipped, passed, epoch), *(k.text for k in kernels.values())]
     if epoch is None:
         doc = "Compute every output and update."
@@ -286,6 +287,8 @@ def _call_lines(call: KernelCall) -> list[str]:
 
 
 def _argument(value: Argument) -> str:
+    if isinstance(value, int):
+        return str(value)
     if isinstance(value, tuple):
         return _pointer(*value)
     if isinstance(value, Number):

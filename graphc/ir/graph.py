@@ -179,7 +179,7 @@ class Graph(Sealed):
         return tuple(n for n in self.nodes if n.phase == name)
 
     def rebuild(self, rule: Callable[[Tensor, tuple[Tensor, ...]], Tensor]) -> Graph:
-        """Return the graph in which each node is ``rule(node, new_operands)``.
+        """Return the graph in which each node is ``rule(node, new_operands)``: itself, if it is.
 
         The rule sees nodes in topological order; it may return a node of its own making, an
         operand, or the node itself. Marks of adjoints follow the nodes they refer to, and what
@@ -203,6 +203,8 @@ class Graph(Sealed):
             if result.id > newest:
                 newest = result.id
             new[node] = result
+        if all(map(is_, new.values(), self.nodes)):
+            return self
         result_graph = Graph(
             self.inputs,
             {name: new[t] for name, t in self.outputs.items()},

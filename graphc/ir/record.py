@@ -49,7 +49,7 @@ class Record:
 
     def values(self) -> tuple[Any, ...]:
         """Return the values of the fields, in order."""
-        return tuple([getattr(self, name) for name in self.fields])
+        return tuple([getattr(self, name) for name in self.fields]) if self.fields else ()
 
     def replaced(self, **changes: Any) -> Self:
         """Return a copy with some values changed."""

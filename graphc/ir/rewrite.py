@@ -14,7 +14,7 @@ apply. Python's ``match`` is the pattern language::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -35,6 +35,19 @@ class Rule:
     rewrite: Rewrite
 
 
+class _ByClass(dict[type[Op], tuple[Rule, ...]]):
+    """The rules that look at ops of a class, those of its traits last, found when asked for."""
+
+    def __init__(self, rules: Mapping[type[Op], Sequence[Rule]]) -> None:
+        super().__init__()
+        self._rules = rules
+
+    def __missing__(self, kind: type[Op]) -> tuple[Rule, ...]:
+        found = tuple(rule for base in kind.__mro__ for rule in self._rules.get(base, ()))
+        self[kind] = found
+        return found
+
+
 class RuleSet:
     """Rules by the class of op, or the trait, that they look at; at first those of ``parts``."""
 
@@ -43,7 +56,7 @@ class RuleSet:
         for part in parts:
             for kind, rules in part._rules.items():
                 self._rules.setdefault(kind, []).extend(rules)
-        self._of_class: dict[type[Op], tuple[Rule, ...]] = {}
+        self.of = _ByClass(self._rules)
 
     def on(self, *kinds: type[Any]) -> Callable[[Rewrite], Rewrite]:
         """Enter a function as a rule for nodes whose op is of one of ``kinds``."""
@@ -53,7 +66,7 @@ class RuleSet:
             rule = Rule(rewrite.__name__, formula, rewrite)
             for kind in kinds:
                 self._rules.setdefault(kind, []).append(rule)
-            self._of_class.clear()
+            self.of.clear()
             return rewrite
 
         return enter
@@ -62,17 +75,9 @@ class RuleSet:
         """Return every rule, once."""
         return tuple(dict.fromkeys(rule for rules in self._rules.values() for rule in rules))
 
-    def of(self, kind: type[Op]) -> tuple[Rule, ...]:
-        """Return the rules that look at ops of class ``kind``, those of its traits last."""
-        found = self._of_class.get(kind)
-        if found is None:
-            found = tuple(rule for base in kind.__mro__ for rule in self._rules.get(base, ()))
-            self._of_class[kind] = found
-        return found
-
     def apply(self, node: Tensor) -> tuple[Tensor, str] | None:
         """Return what the first rule that applies makes of ``node``, and the rule's name."""
-        for rule in self.of(type(node.op)):
+        for rule in self.of[type(node.op)]:
             result = rule.rewrite(node)
             if result is None or result is node:
                 continue

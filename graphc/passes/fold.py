@@ -38,8 +38,11 @@ def fold(graph: Graph, hits: Counter[str]) -> Graph:
 
 
 def _foldable(node: Tensor) -> bool:
-    if not node.inputs or not all(isinstance(x.op, Constant) for x in node.inputs):
+    if not node.inputs:
         return False
+    for x in node.inputs:
+        if not isinstance(x.op, Constant):
+            return False
     size = node.size
     if not isinstance(size, int) or not all(isinstance(d, int) for d in node.type.shape):
         return False

@@ -23,7 +23,7 @@ def rewrite(graph: Graph, rules: RuleSet, hits: Counter[str]) -> Graph:
     settled: dict[tuple[int, ...], Tensor] = {}
 
     def applies(node: Tensor) -> bool:
-        if not rules.of(type(node.op)) or (seen := _seen(node)) in settled:
+        if not rules.of[type(node.op)] or (seen := _seen(node)) in settled:
             return False
         if rules.apply(node):
             return True
@@ -32,7 +32,7 @@ def rewrite(graph: Graph, rules: RuleSet, hits: Counter[str]) -> Graph:
 
     def rule(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
         new = replace_inputs(node, operands)
-        if not rules.of(type(new.op)) or _seen(new) in settled:
+        if not rules.of[type(new.op)] or _seen(new) in settled:
             return new
         with building(phase=node.phase, loc=node.loc, scope=node.scope):
             for _ in range(_TURNS):

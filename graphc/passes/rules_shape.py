@@ -82,7 +82,7 @@ def broadcast_operand(node: Tensor) -> Tensor | None:
 @SHAPES.on(Elementwise)
 def broadcast_result(node: Tensor) -> Tensor | None:
     """``f(broadcast(x)) = broadcast(f(x))``: the function sees each element once."""
-    grown = any(isinstance(t.op, BroadcastTo) for t in node.inputs)
+    grown = [t for t in node.inputs if isinstance(t.op, BroadcastTo)]
     if not grown or not isinstance(node.op, Elementwise) or node.op.indexed:
         return None
     operands = [t.inputs[0] if isinstance(t.op, BroadcastTo) else t for t in node.inputs]

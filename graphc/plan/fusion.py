@@ -82,10 +82,9 @@ class Fusion:
         self._sink()
         self.groups = self._ordered()
         if fuse:
-            self._lift()
-            self.groups = self._ordered()
-            self._gather_numbers()
-            self.groups = self._ordered()
+            for sweep in (self._lift, self._gather_numbers):
+                if sweep():
+                    self.groups = self._ordered()
 
     # -- relations ------------------------------------------------------------------------
 
@@ -273,8 +272,10 @@ class Fusion:
 
     # -- sweep 2: lift groups into their latest producer -------------------------------------
 
-    def _lift(self) -> None:
+    def _lift(self) -> bool:
+        """Return whether a group has joined another."""
         order = {g: i for i, g in enumerate(self.groups)}
+        lifted = False
         for group in self.groups:
             if not group.is_loop or group.column is not None:
                 continue
@@ -284,19 +285,23 @@ class Fusion:
                 if self._can_join(group, into, later, order):
                     for other in (*later, group):
                         self._merge(other, into)
+                    lifted = True
                     break
         for group in dict.fromkeys(self.group.values()):
             group.nodes.sort(key=lambda n: n.id)
+        return lifted
 
     # -- sweep 3: numbers that need nothing of each other ---------------------------------------
 
-    def _gather_numbers(self) -> None:
+    def _gather_numbers(self) -> bool:
         """Put groups of one element into the first of their stage, if their operands are ready.
 
-        A call costs more than such a group does: an optimiser has one for each of its settings.
+        Return whether there were any. A call costs more than such a group does: an optimiser has
+        one for each of its settings.
         """
         order = {g: i for i, g in enumerate(self.groups)}
         first: dict[int, Group] = {}
+        gathered = False
         for group in self.groups:
             if not group.is_loop or group.dims or _folds_nothing(group):
                 continue
@@ -304,18 +309,22 @@ class Fusion:
             ready = all(order[p] < order[into] for p in self._producers(group))
             if into is not group and ready and len(into.nodes) + len(group.nodes) <= MAX_NODES:
                 self._merge(group, into)
+                gathered = True
         for group in first.values():
             group.nodes.sort(key=lambda n: n.id)
+        return gathered
 
     def _can_join(
         self, group: Group, into: Group, later: Sequence[Group], order: Mapping[Group, int]
     ) -> bool:
         """Tell whether ``group`` can move to ``into``, with all it needs that comes ``later``."""
+        if not self._can_merge(group, into):
+            return False
         moving = [*later, group]
         if len(into.nodes) + sum(len(g.nodes) for g in moving) > MAX_NODES:
             return False
         return (
-            all(self._can_merge(g, into) for g in moving)
+            all(self._can_merge(g, into) for g in later)
             and all(self._can_merge(group, g) for g in later)
             and all(order[p] <= order[into] for g in later for p in self._producers(g))
         )

@@ -121,6 +121,8 @@ def _by_columns(record: Record, columns: dict[int, Product]) -> Record:
 
     ``columns`` are the products that leave matrices so, by their addresses.
     """
+    if not columns:
+        return record
     found = [
         product
         for s in record.slices

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import gcd
+from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -245,6 +246,7 @@ class _Levels:
         """Return the groups of every level, in order."""
         levels: list[list[Group]] = [[] for _ in range(self._top + 1)]
         for group in self._groups:
+            group.records.sort(key=attrgetter("place"))
             levels[group.level].append(group)
         return [groups for groups in levels if groups]
 
@@ -299,8 +301,6 @@ class _Levels:
             for moved in group.records:
                 moved.group = first
             del self._groups[group]
-        if others:
-            first.records.sort(key=lambda r: r.place)
         first.rows, first.units = rows, units
         first.records.append(record)
         return first
