@@ -172,7 +172,7 @@ def word(argument: Any) -> int:
 def slice_at(touch: Touch, pointer: Pointer, batch: int, extent: int) -> Slice | None:
     """Return the addresses that a kernel touches, or None if there are none."""
     found = _from_zero(touch, pointer.itemsize, batch, extent)
-    return None if found is None else found._replace(first=pointer.address + found.first)
+    return None if found is None else found.moved(pointer.address)
 
 
 @functools.lru_cache(4096)

@@ -26,7 +26,7 @@ from graphc.ir.source import address_of, aligned_empty
 from graphc.machine import this
 from graphc.runtime.epoch import gathering
 from graphc.runtime.factors import Product, slices_of
-from graphc.runtime.schedule import Record
+from graphc.runtime.schedule import Record, Slice
 
 LEAST_BYTES = 48 << 10
 """Weights that cost less to send than threads lose by meeting once more."""
@@ -139,9 +139,7 @@ def _by_columns(record: Record, columns: dict[int, Product]) -> Record:
     columns.update(
         (s.first, found[0]) for s in moving if s.written and s.stride == found[0].itemsize
     )
-    slices = tuple(
-        s._replace(pitch=width * s.stride, lines=rows) if s.stride else s for s in record.slices
-    )
+    slices = tuple(Slice(*s[:5], width * s.stride, rows) if s.stride else s for s in record.slices)
     return replace(record, extent=width, times=rows, pitch=width, slices=slices)
 
 

@@ -67,6 +67,10 @@ class Slice(NamedTuple):
     pitch: int = 0
     lines: int = 1
 
+    def moved(self, distance: int) -> Slice:
+        """Return it so many bytes further on."""
+        return Slice(self.first + distance, *self[1:])
+
     def stop(self, extent: int) -> int:
         """Return the end of what all iterations touch."""
         last = (extent // self.every - 1) * self.stride + (self.lines - 1) * self.pitch
