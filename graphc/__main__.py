@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return MISUSED
     try:
+        current()  # raises where the environment sets what no option can be
         code: int = options.run(options)
         sys.stdout.flush()
     except UsageError as error:

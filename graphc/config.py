@@ -6,16 +6,18 @@ Each option can also be set by an environment variable ``GRAPHC_<OPTION>``, read
 from __future__ import annotations
 
 import functools
+import operator
 import os
 import re
 import time
 import warnings
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from graphc.errors import DTypeError, SettingError, ShapeError, user_location
+from graphc.errors import ArgumentError, DTypeError, GraphcError, SettingError, user_location
 from graphc.lazy import lazy_module
 from graphc.synonyms import nearest
 
@@ -94,7 +96,12 @@ class Options:
         return _expanded(self.cache_dir or _default_cache_dir())
 
 
-_CACHE = re.compile(r"l([123])=(?:(\d+)([km])|unknown)", re.IGNORECASE)
+_CACHE = re.compile(r"l([123])=(?:(\d{1,9})([km])|unknown)", re.IGNORECASE)
+
+_SMALLEST, _LARGEST = 4 << 10, {1: 1 << 20, 2: 1 << 28, 3: 1 << 36}
+"""Bytes of a cache that graphc takes for one, by its level."""
+
+_MOST_THREADS = 1024
 
 
 @functools.cache
@@ -103,60 +110,115 @@ def _caches(machine: str) -> dict[int, int]:
     for part in filter(None, (p.strip() for p in machine.split(","))):
         match = _CACHE.fullmatch(part)
         if not match or int(match[1]) in found:
-            raise ShapeError(
+            raise ArgumentError(
                 f"option machine takes the sizes of caches, each once, as in "
                 f"'l1=32K,l2=1M,l3=unknown'; not {part!r}"
             )
-        level, count, unit = match.groups()
-        found[int(level)] = int(count or 0) << (10 if (unit or "k") in "kK" else 20)
+        level, size = int(match[1]), None
+        if match[2]:
+            size = int(match[2]) << (10 if match[3] in "kK" else 20)
+            if not _SMALLEST <= size <= _LARGEST[level]:
+                raise ArgumentError(
+                    f"option machine: a cache l{level} has from {_SMALLEST >> 10}K to "
+                    f"{_LARGEST[level] >> 20}M, not {part!r}; where it is not known, say unknown"
+                )
+        found[level] = size or 0
     return found
 
 
-def _parse(name: str, value: Any) -> Any:
-    """Return ``value`` as the option's type, or raise an error that names the option."""
-    if name == "machine":
-        _caches(str(value))
-    default = getattr(Options(), name)
-    if isinstance(default, bool):
-        if isinstance(value, str):
-            if value.lower() not in ("", "0", "1", "false", "true"):
-                raise ShapeError(f"option {name} takes 0 or 1, not {value!r}")
-            return value.lower() in ("1", "true")
-        return bool(value)
-    if isinstance(default, int):
-        try:
-            number = int(value)
-        except (TypeError, ValueError):
-            raise DTypeError(f"option {name} takes an integer, not {value!r}") from None
-        if number < 0:
-            raise ShapeError(f"option {name} must not be negative, got {number}")
-        return number
-    if not isinstance(value, str) and isinstance(value, (list, tuple, set, frozenset)):
-        return ",".join(sorted(map(str, value)))
-    return str(value)
+# -- what each option takes ----------------------------------------------------------------------
 
 
-def _from_environment() -> Options:
+def _switch(name: str, value: Any) -> bool:
+    text = str(value).lower()
+    if text not in ("0", "1", "false", "true"):
+        kind = ArgumentError if isinstance(value, (int, str)) else DTypeError
+        raise kind(f"option {name} takes True or False, 1 or 0, not {value!r}")
+    return text in ("1", "true")
+
+
+def _threads(name: str, value: Any) -> int:
+    said = (
+        f"option {name} takes an integer from 0, which means all processors, to {_MOST_THREADS}, "
+        f"not {value!r}"
+    )
+    try:
+        number = int(value) if isinstance(value, str) else operator.index(value)
+    except (TypeError, ValueError):
+        raise DTypeError(said) from None
+    if isinstance(value, bool):
+        raise DTypeError(said)
+    if not 0 <= number <= _MOST_THREADS:
+        raise ArgumentError(said)
+    return number
+
+
+def _folder(name: str, value: Any) -> str:
+    folder = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(folder, str):
+        raise DTypeError(f"option {name} takes the path of a folder, not {value!r}")
+    if "\0" in folder:
+        raise ArgumentError(f"option {name}: no folder has a path with a null in it: {folder!r}")
+    return folder
+
+
+def _names(name: str, value: Any) -> str:
+    names = [value] if isinstance(value, str) else value
+    listed = isinstance(names, (list, tuple, set, frozenset))
+    if not listed or not all(isinstance(n, str) for n in names):
+        raise DTypeError(f"option {name} takes names, in a list or between commas, not {value!r}")
+    return ",".join(sorted(names))
+
+
+def _machine(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise DTypeError(f"option {name} takes text such as 'l1=32K,l2=1M', not {value!r}")
+    _caches(value)
+    return value
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "threads": _threads, "cache_dir": _folder, "dump": _folder, "check": _switch,
+    "disable_passes": _names, "calibrate": _switch, "machine": _machine,
+}  # fmt: skip
+
+
+def checked(name: str, value: Any) -> Any:
+    """Return what a user gives option ``name`` as its type, or raise an error that names it."""
+    return _CHECKS[name](name, value)
+
+
+# -- the options in force ------------------------------------------------------------------------
+
+
+def _from_environment() -> Options | GraphcError:
+    """Return the options that the environment sets, or what is wrong with them."""
+    variables = {f"GRAPHC_{name.upper()}": name for name in _CHECKS}
     values = {}
-    for field in fields(Options):
-        text = os.environ.get(f"GRAPHC_{field.name.upper()}")
-        if text is not None:
-            values[field.name] = _parse(field.name, text)
-    known = [f"GRAPHC_{field.name.upper()}" for field in fields(Options)]
-    for name in os.environ:
-        if name.startswith("GRAPHC_") and name not in known:
-            close = nearest(name, known)
-            hint = f"did you mean {close}?" if close else f"there are {', '.join(known)}"
-            warnings.warn(f"{name} is no option of graphc; {hint}", RuntimeWarning, stacklevel=2)
+    for variable in os.environ:
+        if variable.startswith("GRAPHC_") and variable not in variables:
+            close = nearest(variable, variables)
+            hint = f"did you mean {close}?" if close else f"there are {', '.join(variables)}"
+            said = f"{variable} is no option of graphc; {hint}"
+            warnings.warn(said, RuntimeWarning, stacklevel=2)
+    for variable, name in variables.items():
+        if text := os.environ.get(variable):
+            try:
+                values[name] = checked(name, text)
+            except (ArgumentError, DTypeError) as error:
+                return ArgumentError(f"environment variable {variable}: {error}")
     return Options(**values)
 
 
 _current = _from_environment()
+"""What is wrong is raised when options are needed: an import shows no error in one line."""
 
 
 def options() -> Options:
     """Return the options in force."""
-    return _current
+    if isinstance(_current, Options):
+        return _current
+    raise type(_current)(*_current.args)
 
 
 class _Config(type):
@@ -173,20 +235,25 @@ class config(metaclass=_Config):
 
     def __init__(self, **values: Any) -> None:
         global _current
-        known = {f.name for f in fields(Options)}
         for name in values:
-            if name not in known:
-                raise DTypeError(f"no option {name!r}; the options are {', '.join(sorted(known))}")
+            if name not in _CHECKS:
+                listed = ", ".join(sorted(_CHECKS))
+                where = f"\n  at {user_location()}"
+                raise DTypeError(f"no option {name!r}; the options are {listed}{where}")
         if "machine" in values:
             raise SettingError(
                 "a process has one machine: set GRAPHC_MACHINE before graphc is imported\n"
                 f"  at {user_location()}"
             )
-        self._before = _current
-        _current = replace(_current, **{n: _parse(n, v) for n, v in values.items()})
+        self._before = options()
+        try:
+            given = {name: checked(name, value) for name, value in values.items()}
+        except (ArgumentError, DTypeError) as error:
+            raise type(error)(f"{error}\n  at {user_location()}") from None
+        _current = replace(self._before, **given)
 
     def __enter__(self) -> Options:
-        return _current
+        return options()
 
     def __exit__(
         self,

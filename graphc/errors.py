@@ -19,7 +19,15 @@ class GraphcError(Exception):
 
 
 class ShapeError(GraphcError, ValueError):
-    """Operands whose shapes or values do not fit together."""
+    """Operands whose shapes do not fit together, or are none that an operation takes."""
+
+
+class ArgumentError(GraphcError, ValueError):
+    """A value, other than a shape, that an argument, a setting or an option cannot have."""
+
+
+class FileError(GraphcError, ValueError):
+    """A file that is damaged, or does not fit what is read from it."""
 
 
 class DTypeError(GraphcError, TypeError):

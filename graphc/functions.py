@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
 from graphc.feeds import Feed
 from graphc.ir.graph import Graph
 from graphc.ir.op import Array
@@ -41,7 +41,7 @@ class Function(Sealed):
         self._names = {name: i for i, name in enumerate(names)}
         if len(self._names) != len(names):
             repeated = next(n for n in names if names.count(n) > 1)
-            raise ShapeError(f"function: two inputs are named {repeated!r}")
+            raise ArgumentError(f"function: two inputs are named {repeated!r}")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return the outputs for the given inputs, and replace the updated parameters."""
@@ -135,8 +135,8 @@ def function(
     new = {p: as_tensor(v) for p, v in (updates or {}).items()}
     try:
         graph = Graph(given, leaves, new)
-    except ShapeError as error:
-        raise ShapeError(f"function: {error}{where}") from None
+    except (ArgumentError, ShapeError) as error:
+        raise type(error)(f"function: {error}{where}") from None
     return Function(_stepping(graph), tree)
 
 

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 from graphc.__main__ import main as command_line
-from graphc.config import _parse
+from graphc.config import checked
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(?:<!-- (?P<note>[^>]*) -->\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$",
@@ -31,7 +31,7 @@ def shell(line: str) -> None:
     while variable := re.fullmatch(r"([A-Z_]+)=(.*)", words[0]):
         words.pop(0)
         if variable[1].startswith("GRAPHC_"):
-            _parse(variable[1].removeprefix("GRAPHC_").lower(), variable[2])
+            checked(variable[1].removeprefix("GRAPHC_").lower(), variable[2])
         else:
             assert variable[1].startswith("NUMBA_"), f"what is {variable[1]}?"
     if words[0] == "graphc":

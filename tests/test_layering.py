@@ -158,3 +158,19 @@ def test_a_first_tensor_loads_no_compiler():
     numpy = imported("import numpy")
     assert not (found - numpy) & COSTLY
     assert lines(found) < 11_500
+
+
+ABOUT_SHAPES = re.compile(
+    "shape|axis|axes|dimension|rows|broadcast|length|size|scalar|operand|array|2-d|square|empty"
+    "|elements|do not fit together|has another type|the gradient of"
+)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(ROOT)))
+def test_errors_of_shape_speak_of_shapes(module):
+    """Other values that an argument cannot have are ArgumentErrors."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "ShapeError":
+            said = " ".join(n.value for a in node.args for n in ast.walk(a) if is_text(n))
+            passed_on = said in ("", ":  \n  at ")
+            assert passed_on or ABOUT_SHAPES.search(said), said

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
 from graphc.ir.graph import ancestors
 from graphc.ir.op import add_all
 from graphc.ir.source import constant
@@ -124,7 +124,7 @@ def grad(loss: Tensor, wrt: Any, *, unconnected: UnconnectedOrNone = "raise") ->
     """Return the gradient of a scalar ``loss`` by ``wrt``.
 
     ``wrt`` is a Tensor, list, tuple or dict of Tensors; the result has its structure. A tensor
-    that the loss does not depend on raises :class:`ShapeError` naming it, gives zeros with
+    that the loss does not depend on raises :class:`ArgumentError` naming it, gives zeros with
     ``unconnected="zero"``, and None with ``"none"``, as does one whose gradient is zero
     everywhere: optimisers leave what has None alone. The result is symbolic and can be
     differentiated again.
@@ -178,7 +178,7 @@ def companions(what: str, role: str, tensors: Sequence[Tensor], tree: Any) -> li
     """Return the leaves of ``tree`` as tensors of the types of ``tensors``, one for each."""
     leaves = tree_leaves(tree)
     if len(leaves) != len(tensors):
-        raise ShapeError(
+        raise ArgumentError(
             f"{what}: {len(tensors)} tensors but {len(leaves)} {role}s\n  at {user_location()}"
         )
     result = []
@@ -203,7 +203,7 @@ def check_unconnected(
 ) -> None:
     if unconnected not in allowed:
         known = " or ".join(f'"{one}"' for one in allowed)
-        raise ShapeError(
+        raise ArgumentError(
             f"{what}: unconnected is {known}, not {unconnected!r}\n  at {user_location()}"
         )
 
@@ -211,11 +211,11 @@ def check_unconnected(
 def require_connected(
     what: str, tensors: Sequence[Tensor], path: Sequence[Tensor], unconnected: str
 ) -> None:
-    """Raise :class:`ShapeError` unless all ``tensors`` lie on ``path`` or may be unconnected."""
+    """Raise :class:`ArgumentError` unless all ``tensors`` lie on ``path`` or may be unconnected."""
     connected = {t.id for t in path}
     for t in tensors:
         if t.id not in connected and unconnected == "raise":
-            raise ShapeError(
+            raise ArgumentError(
                 f"{what}: the result does not depend on {t.describe()} (made at {t.loc}); "
                 f'leave it out, or pass unconnected="zero"\n  at {user_location()}'
             )

@@ -15,7 +15,7 @@ import numpy as np
 from graphc.autodiff.adjoint import differentiable, vjp
 from graphc.autodiff.tangent import jvp
 from graphc.convert import converted
-from graphc.errors import DTypeError, GradientError, ShapeError, user_location
+from graphc.errors import ArgumentError, DTypeError, GradientError, user_location
 from graphc.ir.graph import ancestors
 from graphc.ir.interpret import batch_size, evaluate
 from graphc.ir.op import Array
@@ -49,7 +49,7 @@ def check_grads(
     outs, ins = differentiable("check_grads", loss), differentiable("check_grads", wrt)
     for mode in modes:
         if mode not in MODES:
-            raise ShapeError(f"check_grads: modes are {MODES}, not {mode!r}")
+            raise ArgumentError(f"check_grads: modes are {MODES}, not {mode!r}")
     values = _named(feeds or {}, [*outs, *ins])
     single = any(t.dtype == FLOAT32 for t in [*outs, *ins])
     step = eps if eps is not None else (1e-2 if single else 1e-5)

@@ -64,7 +64,7 @@ def jvp(outputs: Any, wrt: Any, tangents: Any, *, unconnected: Unconnected = "ra
 
     ``wrt`` and ``tangents`` have one structure (a Tensor, list, tuple or dict); the result has
     the structure of ``outputs``. An output that depends on no tensor of ``wrt`` raises
-    :class:`ShapeError`, or gives zeros with ``unconnected="zero"``. This is the transpose of
+    :class:`ArgumentError`, or gives zeros with ``unconnected="zero"``. This is the transpose of
     :func:`vjp`: the tangent of a tensor of ``wrt`` that depends on another adds to what comes
     from there.
     """

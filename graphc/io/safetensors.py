@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphc.errors import ShapeError, user_location
+from graphc.errors import ArgumentError, FileError, user_location
 from graphc.files import write_whole
 from graphc.ir.op import Array
 from graphc.lazy import lazy_module
@@ -38,7 +38,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array],
     """Write ``arrays`` to ``path``; a failure leaves the file that was there untouched.
 
     The metadata gets a digest of names, types and values, which :func:`read` checks. Raises
-    :class:`ShapeError` for a name with which the file could not be read.
+    :class:`ArgumentError` for a name with which the file could not be read.
     """
     for name in arrays:
         _check_name(name)
@@ -50,7 +50,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array],
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
     """Return the arrays and the metadata of the file at ``path``.
 
-    Raises :class:`ShapeError` if it is not a safetensors file, is truncated, or its values do
+    Raises :class:`FileError` if it is not a safetensors file, is truncated, or its values do
     not match the digest that :func:`write` put there.
     """
     where = f"\n  at {user_location()}"
@@ -63,25 +63,25 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, AttributeError, TypeError, LookupError, ValueError,
             RecursionError) as error:  # fmt: skip
-        raise ShapeError(
+        raise FileError(
             f"{path} is not a safetensors file of NumPy arrays, or is damaged: {error}{where}"
         ) from error
     if metadata.get(DIGEST) not in (None, digest(arrays)):
-        raise ShapeError(
+        raise FileError(
             f"{path} is damaged: its values do not match the digest written with them{where}"
         )
     return arrays, metadata
 
 
 def _check_name(name: str) -> None:
-    """Raise :class:`ShapeError` if the format knows no array of this name."""
+    """Raise :class:`ArgumentError` if the format knows no array of this name."""
     reason = "the format keeps it for its metadata" if name == METADATA else ""
     try:
         name.encode()
     except UnicodeEncodeError:
         reason = "it is no Unicode text: half of a surrogate pair stands alone"
     if reason:
-        raise ShapeError(
+        raise ArgumentError(
             f"no array can be stored under the name {name!r}: {reason}; nothing was written"
             f"\n  at {user_location()}"
         )

@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 
-from graphc.errors import ShapeError
+from graphc.errors import ArgumentError
 from graphc.ir.graph import ancestors
 from graphc.ir.naming import parameter_names
 from graphc.ir.op import CLOSED, SUM, Notation, Source, View
@@ -26,7 +26,7 @@ def formula(tensor: Tensor, format: str = "text") -> str:
     column, casts and broadcasts are left out, and so are parameters of ops such as axes.
     """
     if format not in FORMATS:
-        raise ShapeError(f"formula: format is one of {', '.join(FORMATS)}, not {format!r}")
+        raise ArgumentError(f"formula: format is one of {', '.join(FORMATS)}, not {format!r}")
     return _Writer(tensor, latex=format == "latex").text()
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any
 
-from graphc.errors import ShapeError
+from graphc.errors import ArgumentError, ShapeError
 from graphc.ir.naming import parameter_names, scope_names
 from graphc.ir.printer import format_graph
 from graphc.ir.source import Input, Parameter
@@ -65,13 +65,13 @@ class Graph(Sealed):
         """What became of each tensor of the graph that this one was rebuilt from."""
         for node in self.nodes:
             if not node.inputs and isinstance(node.op, Input) and node not in fed:
-                raise ShapeError(
+                raise ArgumentError(
                     f"input {node.describe()} is needed but is not among the inputs"
                     f" (made at {node.loc})"
                 )
         for parameter, value in self.updates.items():
             if not isinstance(parameter.op, Parameter):
-                raise ShapeError(f"{parameter.describe()} is updated but is not a parameter")
+                raise ArgumentError(f"{parameter.describe()} is updated but is not a parameter")
             if parameter.type != value.type:
                 raise ShapeError(
                     f"the update of {parameter.describe()} has another type: {value.describe()}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc import ops
-from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
 from graphc.ir.op import Array, Linear, register, require_float
 from graphc.ir.tensor import Tensor, apply
 from graphc.nn.module import Layer
@@ -74,7 +74,7 @@ class Dropout(Layer):
         if isinstance(p, bool) or not isinstance(p, (int, float)):
             raise DTypeError(f"Dropout: p must be a number, not {p!r}\n  at {user_location()}")
         if not 0.0 <= p <= 1.0:
-            raise ShapeError(f"Dropout: p must be in [0, 1], got {p}\n  at {user_location()}")
+            raise ArgumentError(f"Dropout: p must be in [0, 1], got {p}\n  at {user_location()}")
         self.p = float(p)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from graphc.errors import ShapeError, user_location
+from graphc.errors import ArgumentError, ShapeError, user_location
 from graphc.ir.op import Array
 from graphc.ir.source import Initializer
 
@@ -51,7 +51,7 @@ def truncated_normal(
     """
     inside = (math.erf(upper / math.sqrt(2)) - math.erf(lower / math.sqrt(2))) / 2
     if inside < 1e-3:
-        raise ShapeError(
+        raise ArgumentError(
             f"truncated_normal: a normal number lies within [{lower}, {upper}] standard "
             f"deviations with probability {inside:.1e}; widen the bounds\n  at {user_location()}"
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from graphc import ops
-from graphc.errors import DTypeError, GraphcError, ShapeError, user_location
+from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError, user_location
 from graphc.ir.tensor import Tensor
 from graphc.ops.along import pick
 from graphc.ops.operands import as_tensor
@@ -198,7 +198,7 @@ def kl_div(
     if reduction != "batchmean":
         return _reduce("kl_div", loss, reduction)
     if not loss.ndim:
-        raise _invalid("kl_div", 'reduction "batchmean" needs a batch axis, got scalars')
+        raise _misshapen("kl_div", 'reduction "batchmean" needs a batch axis, got scalars')
     rows = ops.sum(loss, axis=tuple(range(1, loss.ndim)))
     return ops.mean(rows)
 
@@ -295,7 +295,7 @@ def _pair(what: str, predictions: Any, targets: Any) -> tuple[Tensor, Tensor]:
 def _class_axis(what: str, x: Tensor, labels: Tensor, axis: int) -> int:
     """Return the class axis of ``x``, counted from the front, if ``labels`` fit the others."""
     if not x.ndim:
-        raise _invalid(what, f"{x.describe()} has no axis of classes")
+        raise _misshapen(what, f"{x.describe()} has no axis of classes")
     axis = normalize_axis(axis, x.ndim)
     rest = x.type.shape[:axis] + x.type.shape[axis + 1 :]
     if labels.type.shape != rest:
@@ -310,7 +310,7 @@ def _classes(what: str, x: Tensor, axis: int) -> int:
     """Return the number of classes."""
     classes = x.type.shape[axis]
     if not isinstance(classes, int):
-        raise _invalid(what, f"axis {axis} of {x.describe()} is the batch, not classes")
+        raise _misshapen(what, f"axis {axis} of {x.describe()} is the batch, not classes")
     return classes
 
 
@@ -330,5 +330,9 @@ def _mismatch(what: str, x: Tensor, y: Tensor, advice: str) -> ShapeError:
     )
 
 
-def _invalid(what: str, problem: str) -> ShapeError:
+def _misshapen(what: str, problem: str) -> ShapeError:
     return ShapeError(f"{what}: {problem}\n  at {user_location()}")
+
+
+def _invalid(what: str, problem: str) -> ArgumentError:
+    return ArgumentError(f"{what}: {problem}\n  at {user_location()}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphc import ops
-from graphc.errors import ShapeError, user_location
+from graphc.errors import ArgumentError, ShapeError, user_location
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor
 from graphc.ops.operands import as_tensor
@@ -38,7 +38,9 @@ def top_k_accuracy(logits: Any, labels: Any, k: int = 5) -> Tensor:
     """
     x, y = as_tensor(logits), as_tensor(labels)
     if k < 1:
-        raise ShapeError(f"top_k_accuracy: k must be at least 1, got {k}\n  at {user_location()}")
+        raise ArgumentError(
+            f"top_k_accuracy: k must be at least 1, got {k}\n  at {user_location()}"
+        )
     if not x.ndim or not isinstance(x.type.shape[-1], int):
         raise _mismatch("top_k_accuracy", x, y)
     places = ops.expand_dims(_labels("top_k_accuracy", x, y), axis=-1)

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, overload
 import numpy as np
 
 from graphc import ops
-from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
 from graphc.ir.naming import layer_scope
 from graphc.ir.source import Initializer, parameter
 from graphc.ir.tensor import Tensor, name_scope
@@ -228,5 +228,5 @@ def _count(what: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise DTypeError(f"{what} must be an integer, not {value!r}\n  at {user_location()}")
     if value < 0:
-        raise ShapeError(f"{what} must not be negative, got {value}\n  at {user_location()}")
+        raise ArgumentError(f"{what} must not be negative, got {value}\n  at {user_location()}")
     return int(value)

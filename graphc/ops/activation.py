@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ShapeError
+from graphc.errors import ArgumentError
 from graphc.ir.op import Array, Literal, Sample, function, register
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.arithmetic import abs, numbers, square
@@ -122,7 +122,7 @@ def relu6(x: Any) -> Tensor:
 def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """Return ``x`` confined to the bounds; the derivative on them is 0, unlike :func:`clip`'s."""
     if not min_val < max_val:
-        raise ShapeError(f"hardtanh: min_val {min_val} must be less than max_val {max_val}")
+        raise ArgumentError(f"hardtanh: min_val {min_val} must be less than max_val {max_val}")
     return apply(Hardtanh(float(min_val), float(max_val)), *common("hardtanh", x, floating=True))
 
 
@@ -185,7 +185,7 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
     Clevert et al., 2015, arXiv:1511.07289.
     """
     if alpha < 0:
-        raise ShapeError(f"elu: alpha must not be negative, got {alpha}")
+        raise ArgumentError(f"elu: alpha must not be negative, got {alpha}")
     return apply(Elu(float(alpha), 1.0), *common("elu", x, floating=True))
 
 
@@ -198,7 +198,7 @@ def celu(x: Any, alpha: float = 1.0) -> Tensor:
     Its derivative is continuous (Barron, 2017, arXiv:1704.07483).
     """
     if alpha <= 0:
-        raise ShapeError(f"celu: alpha must be positive, got {alpha}")
+        raise ArgumentError(f"celu: alpha must be positive, got {alpha}")
     return apply(Elu(float(alpha), 1.0 / alpha), *common("celu", x, floating=True))
 
 
@@ -374,6 +374,6 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     ``approximate`` is ``"none"`` or ``"tanh"`` (Hendrycks and Gimpel, 2016, arXiv:1606.08415).
     """
     if approximate not in ("none", "tanh"):
-        raise ShapeError(f'gelu: approximate is "none" or "tanh", not {approximate!r}')
+        raise ArgumentError(f'gelu: approximate is "none" or "tanh", not {approximate!r}')
     op = Gelu() if approximate == "none" else GeluTanh()
     return apply(op, *common("gelu", x, floating=True))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphc.convert import converted
-from graphc.errors import ShapeError
+from graphc.errors import ArgumentError, ShapeError
 from graphc.ir.op import Array, Elementwise, Literal, Sample, Source, function, register
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
@@ -175,7 +175,7 @@ def arange(
     and differ by the step of all.
     """
     if step == 0:
-        raise ShapeError("Maximum allowed size exceeded: the step is 0")
+        raise ArgumentError("Maximum allowed size exceeded: the step is 0")
     first, last = (0, start) if stop is None else (start, stop)
     integral = all(isinstance(v, (int, np.integer)) for v in (first, last, step))
     kind = as_dtype(dtype) if dtype is not None else INT64 if integral else FLOAT32

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphc.errors import ShapeError
+from graphc.errors import ArgumentError
 from graphc.ir.op import Array, Sample, function
 from graphc.ir.tensor import Tensor
 from graphc.lazy import lazy_module
@@ -149,7 +149,7 @@ def random_truncated_normal(
     kind = float_type("random_truncated_normal", dtype)
     below, above = _distribution(lower), _distribution(upper)
     if not above - below > 1e-3 or not math.isfinite(upper - lower):
-        raise ShapeError(
+        raise ArgumentError(
             f"a normal number lies within [{lower}, {upper}] standard deviations with "
             f"probability {above - below:.1e}; the bounds must be finite and wider"
         )

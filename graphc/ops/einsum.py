@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from graphc.errors import DTypeError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir.op import Sample, function
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.arithmetic import multiply
@@ -76,7 +76,9 @@ def einsum(subscripts: str, *operands: object) -> Tensor:
     if not isinstance(subscripts, str):
         raise DTypeError("the first argument of einsum is a string such as 'ij,jk->ik'")
     if not operands:
-        raise ShapeError("must specify the einstein sum subscripts string and at least one operand")
+        raise ArgumentError(
+            "must specify the einstein sum subscripts string and at least one operand"
+        )
     tensors = common("einsum", *operands)
     inputs, output = _parse(subscripts, [t.ndim for t in tensors])
     terms = [_distinct(t, labels) for t, labels in zip(tensors, inputs, strict=True)]
@@ -103,7 +105,7 @@ def _parse(subscripts: str, ranks: Sequence[int]) -> tuple[list[Labels], Labels]
     parts = left.split(",")
     if len(parts) != len(ranks):
         fewer = "fewer" if len(parts) > len(ranks) else "more"
-        raise ShapeError(
+        raise ArgumentError(
             f"{fewer} operands provided to einstein sum function than specified in the "
             f"subscripts string: {len(ranks)} for {subscripts!r}"
         )
@@ -115,15 +117,15 @@ def _parse(subscripts: str, ranks: Sequence[int]) -> tuple[list[Labels], Labels]
         return inputs, (*dots, *once)
     output = _labels(right, len(right.replace("...", "")) + len(dots))
     if "..." in right and "..." not in left:
-        raise ShapeError("output has an ellipsis, but no operand has one")
+        raise ArgumentError("output has an ellipsis, but no operand has one")
     for label in output:
         if label not in seen:
-            raise ShapeError(
+            raise ArgumentError(
                 f"einstein sum subscripts string included output subscript '{label}' "
                 "which never appeared in an input"
             )
         if output.count(label) > 1:
-            raise ShapeError(
+            raise ArgumentError(
                 f"einstein sum subscripts string includes output subscript '{label}' multiple times"
             )
     return inputs, output
@@ -138,13 +140,15 @@ def _labels(part: str, rank: int) -> Labels:
     head, dots, tail = part.partition("...")
     for letter in head + tail:
         if not (letter.isascii() and letter.isalpha()):
-            raise ShapeError(
+            raise ArgumentError(
                 f"invalid subscript '{letter}' in einstein sum subscripts string, "
                 "subscripts must be letters"
             )
     hidden = rank - len(head) - len(tail)
     if hidden < 0:
-        raise ShapeError("einstein sum subscripts string contains too many subscripts for operand")
+        raise ArgumentError(
+            "einstein sum subscripts string contains too many subscripts for operand"
+        )
     if hidden and not dots:
         raise ShapeError(
             "operand has more dimensions than subscripts given in einstein sum, but no '...' "

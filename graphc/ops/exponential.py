@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ShapeError
+from graphc.errors import ArgumentError
 from graphc.ir.op import CLOSED, Array, Notation, Sample, function, register
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.arithmetic import numbers, reciprocal, square
@@ -277,13 +277,13 @@ def pow(x: Any, y: Any) -> Tensor:
 
     A Python number as exponent takes the short way as in NumPy's ``**``: 2 and 3 are products,
     0.5 a square root, -1 a reciprocal. A negative Python number as exponent of integers raises
-    :class:`ShapeError`, a ValueError, in NumPy's words.
+    :class:`ArgumentError`, a ValueError, in NumPy's words.
     """
     a, b = numbers("pow", x, y)
     if not isinstance(y, (int, float)):
         return apply(Pow(), a, b)
     if a.dtype.kind == "i" and y < 0:
-        raise ShapeError("Integers to negative integer powers are not allowed.")
+        raise ArgumentError("Integers to negative integer powers are not allowed.")
     if y == 1:
         return a
     if y == 2:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphc.convert import as_array
-from graphc.errors import DTypeError, IndexingError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, IndexingError, ShapeError
 from graphc.ir.op import Array, Sample, function
 from graphc.ir.source import Constant, constant
 from graphc.ir.tensor import Tensor, apply
@@ -241,7 +241,7 @@ def _range(part: slice, dim: AnyDim) -> tuple[AnyDim, int, AnyDim]:
     start, stop, step = _bound(part.start), _bound(part.stop), _bound(part.step)
     step = 1 if step is None else step
     if step == 0:
-        raise ShapeError("slice step cannot be zero")
+        raise ArgumentError("slice step cannot be zero")
     if isinstance(dim, int):
         places = range(*slice(start, stop, step).indices(dim))
         return places.start, step, len(places)

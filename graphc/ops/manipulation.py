@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import DTypeError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir.op import Array, Assembly, Layout, Sample, function, register
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
@@ -116,7 +116,7 @@ def _operands(what: str, arrays: Sequence[Any]) -> tuple[Tensor, ...]:
     if isinstance(arrays, Tensor):
         raise DTypeError("expected a sequence of tensors, got one Tensor; use [a, b]")
     if not len(arrays):
-        raise ShapeError(f"need at least one array to {what}")
+        raise ArgumentError(f"need at least one array to {what}")
     return common(what, *arrays)
 
 
@@ -179,7 +179,7 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tu
     if isinstance(indices_or_sections, (int, np.integer)):
         sections = int(indices_or_sections)
         if sections <= 0:
-            raise ShapeError("number sections must be larger than 0.")
+            raise ArgumentError("number sections must be larger than 0.")
         if size % sections:
             raise ShapeError("array split does not result in an equal division")
         return _cut(t, place, [i * (size // sections) for i in range(sections + 1)])
@@ -203,7 +203,7 @@ def array_split(
     place = normalize_axis(axis, t.ndim)
     size, sections = _known(t, place, "split"), int(indices_or_sections)
     if sections <= 0:
-        raise ShapeError("number sections must be larger than 0.")
+        raise ArgumentError("number sections must be larger than 0.")
     each, longer = divmod(size, sections)
     return _cut(t, place, [i * each + min(i, longer) for i in range(sections + 1)])
 
@@ -267,7 +267,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: floa
     except ValueError:
         raise ShapeError(f"pad_width {pad_width!r} does not fit {t.ndim} axes") from None
     if any(not isinstance(w, int) or w < 0 for pair in widths for w in pair):
-        raise ShapeError("index can't contain negative values, and must be integers")
+        raise ArgumentError("index can't contain negative values, and must be integers")
     if mode == "constant":
         if not any(a or b for a, b in widths):
             return t
@@ -275,7 +275,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: floa
         value = t.dtype.type(constant_values).item()
         return apply(Embed(tuple(a for a, _ in widths), (1,) * t.ndim, shape, value), t)
     if mode not in ("edge", "reflect", "symmetric", "wrap"):
-        raise ShapeError(f"mode '{mode}' is not supported")
+        raise ArgumentError(f"mode '{mode}' is not supported")
     for axis, pair in enumerate(widths):
         if any(pair):
             size = _known(t, axis, f"pad by {mode}")

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import DTypeError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir.op import Array, Elementwise, Literal, Sample, function, register
 from graphc.ir.source import Parameter
 from graphc.ir.tensor import Tensor, apply
@@ -178,7 +178,7 @@ def _stream(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise DTypeError(f"stream must be an integer, not {value!r}")
     if not 0 <= value <= LOW:
-        raise ShapeError(f"stream must be at least 0 and less than 2^32, got {value}")
+        raise ArgumentError(f"stream must be at least 0 and less than 2^32, got {value}")
     return int(value)
 
 
@@ -189,7 +189,7 @@ def at_least(what: str, least: float, value: Any, most: float = math.inf) -> Non
     numbers = np.asarray(value)
     if numbers.dtype.kind in "biuf" and not ((numbers >= least) & (numbers <= most)).all():
         known = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
-        raise ShapeError(f"{what} must be {known}, got {value}")
+        raise ArgumentError(f"{what} must be {known}, got {value}")
 
 
 def float_type(what: str, dtype: DTypeLike) -> np.dtype[Any]:

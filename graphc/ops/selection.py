@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import DTypeError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir.op import Array, Sample, function
 from graphc.ir.tensor import Tensor
 from graphc.ops.cast import astype
@@ -62,7 +62,7 @@ def random_integers(
     if isinstance(low, int) and isinstance(high, int):
         limits = np.iinfo(kind)
         if not 0 < high - low <= WIDEST or low < limits.min or high - 1 > limits.max:
-            raise ShapeError(f"there are no {kind} from {low} up to {high}, or more than 2^53")
+            raise ArgumentError(f"there are no {kind} from {low} up to {high}, or more than 2^53")
     u = Key.of(seed, step, stream).uniform(as_shape(shape), FLOAT64)
     least, most = (astype(bound, INT64) for bound in bounds)
     (span,) = parameters_like(u, most - least)
@@ -159,6 +159,6 @@ def random_choice(
         return take(x, places, axis=0)
     count = size_of(dims)
     if not isinstance(count, int) or count > length:
-        raise ShapeError(f"there are {length} options to take without replacement, not {count}")
+        raise ArgumentError(f"there are {length} options to take without replacement, not {count}")
     order = random_permutation(length, seed=seed, step=step, stream=stream)
     return take(x, order[:count].reshape(*dims), axis=0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import DTypeError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir.op import (
     TRANSPOSED,
     UNSEEN,
@@ -364,7 +364,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
     ``indexing="xy"`` puts the first array along the second axis, ``"ij"`` along the first.
     """
     if indexing not in ("xy", "ij"):
-        raise ShapeError("Valid values for `indexing` are 'xy' and 'ij'.")
+        raise ArgumentError("Valid values for `indexing` are 'xy' and 'ij'.")
     ts = [as_tensor(a) for a in arrays]
     n = len(ts)
     order = [1, 0, *range(2, n)] if indexing == "xy" and n > 1 else list(range(n))
@@ -403,7 +403,7 @@ def _count(what: str, value: Any) -> int:
             f"{what} must be an integer known before the function runs, not {value!r}"
         ) from None
     if count < 0:
-        raise ShapeError(f"{what} may not contain negative values.")
+        raise ArgumentError(f"{what} may not contain negative values.")
     return count
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from graphc import ops
-from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
 from graphc.ir.graph import ancestors
 from graphc.ir.naming import parameter_names
 from graphc.ir.op import Array
@@ -107,7 +107,7 @@ class Optimizer(Sealed, ABC):
         if absent or (value is None and self._cells):
             old, kind = self._values[name], type(self).__name__
             how = "without it" if absent else "with it"
-            raise ShapeError(
+            raise ArgumentError(
                 f"{kind}.{name} cannot become {value}: it was {old} when a model or updates were "
                 f"made of this optimizer, so its steps are compiled {how}; make them anew with "
                 f"{kind}({name}={value})\n  at {user_location()}"
@@ -221,7 +221,7 @@ def check_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor | N
     """Raise unless ``gradients``, or None, are those of distinct floating ``parameters``."""
     where = f"\n  at {user_location()}"
     if len(parameters) != len(gradients):
-        raise ShapeError(
+        raise ArgumentError(
             f"updates: {len(parameters)} parameters but {len(gradients)} gradients{where}"
         )
     seen: set[int] = set()
@@ -231,5 +231,5 @@ def check_gradients(parameters: Sequence[Tensor], gradients: Sequence[Tensor | N
         if g is not None and p.type != g.type:
             raise ShapeError(f"updates: the gradient of {p.describe()} is {g.type}{where}")
         if p.id in seen:
-            raise ShapeError(f"updates: {p.describe()} stands twice among the parameters{where}")
+            raise ArgumentError(f"updates: {p.describe()} stands twice among the parameters{where}")
         seen.add(p.id)

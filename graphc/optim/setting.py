@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.errors import ArgumentError, DTypeError, user_location
 
 if TYPE_CHECKING:
     from graphc.optim.optimizer import Optimizer
@@ -50,14 +50,14 @@ def number(what: str, value: Any) -> float:
 def at_least_zero(what: str, value: Any) -> float:
     result = number(what, value)
     if not result >= 0.0:
-        raise ShapeError(f"{what} must not be negative, got {value}\n  at {user_location()}")
+        raise ArgumentError(f"{what} must not be negative, got {value}\n  at {user_location()}")
     return result
 
 
 def positive(what: str, value: Any) -> float:
     result = number(what, value)
     if not result > 0.0:
-        raise ShapeError(f"{what} must be positive, got {value}\n  at {user_location()}")
+        raise ArgumentError(f"{what} must be positive, got {value}\n  at {user_location()}")
     return result
 
 
@@ -65,5 +65,5 @@ def fraction(what: str, value: Any) -> float:
     """Return a user's number of ``[0, 1)``."""
     result = number(what, value)
     if not 0.0 <= result < 1.0:
-        raise ShapeError(f"{what} must be in [0, 1), got {value}\n  at {user_location()}")
+        raise ArgumentError(f"{what} must be in [0, 1), got {value}\n  at {user_location()}")
     return result

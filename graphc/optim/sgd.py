@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc import ops
-from graphc.errors import ShapeError, user_location
+from graphc.errors import ArgumentError, user_location
 from graphc.ir.tensor import Tensor
 from graphc.optim.optimizer import Optimizer
 from graphc.optim.setting import Setting, at_least_zero, number
@@ -42,7 +42,7 @@ class SGD(Optimizer):
 
     def _check(self) -> None:
         if self.nesterov and (not self.momentum or self.dampening):
-            raise ShapeError(
+            raise ArgumentError(
                 "SGD: nesterov needs a momentum and no dampening, got "
                 f"momentum={self.momentum}, dampening={self.dampening}\n  at {user_location()}"
             )

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TypeAlias
 
 from graphc.config import options
-from graphc.errors import ShapeError
+from graphc.errors import ArgumentError
 from graphc.ir.graph import Graph
 from graphc.ir.verify import Sound, verify
 from graphc.passes.compare import compare
@@ -96,10 +96,10 @@ def disabled() -> set[str]:
     names = {name.strip() for name in options().disable_passes.split(",")} - {""}
     for name in sorted(names):
         if name in REQUIRED:
-            raise ShapeError(f"pass {name!r} cannot be disabled: what follows needs it")
+            raise ArgumentError(f"pass {name!r} cannot be disabled: what follows needs it")
         if name not in (*PASSES, *PLANNING):
             known = ", ".join((*PASSES, *PLANNING))
-            raise ShapeError(f"no pass {name!r} to disable; the passes are {known}")
+            raise ArgumentError(f"no pass {name!r} to disable; the passes are {known}")
     return names
 
 

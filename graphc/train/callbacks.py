@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from graphc.errors import DTypeError, SettingError, ShapeError, user_location
+from graphc.errors import ArgumentError, DTypeError, SettingError, user_location
 from graphc.ir.op import Array
 from graphc.sealed import Sealed, close_name
 from graphc.train.feeds import whole_number
@@ -120,7 +120,7 @@ class Monitor:
 
     def __init__(self, who: str, name: str, mode: Mode = "auto", min_delta: float = 0.0) -> None:
         if mode not in ("auto", "min", "max"):
-            raise ShapeError(
+            raise ArgumentError(
                 f'{who}: mode is "auto", "min" or "max", not {mode!r}\n  at {user_location()}'
             )
         self.who = who
@@ -136,7 +136,7 @@ class Monitor:
         """Tell whether the value has got better by more than ``min_delta``, and keep it."""
         if self.name not in logs:
             advice = "; pass validation_data to fit" if self.name.startswith("val_") else ""
-            raise ShapeError(
+            raise ArgumentError(
                 f"{self.who} monitors {self.name!r}, but the logs have {', '.join(logs)}{advice}"
                 f"\n  at {user_location()}"
             )
@@ -158,7 +158,7 @@ def _is_maximised(who: str, name: str) -> bool:
     words = [e if e in MAXIMISED | MINIMISED else p for e, p in zip(exact, plain, strict=False)]
     last = next((w for w in reversed(words) if w and w not in NEUTRAL), "")
     if last not in MAXIMISED | MINIMISED or REVERSING & set(words):
-        raise ShapeError(
+        raise ArgumentError(
             f'{who}: is {name!r} better when larger or when smaller? Pass mode="max" or "min"'
             f"\n  at {user_location()}"
         )
@@ -246,7 +246,7 @@ class Checkpoint(Callback):
         try:
             path = Path(self.path.format(epoch=epoch + 1, **logs))
         except (KeyError, IndexError) as error:
-            raise ShapeError(
+            raise ArgumentError(
                 f"Checkpoint: {self.path!r} has the field {error}, but an epoch has epoch, "
                 f"{', '.join(logs)}\n  at {user_location()}"
             ) from None

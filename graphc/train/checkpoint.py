@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
-from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.errors import ArgumentError, DTypeError, FileError, user_location
 from graphc.io import safetensors
 from graphc.ir.op import Array
 from graphc.ir.source import Cell
@@ -68,7 +68,7 @@ def _stored(parameters: Mapping[str, Array], state: Mapping[str, Array]) -> dict
     prefixed = {f"{STATE}{name}": array for name, array in state.items()}
     for name in prefixed:
         if name in parameters:
-            raise ShapeError(
+            raise ArgumentError(
                 f"the parameter {name!r} has the name under which a state is stored; give it "
                 f"another\n  at {user_location()}"
             )
@@ -84,7 +84,7 @@ def load(
     """Fill parameters and state from ``path``; return its count of epochs, None without state.
 
     ``include_state`` None takes the state that the file has, if it has any; True demands one.
-    Raises :class:`ShapeError` naming everything that is missing, unknown or of another shape
+    Raises :class:`FileError` naming everything that is missing, unknown or of another shape
     or data type; then nothing has changed.
     """
     found, metadata = safetensors.read(path)
@@ -107,7 +107,7 @@ def load(
         listed = "\n    ".join(problems)
         left = all(f" {STATE}" in problem or problem.startswith(STATE) for problem in problems)
         advice = "\n  include_optimizer=False leaves the state of training out" if left else ""
-        raise ShapeError(
+        raise FileError(
             f"{path} does not fit the model; nothing was loaded:\n    {listed}{advice}"
             f"\n  at {user_location()}"
         )
@@ -121,7 +121,7 @@ def _epochs(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> int:
     """Return the count of epochs in a file's metadata, 0 if there is none."""
     count = metadata.get("epochs", "0")
     if not (count.isascii() and count.isdecimal() and len(count) <= _DIGITS):
-        raise ShapeError(
+        raise FileError(
             f"{path}: the metadata's count of epochs is no number: {count[:40]!r}; nothing was "
             f"loaded\n  at {user_location()}"
         )

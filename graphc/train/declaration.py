@@ -6,19 +6,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from graphc.autodiff.adjoint import grad, reaching
-from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.errors import ArgumentError, DTypeError, user_location
 from graphc.ir.source import Parameter
 from graphc.ir.tensor import Tensor, call
 from graphc.ops.operands import as_tensor
 from graphc.optim.optimizer import Optimizer
 
 
-def wrong(message: str) -> ShapeError:
-    return ShapeError(f"{message}\n  at {user_location()}")
+def wrong(message: str) -> ArgumentError:
+    return ArgumentError(f"{message}\n  at {user_location()}")
 
 
 def check_distinct(inputs: Iterable[Tensor]) -> None:
-    """Raise :class:`ShapeError` if a tensor stands twice among inputs and targets."""
+    """Raise :class:`ArgumentError` if a tensor stands twice among inputs and targets."""
     seen: set[int] = set()
     for tensor in inputs:
         if tensor.id in seen:
@@ -117,7 +117,7 @@ def gradients_of(
 ) -> dict[Tensor, Tensor]:
     """Return the gradients of ``loss``, without the parameters that none reaches.
 
-    Raises :class:`ShapeError` naming those that the loss does not even depend on.
+    Raises :class:`ArgumentError` naming those that the loss does not even depend on.
     """
     reached = {t.id for t in reaching([loss], trained)}
     lost = [p for p in trained if p.id not in reached]

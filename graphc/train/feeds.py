@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
 from graphc.feeds import Feed
 from graphc.ir.op import Array
 from graphc.ir.source import Input
@@ -97,7 +97,7 @@ class Structure:
         return [data[key] for key in keys]
 
     def _refuse(self, message: str) -> NoReturn:
-        raise ShapeError(f"{message}\n  at {user_location()}")
+        raise ArgumentError(f"{message}\n  at {user_location()}")
 
 
 def _kind(data: Any) -> str:
@@ -187,5 +187,5 @@ def whole_number(what: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise DTypeError(f"{what} must be an integer, not {value!r}\n  at {user_location()}")
     if value < least:
-        raise ShapeError(f"{what} must be at least {least}, got {value}\n  at {user_location()}")
+        raise ArgumentError(f"{what} must be at least {least}, got {value}\n  at {user_location()}")
     return int(value)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from graphc.errors import DTypeError, ShapeError
+from graphc.errors import ArgumentError, DTypeError
 from graphc.files import write_whole
 from graphc.ir.graph import Graph, ancestors
 from graphc.ir.source import Input
@@ -50,9 +50,9 @@ def visualize(thing: Tensor | Graph | HasGraph, path: str | os.PathLike[str]) ->
     target = Path(path)
     suffix = target.suffix.lower()
     if suffix not in SUFFIXES:
-        raise ShapeError(f"visualize: {target.name!r} must end in one of {', '.join(SUFFIXES)}")
+        raise ArgumentError(f"visualize: {target.name!r} must end in one of {', '.join(SUFFIXES)}")
     if not target.parent.is_dir():
-        raise ShapeError(f"visualize: there is no folder {str(target.parent)!r}; make it first")
+        raise ArgumentError(f"visualize: there is no folder {str(target.parent)!r}; make it first")
     drawing = placed(graph_of(thing))
     if suffix == ".html":
         code = thing.kernel_texts if isinstance(thing, HasKernels) else {}

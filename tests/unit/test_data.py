@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.errors import DTypeError, RangeError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, RangeError, ShapeError
 from graphc.train.feeds import Data, Slot, Structure, feeds
 
 X = np.arange(20.0).reshape(10, 2)
@@ -66,7 +66,7 @@ def test_batches_take_lists_memory_maps_and_strided_arrays(tmp_path):
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_batches_refuse_a_size_below_one(size):
-    with pytest.raises(ShapeError, match="batch_size must be at least 1"):
+    with pytest.raises(ArgumentError, match="batch_size must be at least 1"):
         gx.data.batches(X, batch_size=size)
 
 
@@ -179,5 +179,5 @@ def test_structures():
 def test_data_of_another_structure_are_refused(declared, data, message):
     a, b = gx.input("a", (None,)), gx.input("b", (None,))
     tree = {"one": a, "none": None, "list": [a, b], "dict": {"p": a, "q": b}}[declared]
-    with pytest.raises(ShapeError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         Structure("input", tree).flatten(data)

@@ -8,18 +8,22 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import graphc as gx
 from graphc import nn, optim
-from graphc.config import Options
-from graphc.errors import SettingError
+from graphc.config import Options, options
+from graphc.errors import ArgumentError, GraphcError, SettingError
 from graphc.machine import known
 from graphc.machine.record import USUAL
 from graphc.optim.optimizer import Optimizer
 from graphc.sealed import SYNONYMS, Sealed
+
+config = sys.modules["graphc.config"]
 
 X = np.linspace(-2, 2, 24, dtype="float32").reshape(8, 3)
 Y = X[:, :1] ** 2
@@ -261,14 +265,88 @@ def test_an_option_in_the_environment_that_is_none_is_named():
     assert "GRAPHC_THREAD is no option of graphc; did you mean GRAPHC_THREADS?" in done.stderr
 
 
-@pytest.mark.parametrize("text", ["l2", "l2=2", "l4=1M", "l2=1M,l2=2M", "l2=-1K", "1M"])
-def test_a_machine_that_is_none(text):
-    done = subprocess.run(
-        [sys.executable, "-c", "import graphc"], capture_output=True, text=True,
-        env={**os.environ, "GRAPHC_MACHINE": text},
-    )  # fmt: skip
-    assert done.returncode != 0
-    assert "option machine takes the sizes of caches, each once, as in" in done.stderr
+def in_environment(command, **variables):
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, env={**os.environ, **variables}
+    )
+
+
+WRONG_TEXTS = {
+    "MACHINE": ["l2", "l2=2", "l4=1M", "l2=1M,l2=2M", "l2=-1K", "1M", "l1=0", "l1=0K", "l1=1K",
+                "l1=2M", "l2=999999999M", "l9=9K", "L2 = 1M"],
+    "THREADS": ["two", "-1", "1.5", "1025", "99999999999999999999", "1e3"],
+    "CHECK": ["2", "yes", "-1"], "CALIBRATE": ["no", "10"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "text"), [(name, text) for name, texts in WRONG_TEXTS.items() for text in texts]
+)
+def test_what_the_environment_cannot_set(option, text, monkeypatch):
+    monkeypatch.setenv(f"GRAPHC_{option}", text)
+    monkeypatch.setattr(config, "_current", config._from_environment())
+    with pytest.raises(ArgumentError) as caught:
+        options()
+    assert str(caught.value).startswith(f"environment variable GRAPHC_{option}: option ")
+    assert text.split(",")[-1] in str(caught.value)
+
+
+def test_wrong_options_in_the_environment_are_one_line_at_the_command_line():
+    done = in_environment(["-m", "graphc", "machine"], GRAPHC_MACHINE="l1=0K")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("graphc: environment variable GRAPHC_MACHINE: option machine: a cache")
+    code = "import graphc as gx; x = gx.input('x', ()); gx.function(x, x)"
+    done = in_environment(["-c", code], GRAPHC_CALIBRATE="2")
+    assert "ArgumentError: environment variable GRAPHC_CALIBRATE: option" in done.stderr
+
+
+def test_an_empty_variable_sets_nothing(monkeypatch):
+    for name in config._CHECKS:
+        monkeypatch.setenv(f"GRAPHC_{name.upper()}", "")
+    assert config._from_environment() == Options()
+
+
+WRONG = {
+    "threads": [(2.0, TypeError), ("many", TypeError), (True, TypeError), (None, TypeError),
+                (-1, ValueError), (1 << 40, ValueError)],
+    "cache_dir": [(None, TypeError), (3, TypeError), (b"a", TypeError), (["a"], TypeError),
+                  ("a\0", ValueError)],
+    "dump": [(None, TypeError), (True, TypeError)],
+    "check": [(2, ValueError), ("maybe", ValueError), (None, TypeError), ([], TypeError),
+              (1.0, TypeError)],
+    "calibrate": [(2, ValueError), (-1, ValueError), (0.5, TypeError)],
+    "disable_passes": [(None, TypeError), ([1], TypeError), (3, TypeError)],
+    "machine": [("l1=32K", SettingError)],
+    "thread": [(2, TypeError)],
+}  # fmt: skip
+
+
+def test_every_option_refuses_what_is_none_of_its_type():
+    assert set(WRONG) - {"thread"} == set(config._CHECKS) == {f.name for f in fields(Options)}
+    before = options()
+    for name, values in WRONG.items():
+        for value, kind in values:
+            with pytest.raises(kind, match=r"(option|machine)(.|\n)*test_settings.py") as caught:
+                gx.config(**{"check": True, "dump": "", name: value})
+            assert isinstance(caught.value, GraphcError)
+    assert options() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"threads": np.int64(3)}, 3), ({"threads": "3"}, 3), ({"check": 1}, True),
+        ({"check": np.False_}, False), ({"calibrate": "TRUE"}, True),
+        ({"dump": Path("a")}, "a"), ({"disable_passes": {"fuse", "cse"}}, "cse,fuse"),
+        ({"disable_passes": "fuse, cse"}, "fuse, cse"),
+    ],
+)  # fmt: skip
+def test_what_options_take(given, taken):
+    (name,) = given
+    with gx.config(**given) as found:
+        assert getattr(found, name) == taken
+        assert type(getattr(found, name)) is type(taken)
 
 
 def test_another_machine(monkeypatch):
