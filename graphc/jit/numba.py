@@ -91,7 +91,7 @@ with door("Numba"):
         (typed_passes, "NopythonTypeInference.run_pass PreLowerStripPhis.run_pass"),
         (untyped_passes, "TranslateByteCode.run_pass FixupArgs.run_pass IRProcessing.run_pass"),
         (untyped_passes, "ReconstructSSA.run_pass"),
-        (types, "CPointer VarArg unliteral range_state64_type range_iter64_type"),
+        (types, "CPointer Function VarArg unliteral range_state64_type range_iter64_type"),
         (CPUCodeLibrary, "add_ir_module"),
         (JITCPUCodegen, "_create_empty_module _module_pass_manager target_data"),
         (JITCPUCodegen, "_get_host_cpu_name _get_host_cpu_features"),
@@ -103,7 +103,7 @@ with door("Numba"):
         (Lower, "lower lower_binop"),
         (ConfigStack, "enter"),
         (Context, "_load_builtins load_additional_registries install_registry"),
-        (Context, "resolve_value_type insert_function insert_attributes"),
+        (Context, "resolve_value_type resolve_function_type insert_function insert_attributes"),
         (Context, "_lookup_global _remove_global _insert_global"),
         (RegistryLoader, "new_registrations"),
     )

@@ -34,6 +34,10 @@ _TYPES, _LOWERINGS = Templates(), Lowerings("graphc")
 class KernelTypes(numba.Context):
     """Types of numbers, ranges and pointers, and of the functions that graphc registers."""
 
+    def __init__(self) -> None:
+        self._signatures: dict[tuple[Any, tuple[Any, ...]], Any] = {}
+        super().__init__()
+
     def load_additional_registries(self) -> None:
         self.install_registry(_TYPES)
 
@@ -44,6 +48,16 @@ class KernelTypes(numba.Context):
         """Return the type of a constant; to look at a class, Numba imports its containers."""
         known = self._lookup_global(val)
         return super().resolve_value_type(val) if known is None else known
+
+    def resolve_function_type(self, func: Any, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
+        """Return the signature of a call; Numba tries all that a function has, each time anew."""
+        if kws or type(func) is not types.Function:
+            return super().resolve_function_type(func, args, kws)
+        found = self._signatures.get((func, args))
+        if found is None:
+            found = super().resolve_function_type(func, args, kws)
+            self._signatures[func, args] = found
+        return found
 
     def install_registry(self, registry: Any) -> None:
         """Take what is new in ``registry``, but for what would fill Numba's own contexts too."""
