@@ -79,13 +79,20 @@ def square(itemsize: int) -> int:
 def rows(itemsize: int) -> int:
     """Rows of a block of A.
 
-    It takes three fifths of the second cache, or more where the third has room for those of several
-    processors: panels of B, which are copied for each block anew, cost more than a tile's few
-    rows of A, that come from farther away while it is computed.
+    It takes three fifths of the second cache, where it stays while the panels of B pass by.
     """
-    second, third = known().second, known().third
-    fit = max(3 * second // 5, min(2 * second, third // 8)) // (DEPTH * itemsize)
+    fit = 3 * known().second // 5 // (DEPTH * itemsize)
     return max(1, fit // square(itemsize)) * square(itemsize)
+
+
+def broad(itemsize: int) -> int:
+    """Columns of B whose panels are copied before the blocks of A pass by.
+
+    Twice as much as the second cache holds, so that they stay in the third: to copy A for each such
+    part of B costs next to nothing.
+    """
+    panels = 2 * known().second // (DEPTH * itemsize * width(itemsize))
+    return max(1, panels) * width(itemsize)
 
 
 def gap(itemsize: int) -> int:
@@ -93,14 +100,15 @@ def gap(itemsize: int) -> int:
     return 2 * lanes(itemsize)
 
 
-def scratch(itemsize: int) -> tuple[int, int, int, int, int]:
-    """Return where in a thread's scratch lie two panels of B, turned tiles and a block of A.
+def scratch(itemsize: int) -> tuple[int, int, int, int, int, int]:
+    """Return where in a thread's scratch lie two panels, turned tiles, a block of A, more panels.
 
     The last is where that ends.
     """
     panel, tiles = DEPTH * width(itemsize), square(itemsize) * width(itemsize)
     block = max(rows(itemsize) * (DEPTH + gap(itemsize)), (rows(itemsize) + high(itemsize)) * DEPTH)
-    return 0, panel, 2 * panel, 2 * panel + tiles, 2 * panel + tiles + block
+    start = 2 * panel + tiles
+    return 0, panel, 2 * panel, start, start + block, start + block + DEPTH * broad(itemsize)
 
 
 def scratch_bytes() -> int:

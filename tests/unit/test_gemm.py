@@ -401,10 +401,11 @@ def test_tiles_fill_the_registers(monkeypatch, machine):
         assert shape.narrow(4) == (10 if isa.registers == 32 else 0)
         for caches, most in (
             ("l2=256K,l3=1M", 160 << 10), ("l2=1M,l3=4M", 640 << 10), ("l2=16M", 10 << 20),
-            ("l2=512K,l3=32M", 1 << 20), ("l2=256K,l3=unknown", 512 << 10),
+            ("l2=512K,l3=32M", 320 << 10), ("l2=256K,l3=unknown", 160 << 10),
         ):  # fmt: skip
             machine(caches)
             assert most // 2 < shape.rows(4) * shape.DEPTH * 4 <= most
+            assert shape.broad(4) % shape.width(4) == 0 < shape.broad(4)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -2,9 +2,10 @@
 
 Loops as Goto and van de Geijn's: a block of A and a piece of K that stay in the second cache, and
 panels of B that pass by. Operands are read where they lie as long as that is fast, and small ones
-without further decisions. Where B is large, the next panel is copied while the present one is
-multiplied; where A is too, its block is copied, for its rows may lie at strides that the cache maps
-to few of its places: as it is, or packed by tiles if columns are contiguous.
+without further decisions. Where B is large, its panels are copied: once, before the blocks of A
+that read them, or if there is but one, each while that before it is multiplied. Where A is too, its
+block is copied, for its rows may lie at strides that the cache maps to few of its places: as it is,
+or packed by tiles if columns are contiguous.
 """
 
 from __future__ import annotations
@@ -168,13 +169,13 @@ def emit_sweep(v: Vectors, function: Any) -> None:
     pack = v.part(module, "pack", packing.KINDS, packing.emit_pack)
     ROWS, WIDTH, SQUARE = (f(size) for f in (shape.rows, shape.width, shape.square))
     HELD = DEPTH + shape.gap(size)
-    even, odd, turned, held = (scratch + at for at in shape.scratch(size)[:-1])
+    even, odd, turned, held, kept = (scratch + at for at in shape.scratch(size)[:-1])
     minus_one = code.room(v.real, 1)
     code.builder.store(ir.Constant(v.real, -1.0), minus_one.ir)
     weight = update.differs(0).choose(factor, minus_one)
     flip, contiguous = flipped.differs(0), s_x.equals(1)
     span, turn = y1 - y0, s_k.equals(1) & s_x.differs(1)
-    large = (span >= MANY) & ((x1 - x0) * k >= shape.large(size))
+    large = (span >= max(MANY, 3 * shape.high(size))) & ((x1 - x0) * k >= shape.large(size))
     copied = large | s_x.differs(1)
     hold = large & flipped.equals(0) & (x1 - x0 >= BROAD)
     along, across = hold & r_k.equals(1), hold & r_y.equals(1) & r_k.differs(1)
@@ -185,43 +186,56 @@ def emit_sweep(v: Vectors, function: Any) -> None:
         lambda: [most(ceildiv(k, most(ceildiv(k, DEPTH), pieces)), 1)],
         lambda: [most(k, 1)],
     )
-    with code.loop(y0, y1, least(tall, ROWS)) as y, code.loop(0, most(k, 1), depth) as t:
-        rows, steps = least(y1 - y, least(tall, ROWS)), least(k - t, depth)
-        added, q = update | (t > 0).choose(1, 0), r + (y * r_y + t * r_k)
-        with code.when(along):
-            code.call(copy, rows, steps, q, r_y, 1, held, HELD)
-        with code.when(across):
-            code.call(pack, rows, steps, q, 1, r_k, held)
-        q, q_y = along.choose(held, q), along.choose(HELD, r_y)
-        with code.loop(x0, x1, WIDTH) as x:
-            width, p = least(x1 - x, WIDTH), s + (t * s_k + x * s_x)
-            # While one panel is multiplied, the next is copied: but the first, and a narrow last.
-            ahead = large & contiguous & flipped.equals(0) & (rows >= 3 * shape.high(size))
-            ready = ahead & (x > x0) & width.equals(WIDTH)
-            ahead = ahead & (x + 2 * WIDTH <= x1)
-            swapped = ((x - x0) // WIDTH % 2).differs(0)
-            panel, other = swapped.choose(odd, even), swapped.choose(even, odd)
-            late = copied & ready.equals(0)
-            with code.when(late & turn):
-                code.call(transpose, steps, width, p, s_x, panel, WIDTH)
-            with code.when(late & turn.equals(0)):
-                code.call(copy, steps, width, p, s_k, s_x, panel, WIDTH)
-            after, packed = p + WIDTH, across & width.equals(WIDTH)
-            p, p_k = copied.choose(panel, p), copied.choose(WIDTH, s_k)
-            with code.either(flip) as (yes, no):
-                with no:
-                    code.call(
-                        block, rows, width, steps, packed.choose(held, q),
-                        packed.choose(steps, q_y), r_k, p, p_k, added, weight, c + (y * c_i + x),
-                        c_i, after, s_k, other, packed.choose(1, 0), ahead.choose(1, 0),
-                    )  # fmt: skip
-                with yes, code.loop(0, rows, SQUARE) as h:
-                    height, out = least(rows - h, SQUARE), c + (x * c_i + y + h)
-                    with code.when(added.differs(0)):
-                        code.call(transpose, height, width, out, c_i, turned, WIDTH)
-                    code.call(
-                        block, height, width, steps, q + h * q_y, q_y, r_k, p, p_k, added, weight,
-                        turned, WIDTH, p, 0, turned, 0, 0,
-                    )  # fmt: skip
-                    code.call(transpose, width, height, turned, WIDTH, out, c_i)
+    blocked = copied & (span > least(tall, ROWS)) & flipped.equals(0)
+    breadth = blocked.choose(shape.broad(size), most(x1 - x0, 1))
+
+    def copy_panel(steps: Int, width: Int, p: Address, panel: Address) -> None:
+        with code.when(turn):
+            code.call(transpose, steps, width, p, s_x, panel, WIDTH)
+        with code.when(turn.equals(0)):
+            code.call(copy, steps, width, p, s_k, s_x, panel, WIDTH)
+
+    with code.loop(x0, x1, breadth) as left, code.loop(0, most(k, 1), depth) as t:
+        steps, right = least(k - t, depth), least(left + breadth, x1)
+        added = update | (t > 0).choose(1, 0)
+        with code.when(blocked), code.loop(left, right, WIDTH) as x:
+            p, panel = s + (t * s_k + x * s_x), kept + (x - left) * DEPTH
+            copy_panel(steps, least(x1 - x, WIDTH), p, panel)
+        with code.loop(y0, y1, least(tall, ROWS)) as y:
+            rows, q = least(y1 - y, least(tall, ROWS)), r + (y * r_y + t * r_k)
+            with code.when(along):
+                code.call(copy, rows, steps, q, r_y, 1, held, HELD)
+            with code.when(across):
+                code.call(pack, rows, steps, q, 1, r_k, held)
+            q, q_y = along.choose(held, q), along.choose(HELD, r_y)
+            with code.loop(left, right, WIDTH) as x:
+                width, p = least(x1 - x, WIDTH), s + (t * s_k + x * s_x)
+                # While a panel is multiplied, the next is copied: not the first, nor a narrow last.
+                ahead = large & contiguous & (flipped.differs(0) | blocked).equals(0)
+                ready = ahead & (x > x0) & width.equals(WIDTH)
+                ahead = ahead & (x + 2 * WIDTH <= x1)
+                swapped = ((x - x0) // WIDTH % 2).differs(0)
+                panel, other = swapped.choose(odd, even), swapped.choose(even, odd)
+                panel = blocked.choose(kept + (x - left) * DEPTH, panel)
+                with code.when(copied & (ready | blocked).equals(0)):
+                    copy_panel(steps, width, p, panel)
+                after, packed = p + WIDTH, across & width.equals(WIDTH)
+                p, p_k = copied.choose(panel, p), copied.choose(WIDTH, s_k)
+                with code.either(flip) as (yes, no):
+                    with no:
+                        code.call(
+                            block, rows, width, steps, packed.choose(held, q),
+                            packed.choose(steps, q_y), r_k, p, p_k, added, weight,
+                            c + (y * c_i + x), c_i, after, s_k, other,
+                            packed.choose(1, 0), ahead.choose(1, 0),
+                        )  # fmt: skip
+                    with yes, code.loop(0, rows, SQUARE) as h:
+                        height, out = least(rows - h, SQUARE), c + (x * c_i + y + h)
+                        with code.when(added.differs(0)):
+                            code.call(transpose, height, width, out, c_i, turned, WIDTH)
+                        code.call(
+                            block, height, width, steps, q + h * q_y, q_y, r_k, p, p_k, added,
+                            weight, turned, WIDTH, p, 0, turned, 0, 0,
+                        )  # fmt: skip
+                        code.call(transpose, width, height, turned, WIDTH, out, c_i)
     code.end()
