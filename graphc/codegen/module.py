@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from graphc.codegen.merge import FlatBuffer, merge_flat_calls
 from graphc.ir.source import Parameter
 from graphc.ir.tensor import PHASES
 from graphc.plan.program import Buffer, Call, Guard, Program
-from graphc.types import AnyDim, Dim, show_shape
+from graphc.types import AnyDim, Dim, shape_at, show_shape
 
 _WIDTH = 96
 GAP = "\n\n\n"
@@ -206,12 +207,15 @@ def _training(
             f"m.bytes_{buffer.name}, {_argument(row)}, batch, 1)"
         )
     lines.append(f"{inner}train_step(m)")
-    for number, name in enumerate((*epoch.scalars, *epoch.sums)):
+    place = 0
+    for name in (*epoch.scalars, *epoch.sums):
         access = program.outputs[name]
         pointer = _pointer(access.buffer, access.layout.offset)
         kernel = f"accumulate_{access.buffer.dtype.name}"
         weight = "batch" if name in epoch.scalars else "1"
-        lines.append(f"{inner}run({kernel}, 1, {pointer}, m.sums, {number}, {weight})")
+        size = math.prod(shape_at(access.shape, 0))
+        lines.append(f"{inner}run({kernel}, {size}, {pointer}, m.sums, {place}, {weight})")
+        place += size
     lines.append(f"{inner}run(advance, 1, m.cursor, batch)")
     yield "\n".join(lines)
 

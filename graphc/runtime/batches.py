@@ -44,7 +44,7 @@ class Batches:
         calls: Sequence[KernelCall],
         functions: ModuleType,
         persistent: Mapping[str, Array],
-        scalars: Sequence[str],
+        added: Mapping[str, int],
         main: str,
         *checks: CallChecks | SizeChecks,
     ) -> None:
@@ -52,7 +52,7 @@ class Batches:
         self._program = program
         self._functions = functions
         self._persistent = persistent
-        self._scalars = scalars
+        self._added = added
         self._main = main
         self._pairs = list(zip(program.calls, calls, strict=True))
         self._costs = {call: Cost(call) for call in program.calls}
@@ -131,7 +131,7 @@ class Batches:
                 kernel.guards,
             )
         if training:
-            yield from accounting(self._program.outputs[s].buffer.dtype for s in self._scalars)
+            yield from accounting(self._program.outputs[s].buffer.dtype for s in self._added)
 
     def calls_of(self, function: str) -> list[tuple[Call, KernelCall]]:
         """Return the calls of the program that a module's function makes, in order."""
@@ -156,7 +156,7 @@ class Batches:
                 raise out_of_memory(what, sizes) from None
             for other in self._bound.values():
                 self.nbytes -= other.leave()  # or the old arena stays
-        bound = Bound(batch, plan, self._persistent, len(self._scalars))
+        bound = Bound(batch, plan, self._persistent, sum(self._added.values()))
         self._bound[batch] = bound
         self.nbytes += bound.nbytes
         if schedule is not None and plan.apart:

@@ -34,16 +34,16 @@ def gather(
 
 @kernel("x: float32*, sums: float64*, index: int64, weight: int64")
 def accumulate_float32(lo: int, hi: int, x: Any, sums: Any, index: int, weight: int) -> None:
-    """Add ``x * weight`` to ``sums[index]``."""
-    for _ in range(lo, hi):
-        sums[index] += x[0] * weight
+    """Add ``x[i] * weight`` to ``sums[index + i]``."""
+    for i in range(lo, hi):
+        sums[index + i] += x[i] * weight
 
 
 @kernel("x: float64*, sums: float64*, index: int64, weight: int64")
 def accumulate_float64(lo: int, hi: int, x: Any, sums: Any, index: int, weight: int) -> None:
-    """Add ``x * weight`` to ``sums[index]``."""
-    for _ in range(lo, hi):
-        sums[index] += x[0] * weight
+    """Add ``x[i] * weight`` to ``sums[index + i]``."""
+    for i in range(lo, hi):
+        sums[index + i] += x[i] * weight
 
 
 @kernel("cursor: int64*, rows: int64")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -63,7 +64,11 @@ class Executable:
         self.optimized_graph = optimized
         self.program = program
         self.scalars = tuple(scalars)
-        self._added = (*self.scalars, *sums)
+        self._added = {
+            name: math.prod(shape_at(program.outputs[name].shape, 0))
+            for name in (*self.scalars, *sums)
+        }
+        """What an epoch adds up, and how many numbers each is."""
         self._phases = phases_of_outputs(program)
         self.source = module.text
         self._calls = module.calls
@@ -180,7 +185,7 @@ class Executable:
         Yields, at least every 0.2 s, the samples done, and what the scalars, times the rows of
         their batches, and the sums add up to. The parameters are then those of a finished step.
         """
-        samples, totals = 0, np.zeros(len(self._added))
+        samples, totals = 0, np.zeros(sum(self._added.values()))
         arrays = [a.copy() if self._is_written(a) else a for a in arrays]
         with self._lock:
             self._checks.epoch(arrays, order, batch_size)
@@ -213,7 +218,7 @@ class Executable:
         self._execute(bound, "train_epoch", memory, steps)
         elapsed = max(time.perf_counter() - start, 1e-9)
         bound.chunk = max(1, min(2 * bound.chunk, int(steps * CONTROL_SECONDS / elapsed)))
-        return bound.sums[: len(self._added)]
+        return bound.sums[: sum(self._added.values())]
 
     def _read_in_place(self, bound: Bound, feeds: Sequence[Array]) -> dict[str, Array]:
         """Copy inputs to their places; return the large ones, which are read where they lie."""

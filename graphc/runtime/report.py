@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -45,6 +46,7 @@ class Report(Sealed):
         return "a report tells what is"
 
     def __str__(self) -> str:
+        """Return tables; equal calls of a kernel stand once, with their number."""
         head = [
             f"batch            {self.batch}",
             f"arena            {self.arena_bytes:,} bytes",
@@ -55,12 +57,15 @@ class Report(Sealed):
             f" ({self.cache_hits} kernels from the cache, {self.cache_misses} compiled)",
         ]
         kernels = _table(
-            ("kernel", "phase", "extent", "FLOPs", "bytes", "computes"),
+            ("kernel", "phase", "calls", "extent", "FLOPs", "bytes", "computes"),
             [
-                (k.name, k.phase, f"{k.extent:,}", f"{k.flops:,}", f"{k.bytes:,}", k.computes)
-                for k in self.kernels
+                (
+                    k.name, k.phase, f"{calls:,}", f"{k.extent:,}", f"{k.flops:,}", f"{k.bytes:,}",
+                    k.computes,
+                )
+                for k, calls in Counter(self.kernels).items()
             ],
-        )
+        )  # fmt: skip
         passes = _table(
             ("pass", "before", "after", "ms", "hits"),
             [

@@ -98,7 +98,7 @@ class Bound:
     """The memory and tables of one batch size."""
 
     def __init__(
-        self, batch: int, plan: ArenaPlan, persistent: Mapping[str, Array], scalars: int
+        self, batch: int, plan: ArenaPlan, persistent: Mapping[str, Array], sums: int
     ) -> None:
         self.batch = batch
         self.plan = plan
@@ -113,7 +113,7 @@ class Bound:
         """What it keeps, about, beside the arena."""
         self.order = np.zeros(0, np.int64)
         self.cursor = np.zeros(1, np.int64)
-        self.sums = np.zeros(max(1, scalars))
+        self.sums = np.zeros(max(1, sums))
         self.chunk = 1
         """Steps of an epoch to take before Python has a turn."""
 

@@ -45,6 +45,7 @@ from graphc.train.loop import Fit, History, reporter
 from graphc.train.scores import (
     Score,
     added_in_epochs,
+    as_added,
     batch_outputs,
     logged,
     named_sums,
@@ -189,7 +190,7 @@ class Model(Sealed):
             0 silent, 1 a progress bar, 2 a line an epoch.
 
         Losses and metrics are those of all rows of an epoch, if they are formulas of sums over
-        rows that are scalars; else, means over the steps. Ctrl-C leaves the parameters of a
+        rows; else, means over the steps. Ctrl-C leaves the parameters of a
         finished step; :attr:`history` has the epochs until then. A callback may call ``fit``
         itself, on other data: the outer fit then goes on.
         """
@@ -417,7 +418,7 @@ class Model(Sealed):
     @cached_property
     def _training(self) -> Executable:
         with paused():
-            sums = named_sums(self._summed)
+            sums = as_added(named_sums(self._summed))
             graph = Graph(self.graph.inputs, {**self.graph.outputs, **sums}, self.graph.updates)
             gradients, names = self._gradients, tuple(sums)
             return self._compiled(graph, gradients=gradients, sums=names, step=True)

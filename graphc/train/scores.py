@@ -8,6 +8,7 @@ evaluated once, of the totals. What cannot be taken apart needs all rows at once
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,13 +20,18 @@ from graphc.ir.interpret import evaluate
 from graphc.ir.op import Array, Composite
 from graphc.ir.source import Parameter
 from graphc.ir.tensor import Tensor, building
+from graphc.ops.cast import astype
 from graphc.ops.creation import Extent
 from graphc.ops.random import RandomUniform
 from graphc.ops.reduce import Sum
-from graphc.types import BATCH, Dim, shape_at
+from graphc.ops.shape import reshape
+from graphc.types import BATCH, FLOAT64, Dim, shape_at
 
 _ROWS = 3
 """Rows of the batch on which ops are tried."""
+
+_LARGEST = 1 << 16
+"""Elements of a sum that an epoch adds up: those of a confusion matrix of 256 classes."""
 
 
 @dataclass(frozen=True)
@@ -219,9 +225,21 @@ def added_in_epochs(scores: Mapping[str, Score]) -> dict[str, Score]:
     return {
         name: score
         for name, score in scores.items()
-        if score.sums and all(not s.ndim and s.dtype.kind == "f" for s in score.sums)
-        if not score.is_mean
+        if score.sums and all(_size(s) <= _LARGEST for s in score.sums) and not score.is_mean
     }
+
+
+def as_added(sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return sums as an epoch adds them up: rows of floating-point numbers."""
+    return {
+        name: reshape(s if s.dtype.kind == "f" else astype(s, FLOAT64), (_size(s),))
+        for name, s in sums.items()
+    }
+
+
+def _size(tensor: Tensor) -> int:
+    """Return the number of elements, over any number of rows."""
+    return math.prod(shape_at(tensor.type.shape, 0))
 
 
 def logged(
@@ -232,7 +250,10 @@ def logged(
     First come the scores ``names``, each times the rows of its batch, then the sums of ``added``.
     """
     logs = dict(zip(names, (sums[: len(names)] / rows).tolist(), strict=True))
-    totals = dict(zip(named_sums(added).values(), sums[len(names) :], strict=True))
+    tensors = list(named_sums(added).values())
+    parts = np.split(sums[len(names) :], np.cumsum([_size(t) for t in tensors])[:-1])
+    pairs = zip(tensors, parts if tensors else (), strict=True)
+    totals = {t: part.reshape(shape_at(t.type.shape, 0)) for t, part in pairs}
     return logs | {n: s.of([totals[tensor] for tensor in s.sums], rows) for n, s in added.items()}
 
 

@@ -31,6 +31,26 @@ LOSSES = {
     "several axes": lambda out, y: gx.log(gx.sum(gx.reshape(out * out, (-1,)))),
     "lookup": lambda out, y: gx.sum(row_sums(out) * gx.take(gx.constant([1.0, 2.0, 0.5]), y)),
 }
+
+
+def f1(out, y, average=gx.mean):
+    """F1 of each class, from counts that are integers."""
+    said, is_so = gx.one_hot(gx.argmax(out, axis=1), 3), gx.one_hot(y, 3)
+    right = gx.sum(gx.astype(said * is_so, "int64"), axis=0)
+    both = gx.sum(gx.astype(said + is_so, "int64"), axis=0)
+    return average(2.0 * gx.astype(right, "float32") / gx.maximum(gx.astype(both, "float32"), 1.0))
+
+
+def confusion(out, y):
+    """The share of right answers of each class, from a matrix of counts."""
+    said, is_so = gx.one_hot(gx.argmax(out, axis=1), 3), gx.one_hot(y, 3)
+    counts = gx.sum(is_so[:, :, None] * said[:, None, :], axis=0)
+    return gx.mean(gx.diagonal(counts) / gx.maximum(gx.sum(counts, axis=1), 1.0))
+
+
+COUNTED = {"f1": f1, "f1 of the worst": lambda out, y: f1(out, y, gx.min), "confusion": confusion}
+"""Metrics, which have no derivative."""
+
 BY_CLASS = {
     "by class": lambda out, y: gx.max(gx.sum(out * out, axis=0)) / gx.sum(row_sums(out)),
 }
@@ -73,16 +93,31 @@ def test_evaluate_and_validation(name):
     assert history["val_loss"][0] == pytest.approx(wanted, rel=2e-5)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [*LOSSES, *BY_CLASS])
 def test_history(name):
     """Nothing is learned at a rate of 0, so an epoch is one look at all rows."""
-    made = model(LOSSES[name])
+    made = model({**LOSSES, **BY_CLASS}[name])
     wanted, accuracy = of_all_rows(made), made.evaluate(X, LABELS)["accuracy"]
     for size in (1, 4, 9, 37):
         history = made.fit(X, LABELS, batch_size=size, verbose=0)
         assert history["loss"][0] == pytest.approx(wanted, rel=2e-5), size
         assert history["same"][0] == history["loss"][0]
         assert history["accuracy"][0] == pytest.approx(accuracy, rel=1e-6)
+
+
+def test_history_of_metrics_by_class():
+    x, y = gx.input("x", (None, 6)), gx.input("y", (None,), "int64")
+    out = nn.Linear(6, 3)(x)
+    made = gx.Model(
+        inputs=x, outputs=out, targets=y, loss=nn.cross_entropy(out, y), seed=0,
+        metrics={name: f(out, y) for name, f in COUNTED.items()}, optimizer=optim.SGD(0.0),
+    )  # fmt: skip
+    wanted = made.forward(X, LABELS)
+    for size in (1, 4, 9, 37):
+        history = made.fit(X, LABELS, batch_size=size, verbose=0, validation_data=(X, LABELS))
+        for name in COUNTED:
+            assert history[name][0] == pytest.approx(float(wanted[name]), rel=1e-6), (name, size)
+            assert history[f"val_{name}"][0] == pytest.approx(float(wanted[name]), rel=1e-6)
 
 
 def test_a_plain_mean_adds_nothing_to_the_step():

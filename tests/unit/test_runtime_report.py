@@ -106,6 +106,21 @@ def test_the_report_prints_as_a_table(model):
     assert {p.name for p in model.report.passes} >= {"fold", "cse", "simplify"}
 
 
+def test_equal_calls_are_printed_once():
+    x = gx.input("x", (4, 4))
+    y = x
+    for _ in range(200):
+        y = gx.tanh(y @ x)
+    run = build(Graph([x], {"y": y}), plain=True)
+    text = str(run.report)
+    assert len(run.report.kernels) >= 200
+    assert text.count("\n") < 60
+    (head,) = [line for line in text.splitlines() if line.startswith("kernel")]
+    assert head.split()[:3] == ["kernel", "phase", "calls"]
+    table = text.split(head)[1].split("\n\n")[0].splitlines()[2:]
+    assert sum(int(row.split()[2]) for row in table) == len(run.report.kernels)
+
+
 def test_a_warm_step_allocates_nothing(model):
     x, y = batch(32)
     for _ in range(50):
