@@ -88,16 +88,11 @@ def rows(itemsize: int) -> int:
 def broad(itemsize: int) -> int:
     """Columns of B whose panels are copied before the blocks of A pass by.
 
-    Twice as much as the second cache holds, so that they stay in the third: to copy A for each such
+    Twice as much as the second cache holds, so that they stay in the third: to pack A for each such
     part of B costs next to nothing.
     """
     panels = 2 * known().second // (DEPTH * itemsize * width(itemsize))
     return max(1, panels) * width(itemsize)
-
-
-def gap(itemsize: int) -> int:
-    """Elements between copied rows of A, or they could meet in few places of the cache."""
-    return 2 * lanes(itemsize)
 
 
 def scratch(itemsize: int) -> tuple[int, int, int, int, int, int]:
@@ -106,7 +101,9 @@ def scratch(itemsize: int) -> tuple[int, int, int, int, int, int]:
     The last is where that ends.
     """
     panel, tiles = DEPTH * width(itemsize), square(itemsize) * width(itemsize)
-    block = max(rows(itemsize) * (DEPTH + gap(itemsize)), (rows(itemsize) + high(itemsize)) * DEPTH)
+    block = (
+        rows(itemsize) + high(itemsize)
+    ) * DEPTH  # a low tile may have more rows than there are
     start = 2 * panel + tiles
     return 0, panel, 2 * panel, start, start + block, start + block + DEPTH * broad(itemsize)
 

@@ -4,8 +4,7 @@ Loops as Goto and van de Geijn's: a block of A and a piece of K that stay in the
 panels of B that pass by. Operands are read where they lie as long as that is fast, and small ones
 without further decisions. Where B is large, its panels are copied: once, before the blocks of A
 that read them, or if there is but one, each while that before it is multiplied. Where A is too, its
-block is copied, for its rows may lie at strides that the cache maps to few of its places: as it is,
-or packed by tiles if columns are contiguous.
+block is packed by tiles, for its rows may lie at strides that the cache maps to few of its places.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ MANY = 48
 """Rows that read a panel from which it pays to copy it, if B overflows the first cache."""
 
 BROAD = 256
-"""Columns for which it pays to copy a block of A."""
+"""Columns for which it pays to pack a block of A."""
 
 SHORT = 64
 """K for which to store C takes long enough that wider tiles, which are turned later, do not pay."""
@@ -168,7 +167,6 @@ def emit_sweep(v: Vectors, function: Any) -> None:
     copy = v.part(module, "copy", "iipiipi", emit_copy)
     pack = v.part(module, "pack", packing.KINDS, packing.emit_pack)
     ROWS, WIDTH, SQUARE = (f(size) for f in (shape.rows, shape.width, shape.square))
-    HELD = DEPTH + shape.gap(size)
     even, odd, turned, held, kept = (scratch + at for at in shape.scratch(size)[:-1])
     minus_one = code.room(v.real, 1)
     code.builder.store(ir.Constant(v.real, -1.0), minus_one.ir)
@@ -178,7 +176,7 @@ def emit_sweep(v: Vectors, function: Any) -> None:
     large = (span >= max(MANY, 3 * shape.high(size))) & ((x1 - x0) * k >= shape.large(size))
     copied = large | s_x.differs(1)
     hold = large & flipped.equals(0) & (x1 - x0 >= BROAD)
-    along, across = hold & r_k.equals(1), hold & r_y.equals(1) & r_k.differs(1)
+    hold = hold & (r_k.equals(1) | r_y.equals(1))
     (part,) = code.lazily(span > ROWS, lambda: [ceildiv(span, ceildiv(span, ROWS))], lambda: [span])
     tall = ceildiv(part, shape.high(size)) * shape.high(size)
     (depth,) = code.lazily(
@@ -203,11 +201,8 @@ def emit_sweep(v: Vectors, function: Any) -> None:
             copy_panel(steps, least(x1 - x, WIDTH), p, panel)
         with code.loop(y0, y1, least(tall, ROWS)) as y:
             rows, q = least(y1 - y, least(tall, ROWS)), r + (y * r_y + t * r_k)
-            with code.when(along):
-                code.call(copy, rows, steps, q, r_y, 1, held, HELD)
-            with code.when(across):
-                code.call(pack, rows, steps, q, 1, r_k, held)
-            q, q_y = along.choose(held, q), along.choose(HELD, r_y)
+            with code.when(hold):
+                code.call(pack, rows, steps, q, r_y, r_k, held)
             with code.loop(left, right, WIDTH) as x:
                 width, p = least(x1 - x, WIDTH), s + (t * s_k + x * s_x)
                 # While a panel is multiplied, the next is copied: not the first, nor a narrow last.
@@ -219,13 +214,13 @@ def emit_sweep(v: Vectors, function: Any) -> None:
                 panel = blocked.choose(kept + (x - left) * DEPTH, panel)
                 with code.when(copied & (ready | blocked).equals(0)):
                     copy_panel(steps, width, p, panel)
-                after, packed = p + WIDTH, across & width.equals(WIDTH)
+                after, packed = p + WIDTH, hold & width.equals(WIDTH)
                 p, p_k = copied.choose(panel, p), copied.choose(WIDTH, s_k)
                 with code.either(flip) as (yes, no):
                     with no:
                         code.call(
                             block, rows, width, steps, packed.choose(held, q),
-                            packed.choose(steps, q_y), r_k, p, p_k, added, weight,
+                            packed.choose(steps, r_y), r_k, p, p_k, added, weight,
                             c + (y * c_i + x), c_i, after, s_k, other,
                             packed.choose(1, 0), ahead.choose(1, 0),
                         )  # fmt: skip
@@ -234,7 +229,7 @@ def emit_sweep(v: Vectors, function: Any) -> None:
                         with code.when(added.differs(0)):
                             code.call(transpose, height, width, out, c_i, turned, WIDTH)
                         code.call(
-                            block, height, width, steps, q + h * q_y, q_y, r_k, p, p_k, added,
+                            block, height, width, steps, q + h * r_y, r_y, r_k, p, p_k, added,
                             weight, turned, WIDTH, p, 0, turned, 0, 0,
                         )  # fmt: skip
                         code.call(transpose, width, height, turned, WIDTH, out, c_i)
