@@ -280,8 +280,8 @@ class _Levels:
         found = self._starts[:n] < stops[:, None]
         found &= self._stops[:n] > starts[:, None]
         found &= self._written[:n] | written[:, None]
-        pairs = zip(*(places.tolist() for places in found.nonzero()), strict=True)
-        return [(*self._slices[j], own[i]) for i, j in pairs]
+        places = found.ravel().nonzero()[0].tolist()  # of two axes it takes four times as long
+        return [(*self._slices[place % n], own[place // n]) for place in places]
 
     def _join(self, record: Record, meetings: Sequence[Meeting]) -> Group | None:
         """Put ``record`` into the one group of all whom it meets on their level, if it can be."""
