@@ -39,7 +39,8 @@ def compile_graph(
     whole = Graph(graph.inputs, {**graph.outputs, **wanted}, graph.updates)
     bounds = {f"indices {i}": b for i, b in enumerate(computed_indices(whole))}
     hidden = {**wanted, **{name: b.indices for name, b in bounds.items()}}
-    whole = Graph(graph.inputs, {**graph.outputs, **hidden}, graph.updates)
+    if bounds:
+        whole = Graph(graph.inputs, {**graph.outputs, **hidden}, graph.updates)
     optimized, reports = optimize(whole)
     passes = list(reports)
     found = {p: optimized.outputs[n] for p, n in zip(gradients or {}, wanted, strict=True)}
