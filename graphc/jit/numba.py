@@ -28,7 +28,6 @@ __all__ = [
     "Templates",
     "builtin_registry",
     "cgutils",
-    "fastmathpass",
     "global_compiler_lock",
     "infer_global",
     "ir",
@@ -54,7 +53,6 @@ with door("Numba"):
     from numba.core import (
         cgutils,
         compiler_lock,
-        fastmathpass,
         imputils,
         ir,
         typed_passes,
@@ -86,7 +84,6 @@ with door("Numba"):
     NEEDED = (
         (cgutils, "alloca_once for_range for_range_slice get_or_insert_function"),
         (compiler_lock, LIBRARY_LOCKS[compiler_lock.__name__]),
-        (fastmathpass, "rewrite_module"),
         (ir, "Assign Block.find_insts Expr.binop Var.unversioned_name"),
         (typed_passes, "NopythonTypeInference.run_pass PreLowerStripPhis.run_pass"),
         (untyped_passes, "TranslateByteCode.run_pass FixupArgs.run_pass IRProcessing.run_pass"),
@@ -96,7 +93,7 @@ with door("Numba"):
         (JITCPUCodegen, "_create_empty_module _module_pass_manager target_data"),
         (JITCPUCodegen, "_get_host_cpu_name _get_host_cpu_features"),
         (CompilerBase, "compile_extra _compile_core"),
-        (Flags, "nrt noalias error_model fastmath"),
+        (Flags, "nrt noalias error_model"),
         (CPUContext, "init load_additional_registries install_registry get_abi_sizeof"),
         (CPUContext, "post_lowering push_code_library get_value_type get_dummy_value"),
         (PythonFunctionDescriptor, "from_specialized_function llvm_func_name"),

@@ -1,8 +1,8 @@
 """Equalities of arithmetic that hold for every number, NaN and infinity included.
 
 What does not hold is not here: ``x * 0`` is NaN where ``x`` is infinite, ``x - x`` and
-``x / x`` likewise. Two liberties are taken, those that the compiled arithmetic takes as well:
-the sign of a zero does not count (``x + 0``), and products of constants are associated anew.
+``x / x`` likewise, and ``-0 + 0`` is +0. Two liberties are taken: products of constants are
+associated anew, and the sign of a zero does not count in derivatives, where zeros add up.
 """
 
 from __future__ import annotations
@@ -29,13 +29,22 @@ def _like(x: Tensor, node: Tensor) -> Tensor:
     return broadcast_to(x, node.type.shape)
 
 
+def _is_zero(t: Tensor, node: Tensor, *, negative: bool) -> bool:
+    """Tell whether ``t`` is zero, of that sign where the sign counts in ``node``."""
+    value = scalar_value(t)
+    if value != 0:
+        return False
+    counts = node.dtype.kind == "f" and node.phase == "forward"
+    return not counts or (np.signbit(value) == negative)
+
+
 @ALGEBRA.on(Add)
 def add_zero(node: Tensor) -> Tensor | None:
-    """``x + 0 = x`` (that -0 + 0 is +0 does not count)."""
+    """``x + (-0) = x``; of integers, and in derivatives, ``x + 0 = x``."""
     x, y = node.inputs
-    if is_number(y, 0):
+    if _is_zero(y, node, negative=True):
         return _like(x, node)
-    return _like(y, node) if is_number(x, 0) else None
+    return _like(y, node) if _is_zero(x, node, negative=True) else None
 
 
 @ALGEBRA.on(Add)
@@ -49,9 +58,9 @@ def add_negative(node: Tensor) -> Tensor | None:
 
 @ALGEBRA.on(Subtract)
 def subtract_zero(node: Tensor) -> Tensor | None:
-    """``x - 0 = x``."""
+    """``x - 0 = x``; in derivatives ``x - (-0) = x``."""
     x, y = node.inputs
-    return _like(x, node) if is_number(y, 0) else None
+    return _like(x, node) if _is_zero(y, node, negative=False) else None
 
 
 @ALGEBRA.on(Subtract)

@@ -19,11 +19,14 @@ from graphc.machine import known
 from graphc.runtime.kernel import POINTER, Kernel
 from graphc.runtime.target import TARGET, TYPES, KernelLibrary
 
-FASTMATH = {"nsz"}
-"""Freedoms that keep NaN and infinities right, and give an element the same bits in the vectors of
-a loop as in its remainder, so that it does not matter how threads divide the loop. To fuse products
-with sums (``contract``) is none of them: LLVM does so where it sees both, and in a vector it sees
-into functions that it calls in the remainder. Formulas and tiles say where they fuse."""
+FOLDED = ("nsz", "reassoc")
+"""Freedoms of the sums and products that fold an axis: their order, and the sign of a zero.
+
+All else computes as it is written, so that NaN, infinities and the sign of zeros come out right,
+and an element has the same bits in the vectors of a loop as in its remainder: it does not matter
+how threads divide the loop. Nor may LLVM fuse products with sums (``contract``): it does so where
+it sees both, and in a vector it sees into functions that it calls in the remainder. Formulas and
+tiles say where they fuse."""
 
 PASSES = (
     numba.untyped_passes.TranslateByteCode,
@@ -86,7 +89,7 @@ class _Lower(numba.Lower):
     def lower_binop(self, resty: Any, expr: Any, op: Any) -> Any:
         result = super().lower_binop(resty, expr, op)
         if id(expr) in self._folds and getattr(result, "opname", "") in ("fadd", "fmul"):
-            result.flags.extend(sorted(FASTMATH | {"reassoc"}))
+            result.flags.extend(FOLDED)
         return result
 
 
@@ -154,7 +157,6 @@ def _flags() -> Flags:
         "nrt": False,
         "noalias": True,
         "error_model": "numpy",
-        "fastmath": FASTMATH,
     }
     for name, value in chosen.items():
         setattr(flags, name, value)

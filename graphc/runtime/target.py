@@ -88,7 +88,7 @@ class KernelTarget(numba.CPUContext):
         return _sizeof(ty)
 
     def post_lowering(self, mod: ir.Module, library: Any) -> None:
-        numba.fastmathpass.rewrite_module(mod, self.fastmath)
+        """Leave the module as it is: Numba would link its library for Python objects."""
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from graphc.errors import VerificationError
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import evaluate, interpret
 from graphc.ir.rewrite import RuleSet
+from graphc.ir.tensor import building
 from graphc.ir.verify import verify
 from graphc.ops.arithmetic import Multiply
 from graphc.ops.stable import STABLE
@@ -116,7 +117,7 @@ def test_dce_drops_updates_that_change_nothing(x):
 # -- simplify -----------------------------------------------------------------------------------
 
 SAME = {
-    "add_zero": lambda x: x + 0.0,
+    "add_zero": lambda x: x + -0.0,
     "subtract_zero": lambda x: x - 0.0,
     "multiply_one": lambda x: 1.0 * x,
     "divide_one": lambda x: x / 1.0,
@@ -513,7 +514,7 @@ def test_no_recursion_over_depth():
     x = gx.input("x", (), "float64")
     h = x
     for i in range(3000):
-        h = -(-h) if i % 2 else (h + 0.0) * 1.0
+        h = -(-h) if i % 2 else (h - 0.0) * 1.0
     h = gx.sin(h)
     g = gx.grad(h, x)
     t = gx.jvp(h, x, 1.0)
@@ -522,3 +523,32 @@ def test_no_recursion_over_depth():
     values = interpret(after, {x: np.array(0.5)})
     np.testing.assert_allclose([values["g"], values["t"]], np.cos(0.5))
     assert evaluate([h], {x: np.array(0.5)})[h] == np.sin(0.5)
+
+
+ZEROS = {
+    "x + 0": lambda x: x + 0.0, "0 + x": lambda x: 0.0 + x, "x + (-0)": lambda x: x + -0.0,
+    "x - 0": lambda x: x - 0.0, "x - (-0)": lambda x: x - -0.0, "0 - x": lambda x: 0.0 - x,
+    "-0 - x": lambda x: -0.0 - x, "-x": lambda x: -x, "-(-x)": lambda x: -(-x),
+    "x * 1": lambda x: x * 1.0, "x * -1": lambda x: x * -1.0, "x + 0 + 0": lambda x: x + 0.0 + 0.0,
+    "x + (-x)": lambda x: x + (-x), "x - (-x)": lambda x: x - (-x), "(x + 0) * x": lambda x: (
+        (x + 0.0) * x), "-(x * 2)": lambda x: -(x * 2.0), "-(x + 0)": lambda x: -(x + 0.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("formula", ZEROS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_zeros_have_the_signs_of_numpy(formula, dtype):
+    values = np.array([-0.0, 0.0, 1.0, -1.0] * 9, dtype)
+    x = gx.input("x", (36,), dtype)
+    found = gx.function(x, ZEROS[formula](x))(values)
+    wanted = ZEROS[formula](values)
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))
+
+
+def test_zeros_of_integers_and_of_derivatives_vanish():
+    n, x = gx.input("n", (3,), "int64"), gx.input("x", (3,))
+    with building(phase="backward"):
+        y = (0.0 + x) + 0.0 - 0.0
+    graph = optimize(Graph([n, x], {"n": n + 0 - 0, "y": y}))[0]
+    assert [t.op.name for t in graph.nodes] == ["input", "input"]

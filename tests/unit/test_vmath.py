@@ -43,7 +43,7 @@ def _special_values_do_not_warn():
 class Loop:
     """``out[j] = vmath.name(a[j], ...)``, compiled as kernels are."""
 
-    def __init__(self, name, dtypes, out, fastmath=frontend.FASTMATH):
+    def __init__(self, name, dtypes, out, fastmath=False):
         names = "abc"[: len(dtypes)]
         whether = [" != 0" if d == "bool" else "" for d in dtypes]
         args = ", ".join(f"{n}[j]{w}" for n, w in zip(names, whether, strict=True))
