@@ -16,14 +16,15 @@ from graphc.codegen.kernel import (
     Argument,
     KernelCall,
     KernelText,
-    Number,
     Offset,
     Parameter,
+    Passed,
     Touch,
 )
 from graphc.codegen.lower import lower
 from graphc.ir.tensor import Tensor
 from graphc.plan.program import Access, Buffer, Call, Copy, LoopNest
+from graphc.print.python import literal
 
 Names: TypeAlias = dict[Offset, None]
 """The buffers of a nest, each with where an access of it starts, in the order they are met."""
@@ -137,40 +138,42 @@ class _Numbered:
 
 def shared(calls: Sequence[KernelCall]) -> list[KernelCall]:
     """Return the calls with one kernel for many that differ in nothing but numbers."""
-    families: dict[object, dict[KernelText, None]] = {}
-    for text in (c.kernel for c in calls if isinstance(c.kernel, KernelText)):
-        kinds = tuple((name, number.dtype) for name, number in text.numbers)
-        family = text.what, text.parameters, text.lines, kinds, text.reassociate
-        families.setdefault(family, {})[text] = None
-    general: dict[KernelText, tuple[KernelText, tuple[Number, ...]]] = {}
+    families: dict[object, dict[str, KernelText]] = {}
+    for kernel in (c.kernel for c in calls if isinstance(c.kernel, KernelText)):
+        families.setdefault(kernel.family, {}).setdefault(kernel.text, kernel)
+    general: dict[str, tuple[KernelText, tuple[Passed, ...]]] = {}
     for alike in families.values():
         if len(alike) > FEW:
-            general.update(_general(list(alike)))
+            general.update(_general(list(alike.values())))
 
     if not general:
         return list(calls)
 
     def call(given: KernelCall) -> KernelCall:
-        if isinstance(given.kernel, str) or given.kernel not in general:
+        if isinstance(given.kernel, str) or given.kernel.text not in general:
             return given
-        text, numbers = general[given.kernel]
-        return replace(given, kernel=text, arguments=(*given.arguments, *numbers))
+        kernel, numbers = general[given.kernel.text]
+        return replace(given, kernel=kernel, arguments=(*given.arguments, *numbers))
 
     return [call(c) for c in calls]
 
 
 def _general(
     family: Sequence[KernelText],
-) -> Iterable[tuple[KernelText, tuple[KernelText, tuple[Number, ...]]]]:
+) -> Iterable[tuple[str, tuple[KernelText, tuple[Passed, ...]]]]:
     """Return for each of a family the kernel that does the work of all, and its numbers for it."""
-    columns = list(zip(*(text.numbers for text in family), strict=True))
+    columns = list(zip(*map(_passed, family), strict=True))
     moving = [i for i, column in enumerate(columns) if len(set(column)) > 1]
     first = family[0]
-    names = [first.numbers[i][0] for i in moving]
-    parameters = [Parameter(first.numbers[i][0], first.numbers[i][1].dtype, False) for i in moving]
-    text = replace(
+    parameters = [Parameter(f"v{i}", first.numbers[i].dtype, False) for i in moving]
+    kernel = replace(
         first,
         parameters=(*first.parameters, *parameters),
-        numbers=tuple((name, number) for name, number in first.numbers if name not in names),
-    ).named(first.what)
-    return [(own, (text, tuple(own.numbers[i][1] for i in moving))) for own in family]
+        given={first.numbers[i]: f"v{i}" for i in moving},
+    )
+    return [(own.text, (kernel, tuple(_passed(own)[i] for i in moving))) for own in family]
+
+
+def _passed(kernel: KernelText) -> list[Passed]:
+    """Return the numbers of a kernel as arguments."""
+    return [Passed(literal(n.value, n.dtype), n.dtype) for n in kernel.numbers]

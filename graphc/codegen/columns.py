@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from graphc.codegen.kernel import KernelCall
-from graphc.codegen.nest import Axis, NestPrinter
+from graphc.codegen.nest import CHUNK_INDEX, Axis, NestPrinter
 from graphc.ir.op import Elementwise, Reduction
+from graphc.kernel.value import Element, Integer, Name, Value
 from graphc.plan.program import LoopNest
 
 _ROWS = 8
@@ -40,7 +41,7 @@ class ColumnPrinter(NestPrinter):
         self.leaving = division is not None and not division.finishing
         if self.finishing:
             assert division is not None
-            self.folded = [Axis((), division.count, "c")]
+            self.folded = [Axis((), division.count, CHUNK_INDEX)]
 
     def kernel(self, name: str) -> KernelCall:
         """Return the kernel."""
@@ -56,7 +57,7 @@ class ColumnPrinter(NestPrinter):
 
     # -- loops ----------------------------------------------------------------------------------
 
-    def _open(self, axis: Axis) -> AbstractContextManager[None]:
+    def _open(self, axis: Axis) -> AbstractContextManager[Name]:
         """Open a loop outside the fold; the outermost is divided among threads."""
         if axis is (*self.before, *self.kept)[0] and not self.leaving:
             return self.writer.parallel(axis.index, axis.dim)
@@ -71,7 +72,7 @@ class ColumnPrinter(NestPrinter):
 
     # -- the fold -------------------------------------------------------------------------------
 
-    def _sum(self) -> str:
+    def _sum(self) -> Element:
         """Return the element in which the rows add up."""
         if self.leaving:
             return self.part(self.fold, written=True)
@@ -86,14 +87,14 @@ class ColumnPrinter(NestPrinter):
     def _fill(self) -> None:
         op, dtype = self._op(), self._sum_dtype()
         with self._columns():
-            self.writer.store(self._sum(), op.initial(self.writer.literal_of(dtype), dtype), dtype)
+            self.writer.store(self._sum(), op.initial(self.writer.literal_of(dtype), dtype))
 
     def _round(self) -> None:
         """Convert the sums to the type of the result."""
         if self.leaving or self.nest.wide is None:
             return
         with self._columns():
-            self.writer.line(f"{self.names[self.fold]} = {self.fold.dtype.name}({self._sum()})")
+            self.writer.let(self.names[self.fold], self._sum().cast(self.fold.dtype))
             self.save(self.fold)
 
     def _fold(self) -> None:
@@ -104,9 +105,9 @@ class ColumnPrinter(NestPrinter):
             start, stop = self.bounds(last)
             if self._unrolls(last):
                 self._rows_together(last, start, stop)
-                start = f"{stop} - ({stop} - {start}) % {_ROWS}" if start != "0" else (
-                    f"{stop} - {stop} % {_ROWS}")  # fmt: skip
-            with self.writer.loop(last.index, f"{start}, {stop}"), self._columns():
+                rows = stop if start == Integer(0) else stop - start
+                start = stop - rows % _ROWS
+            with self.writer.loop(last.index, stop, start), self._columns():
                 self._add(self._value())
 
     def _unrolls(self, last: Axis) -> bool:
@@ -114,20 +115,20 @@ class ColumnPrinter(NestPrinter):
         long = not isinstance(last.dim, int) or last.dim >= _ROWS
         return long and (self.finishing or cost <= _UNROLLED_COST)
 
-    def _rows_together(self, last: Axis, start: str, stop: str) -> None:
+    def _rows_together(self, last: Axis, start: Value, stop: Value) -> None:
         """Write the loop over whole groups of rows, each added up before it is added."""
         op, name, dtype = self._op(), self.names[self.fold], self._dtype()
-        with self.writer.loop("r", f"{start}, {stop} - {_ROWS - 1}, {_ROWS}"), self._columns():
-            self.writer.line(f"{name} = {op.initial(self.writer.literal_of(dtype), dtype)}")
-            with self.writer.loop("k", str(_ROWS)):
-                self.writer.line(f"{last.index} = r + k")
-                self.writer.line(f"{name} = {op.combine(name, self._value())}")
-            self._add(name)
+        with self.writer.loop("r", stop - (_ROWS - 1), start, _ROWS) as r, self._columns():
+            total = self.writer.let(name, op.initial(self.writer.literal_of(dtype), dtype))
+            with self.writer.loop("k", _ROWS) as k:
+                self.writer.let(last.index.name, r + k)
+                self.writer.let(name, op.combine(total, self._value()))
+            self._add(total)
 
-    def _value(self) -> str:
+    def _value(self) -> Value:
         """Compute the operand at the present row and column; return it as an expression."""
         if self.finishing:
-            return self.writer.load(self.part(self.fold), self._dtype())
+            return self.part(self.fold).load(self._dtype())
         for node in self.group.nodes:
             if node is not self.fold:
                 self.compute(node)
@@ -135,10 +136,10 @@ class ColumnPrinter(NestPrinter):
                     self.save(node)
         return self.converted(self.fold)
 
-    def _add(self, value: str) -> None:
+    def _add(self, value: Value) -> None:
         dtype = self._sum_dtype()
-        total = self._op().combine(self.writer.load(self._sum(), dtype), value)
-        self.writer.store(self._sum(), total, dtype)
+        total = self._op().combine(self._sum().load(dtype), value.cast(dtype))
+        self.writer.store(self._sum(), total)
 
     def _dtype(self) -> np.dtype[Any]:
         """Return the data type of what is folded."""

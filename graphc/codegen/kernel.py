@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import re
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,22 +12,25 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphc.errors import ShapeError
-from graphc.ir.op import Layout, Literal
+from graphc.ir.op import Layout
+from graphc.kernel.code import HI, LO, Statement, Writer, statements, values, within
+from graphc.kernel.value import (
+    UINT8,
+    Element,
+    Integer,
+    Literal,
+    Name,
+    Number,
+    Pointer,
+    Value,
+    summed,
+)
 from graphc.plan.program import Access, Buffer
-from graphc.types import AnyDim, Shape
-
-INDENT = "    "
+from graphc.print.python import INDENT, PythonPrinter
+from graphc.types import BOOL, AnyDim, Shape
 
 DIGITS = 8
 """Of the digest of its text in a kernel's name. Kernels whose names are equal are told apart."""
-
-_NUMBER = re.compile(r"\bv\d+\b")
-"""The name of a number."""
-
-MAX_LOOPS = 20
-"""Loops that Python allows inside one another."""
-
 
 STACK_BYTES = 32 << 10
 """Of blocks that a kernel may have on the stack: threads may have no more than 128 KB."""
@@ -43,8 +45,8 @@ class Offset:
 
 
 @dataclass(frozen=True)
-class Number:
-    """A number that stands in a kernel, as Python text: ``float32(0.5)``."""
+class Passed:
+    """A number that a kernel is called with, as Python text: ``float32(0.5)``."""
 
     text: str
     dtype: np.dtype[Any]
@@ -53,7 +55,7 @@ class Number:
         return self.text
 
 
-Argument: TypeAlias = tuple[Buffer, AnyDim] | Offset | Number | AnyDim
+Argument: TypeAlias = tuple[Buffer, AnyDim] | Offset | Passed | AnyDim
 """What a kernel is called with: a pointer, as buffer and offset in elements, or a number."""
 
 Spread: TypeAlias = tuple[tuple[AnyDim, AnyDim], ...]
@@ -73,54 +75,83 @@ class Parameter:
         return f"{self.name}: {kind}{'*' if self.dtype and self.is_pointer else ''}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KernelText:
-    """A kernel as text: ``def name(lo, hi, <parameters>)``, computing ``lo <= i < hi``.
+    """A kernel: ``def name(lo, hi, <parameters>)``, computing ``lo <= i < hi``.
 
-    The name ends in some digits of a digest of the text, so equal work has one name in every
-    program. They are no identity: other work may have the same (see :func:`told_apart`).
+    Its name says what it computes, and ends in some digits of a digest of the text, so that equal
+    work has one name in every program. They are no identity: other work may have the same (see
+    :func:`told_apart`).
     """
 
-    name: str
+    what: str
     parameters: tuple[Parameter, ...]
-    lines: tuple[str, ...]
-    """Its body, with names for its numbers."""
-    numbers: tuple[tuple[str, Number], ...] = ()
-    """What stands in the text for each of those names that is no parameter."""
+    body: tuple[Statement, ...]
+    given: Mapping[Number, str] = field(default_factory=dict)
+    """The names of those of its numbers that are parameters."""
     reassociate: bool = False
     """Whether it folds along its rows: the compiler may then add in any order."""
+    twin: int = 1
+    """Tells it from others whose texts have the same digest."""
+    fixed: str = ""
+    """The name of one that ships with graphc."""
 
     @cached_property
-    def body(self) -> tuple[str, ...]:
-        """The lines, with the numbers in their places."""
-        if not self.numbers:
-            return self.lines
-        known = dict(self.numbers)
-        return tuple(
-            _NUMBER.sub(lambda m: known[m[0]].text if m[0] in known else m[0], line)
-            for line in self.lines
-        )
+    def _printed(self) -> tuple[list[str], set[str]]:
+        printer = PythonPrinter(self.given)
+        return printer.lines(self.body), printer.used
 
     @property
-    def what(self) -> str:
-        """What its name says that it computes."""
-        return self.name.rpartition("_")[0]
+    def lines(self) -> list[str]:
+        """Its body as Python."""
+        return self._printed[0]
 
-    def named(self, what: str) -> KernelText:
-        """Return it with the name that its text has."""
-        digest = hashlib.sha256(replace(self, name="kernel").text.encode()).hexdigest()[:DIGITS]
-        return replace(self, name=f"{what}_{digest}")
+    @property
+    def used(self) -> set[str]:
+        """The types, modules and constants that it names."""
+        return self._printed[1]
+
+    @cached_property
+    def numbers(self) -> tuple[Number, ...]:
+        """The numbers in it, in their order."""
+        found = (v for s in statements(self.body) for x in values(s) for v in within(x))
+        return tuple(dict.fromkeys(v for v in found if isinstance(v, Number) and v.dtype != BOOL))
+
+    @cached_property
+    def family(self) -> tuple[object, ...]:
+        """What kernels have in common that differ in nothing but their numbers."""
+        names = {number: f"v{i}" for i, number in enumerate(self.numbers)}
+        lines = tuple(PythonPrinter(names).lines(self.body))
+        kinds = tuple(number.dtype for number in self.numbers)
+        return self.what, self.parameters, lines, kinds, self.reassociate
+
+    @cached_property
+    def name(self) -> str:
+        if self.fixed:
+            return self.fixed
+        digest = hashlib.sha256(self._text("kernel").encode()).hexdigest()[:DIGITS]
+        return f"{self.what}_{digest}" + (f"_{self.twin}" if self.twin > 1 else "")
 
     @property
     def signature(self) -> str:
         return ", ".join(map(str, self.parameters))
 
-    @property
+    @cached_property
     def text(self) -> str:
+        """The whole as Python."""
+        return self._text(self.name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, KernelText) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def _text(self, name: str) -> str:
         names = ", ".join(["lo", "hi", *(p.name for p in self.parameters)])
         freedom = ", reassociate=True" if self.reassociate else ""
-        head = [f'@kernel("{self.signature}"{freedom})', f"def {self.name}({names}):"]
-        return "\n".join([*head, *(INDENT + line for line in self.body)])
+        head = [f'@kernel("{self.signature}"{freedom})', f"def {name}({names}):"]
+        return "\n".join([*head, *(INDENT + line for line in self.lines)])
 
 
 @dataclass(frozen=True)
@@ -176,39 +207,21 @@ class KernelCall:
 
 
 def told_apart(calls: Iterable[KernelCall]) -> list[KernelCall]:
-    """Return the calls with kernels of one name and other texts renamed, in their order."""
-    taken: dict[str, KernelText] = {}
-    renamed: dict[KernelText, KernelText] = {}
+    """Return the calls with one kernel for equal texts, and other names for others of one name."""
+    by_text: dict[str, KernelText] = {}
+    taken: dict[str, int] = {}
     result = []
     for call in calls:
-        text = call.kernel
-        if isinstance(text, str):
+        kernel = call.kernel
+        if isinstance(kernel, str):
             result.append(call)
             continue
-        if text not in renamed:
-            names = (f"{text.name}_{n}" if n > 1 else text.name for n in itertools.count(1))
-            name = next(n for n in names if n not in taken)
-            renamed[text] = taken[name] = text if name == text.name else replace(text, name=name)
-        result.append(call if renamed[text] is text else replace(call, kernel=renamed[text]))
+        if kernel.text not in by_text:
+            twin = taken[kernel.name] = taken.get(kernel.name, 0) + 1
+            by_text[kernel.text] = kernel if twin == 1 else replace(kernel, twin=twin)
+        found = by_text[kernel.text]
+        result.append(call if found is kernel else replace(call, kernel=found))
     return result
-
-
-def literal(value: Any, dtype: np.dtype[Any]) -> str:
-    """Return ``value`` as Python text in ``dtype``: ``float32(0.5)``."""
-    if dtype.kind == "b":
-        return str(bool(value))
-    if dtype.kind == "i":
-        return f"{dtype.name}({int(value)})"
-    number = dtype.type(value)
-    if np.isfinite(number):
-        return f"{dtype.name}({number!s})"  # the shortest text that gives these bits
-    text = "nan" if np.isnan(number) else "inf"
-    return f"{dtype.name}({'-' if number < 0 else ''}{text})"
-
-
-def literal_of(dtype: np.dtype[Any]) -> Literal:
-    """Return the function that renders numbers in ``dtype``."""
-    return lambda value: literal(value, dtype)
 
 
 def merge_axes(
@@ -231,13 +244,13 @@ def merge_axes(
     return merged
 
 
-_Seen: TypeAlias = tuple[Buffer, Layout, Shape, tuple[str, ...], bool]
+_Seen: TypeAlias = tuple[Buffer, Layout, Shape, tuple[Value, ...], bool]
 """An element that a kernel reads or writes: buffer, layout, axes, index and whether it writes."""
 
 
 @dataclass
-class KernelWriter:
-    """Collects the lines, pointers and run-time integers of one kernel.
+class KernelWriter(Writer):
+    """Collects the statements, pointers and run-time integers of one kernel.
 
     Equal buffers share a pointer: the compiler is told that pointers do not overlap. Where an
     access starts is an argument, so that equal work on other parts is the same kernel. A
@@ -245,118 +258,79 @@ class KernelWriter:
     """
 
     generic: bool = False
-    lines: list[str] = field(default_factory=list)
-    depth: int = 0
     extent: AnyDim = 1
     reassociate: bool = False
-    _parallel: str = ""
-    _pointers: dict[Buffer, Parameter] = field(default_factory=dict)
-    _integers: dict[AnyDim, Parameter] = field(default_factory=dict)
-    _offsets: dict[Offset, Parameter] = field(default_factory=dict)
-    _seen: dict[_Seen, None] = field(default_factory=dict)
-    _numbers: dict[str, Number] = field(default_factory=dict)
-
-    def line(self, text: str) -> None:
-        self.lines.append(INDENT * self.depth + text)
+    _parallel: Value | None = None
+    _pointers: dict[Buffer, Pointer] = field(default_factory=dict)
+    _integers: dict[AnyDim, Name] = field(default_factory=dict)
+    _offsets: dict[Offset, Name] = field(default_factory=dict)
+    _seen: list[_Seen] = field(default_factory=list)
 
     @contextmanager
-    def loop(self, name: str, extent: str) -> Iterator[None]:
-        """Open ``for name in range(extent)``; an extent of 1 needs no loop."""
-        if extent == "1":
-            self.line(f"{name} = 0")
-            yield
-            return
-        if self.depth == MAX_LOOPS:
-            raise ShapeError(
-                f"its kernel would need more than {MAX_LOOPS} loops, one inside the other; "
-                "reshape neighbouring axes into one"
-            )
-        self.line(f"for {name} in range({extent}):")
-        self.depth += 1
-        yield
-        self.depth -= 1
-
-    @contextmanager
-    def parallel(self, name: str, extent: AnyDim, bounds: str = "lo, hi") -> Iterator[None]:
+    def parallel(
+        self, name: str | Name, extent: AnyDim, start: Value = LO, stop: Value = HI, step: int = 1
+    ) -> Iterator[Name]:
         """Open the outermost loop, over the part ``lo <= name < hi`` of ``extent``."""
-        self.extent, self._parallel = extent, name
-        with self.loop(name, bounds):
-            yield
+        with self.loop(name, stop, start, step) as index:
+            self.extent, self._parallel = extent, index
+            yield index
 
-    def lit(self, value: Any, dtype: np.dtype[Any]) -> str:
-        """Return the name of a number: alike kernels may be one that takes it as an argument."""
-        text = literal(value, dtype)
-        if dtype.kind == "b":
-            return text
-        name = f"v{len(self._numbers)}"
-        self._numbers[name] = Number(text, dtype)
-        return name
+    def lit(self, value: Any, dtype: np.dtype[Any]) -> Number:
+        """Return a number: alike kernels may be one that takes it as an argument."""
+        return Number(value, dtype)
 
     def literal_of(self, dtype: np.dtype[Any]) -> Literal:
-        """Return the function that takes numbers in ``dtype``."""
-        return lambda value: self.lit(value, dtype)
+        """Return the function that makes numbers in ``dtype``."""
+        return lambda value: Number(value, dtype)
 
-    def pointer(self, buffer: Buffer, written: bool) -> str:
-        """Return the name of the pointer to ``buffer``."""
+    def pointer(self, buffer: Buffer, written: bool) -> Pointer:
+        """Return the pointer to ``buffer``."""
         if buffer not in self._pointers:
-            number = len(self._pointers)
-            name = f"y{number}" if written else f"x{number}"
-            self._pointers[buffer] = Parameter(name, buffer.dtype)
-        return self._pointers[buffer].name
+            letter = "y" if written else "x"
+            dtype = UINT8 if buffer.dtype == BOOL else buffer.dtype
+            self._pointers[buffer] = Pointer(f"{letter}{len(self._pointers)}", dtype)
+        return self._pointers[buffer]
 
-    def integer(self, dim: AnyDim) -> str:
-        """Return a dimension as text: its digits, or the name of a run-time integer."""
+    def integer(self, dim: AnyDim) -> Value:
+        """Return a dimension: a number, or a run-time integer."""
         if isinstance(dim, int) and (not self.generic or dim in (0, 1)):
-            return str(dim)
+            return Integer(dim)
         if dim not in self._integers:
-            self._integers[dim] = Parameter(f"n{len(self._integers)}", None)
-        return self._integers[dim].name
+            self._integers[dim] = Name(f"n{len(self._integers)}")
+        return self._integers[dim]
 
-    def element(self, access: Access, index: Sequence[str], written: bool = False) -> str:
+    def element(self, access: Access, index: Sequence[Value], written: bool = False) -> Element:
         """Return the element of ``access`` at ``index``, one index for each of its axes."""
-        pointer = self.pointer(access.buffer, written)
-        self._seen[access.buffer, access.layout, access.shape, tuple(index), written] = None
-        terms = [self._term(i, s) for i, s in zip(index, access.layout.strides, strict=True)]
-        terms = [t for t in terms if t]
-        if access.layout.offset != 0:
-            offset = Offset(access.buffer, access.layout.offset)
-            known = self._offsets.setdefault(offset, Parameter(f"o{len(self._offsets)}", None))
-            terms.append(known.name)
-        return f"{pointer}[{' + '.join(terms).replace('+ -', '- ') or '0'}]"
+        layout = access.layout
+        self._seen.append((access.buffer, layout, access.shape, tuple(index), written))
+        terms = self.terms(index, layout.strides)
+        if layout.offset != 0:
+            offset = Offset(access.buffer, layout.offset)
+            known = self._offsets.setdefault(offset, Name(f"o{len(self._offsets)}"))
+            terms.append((known, 1))
+        return self.pointer(access.buffer, written)[summed(terms)]
 
-    def linear(self, index: Sequence[str], strides: Sequence[AnyDim]) -> str:
-        """Return ``sum(index * strides)`` as text."""
-        terms = [self._term(i, s) for i, s in zip(index, strides, strict=True)]
-        return " + ".join(t for t in terms if t) or "0"
-
-    def _term(self, index: str, stride: AnyDim) -> str:
-        if stride == 0 or index == "0":
-            return ""
-        if stride == 1:
-            return index
-        if stride == -1:
-            return f"-{index}"
-        return f"{index} * {self.integer(stride)}"
-
-    def load(self, element: str, dtype: np.dtype[Any]) -> str:
-        """Return an element as a value: booleans are bytes in memory."""
-        return f"({element} != 0)" if dtype.kind == "b" else element
-
-    def store(self, element: str, value: str, dtype: np.dtype[Any]) -> None:
-        self.line(f"{element} = {f'uint8({value})' if dtype.kind == 'b' else value}")
+    def terms(
+        self, index: Sequence[Value], strides: Sequence[AnyDim]
+    ) -> list[tuple[Value, Value | int]]:
+        """Return the products that add up to a place."""
+        return [
+            (i, s if s in (-1, 0, 1) else self.integer(s))
+            for i, s in zip(index, strides, strict=True)
+        ]
 
     def finish(self, what: str) -> KernelCall:
-        """Return the call; its name is ``what`` and a digest of the text."""
-        pointers = sorted(self._pointers.values(), key=lambda p: int(p.name[1:]))
-        buffers = {p.name: b for b, p in self._pointers.items()}
-        parameters = (*pointers, *self._integers.values(), *self._offsets.values())
-        numbers = tuple(self._numbers.items())
-        text = KernelText(what, parameters, tuple(self.lines), numbers, self.reassociate)
-        passed: list[Argument] = [(buffers[p.name], 0) for p in pointers]
-        position = {buffers[p.name]: i for i, p in enumerate(pointers)}
+        """Return the call; the kernel's name is ``what`` and a digest of the text."""
+        pointers = {b: Parameter(p.name, b.dtype) for b, p in self._pointers.items()}
+        integers = [
+            Parameter(n.name, None) for n in (*self._integers.values(), *self._offsets.values())
+        ]
+        parameters = (*pointers.values(), *integers)
+        text = KernelText(what, parameters, tuple(self.body), reassociate=self.reassociate)
+        position = {buffer: i for i, buffer in enumerate(pointers)}
         touches = tuple(dict.fromkeys(self._touch(seen, position) for seen in self._seen))
-        arguments = (*passed, *self._integers, *self._offsets)
-        return KernelCall(text.named(what), self.extent, arguments, touches)
+        passed: list[Argument] = [(buffer, 0) for buffer in pointers]
+        return KernelCall(text, self.extent, (*passed, *self._integers, *self._offsets), touches)
 
     def _touch(self, seen: _Seen, position: dict[Buffer, int]) -> Touch:
         """Return what an iteration of the parallel axis touches by one element of the text."""
@@ -384,13 +358,12 @@ class KernelAccess:
         return self.access.buffer.dtype
 
     @property
-    def shape(self) -> tuple[str, ...]:
+    def shape(self) -> tuple[Value, ...]:
         return tuple(self.writer.integer(d) for d in self.access.shape)
 
     @property
     def dims(self) -> Shape:
         return self.access.shape
 
-    def at(self, *index: str) -> str:
-        wrapped = [i if i.isalnum() else f"({i})" for i in index]
-        return self.writer.element(self.access, wrapped, self.written)
+    def at(self, *index: Value) -> Element:
+        return self.writer.element(self.access, index, self.written)

@@ -18,10 +18,12 @@ from contextlib import ExitStack
 from graphc.codegen.columns import ColumnPrinter
 from graphc.codegen.folds import FoldPrinter, Pass
 from graphc.codegen.kernel import STACK_BYTES, KernelCall
-from graphc.codegen.nest import Axis
+from graphc.codegen.nest import CHUNK_INDEX, Axis
 from graphc.codegen.short import ShortPrinter
 from graphc.ir.op import Elementwise, Reduction
 from graphc.ir.tensor import Tensor
+from graphc.kernel.code import HI, LO
+from graphc.kernel.value import Integer, Name, Value, least
 from graphc.machine.record import TYPICAL
 from graphc.plan.fusion import CHEAP
 from graphc.plan.program import LoopNest
@@ -36,7 +38,7 @@ STREAM_BYTES = TYPICAL.third
 """Size of a result from which on it is written past the caches: as much as they hold in all."""
 
 STREAM_BLOCK = 1024
-"""Elements that wait for that in the first cache: :data:`graphc.runtime.stream.BLOCK`."""
+"""Elements that wait for that in the first cache."""
 
 _SHORT = range(9, 100)
 """Lengths of loops that LLVM writes out whole, whereupon it finds no vectors in them."""
@@ -119,24 +121,23 @@ class _RowPrinter(FoldPrinter):
         (axis,), writer = self.axes, self.writer
         self._block([n for n in self.group.nodes if not self.level(n)])
         inside = [n for n in self.group.nodes if self.level(n)]
-        pointers = {n: self.element(self.nest.stores[n], written=True) for n in streamed}
-        for node in streamed:
-            pointer = pointers[node].partition("[")[0]
-            writer.line(f"block_{self.names[node]} = stream.block({pointer})")
-        with writer.loop("b", f"lo, hi, {STREAM_BLOCK}"):
-            writer.line(f"stop = min(b + {STREAM_BLOCK}, hi)")
-            with writer.parallel(axis.index, axis.dim, "b, stop"):
+        targets = {n: self.element(self.nest.stores[n], written=True).pointer for n in streamed}
+        blocks = {
+            n: writer.block(f"block_{self.names[n]}", n.dtype, "stream", Integer(STREAM_BLOCK))
+            for n in streamed
+        }
+        with writer.loop("b", HI, LO, STREAM_BLOCK) as b:
+            stop = writer.let("stop", least(b + STREAM_BLOCK, HI))
+            with writer.parallel(axis.index, axis.dim, b, stop):
                 self._values(inside)
                 for node in inside:
-                    if node in pointers:
-                        block = f"block_{self.names[node]}[{axis.index} - b]"
-                        writer.store(block, self.names[node], node.dtype)
+                    if node in blocks:
+                        writer.store(blocks[node][axis.index - b], self.value(node))
                     elif node in self.nest.stores:
                         self.save(node)
-            for node, element in pointers.items():
-                pointer = element.partition("[")[0]
-                writer.line(f"stream.write({pointer}, b, block_{self.names[node]}, stop - b)")
-        writer.line("stream.fence()")
+            for node, target in targets.items():
+                writer.do("stream.write", target, b, blocks[node], stop - b)
+        writer.do("stream.fence")
 
     def _block(self, nodes: list[Tensor]) -> None:
         """Compute ``nodes``, then store: a new value may replace one that others read here."""
@@ -158,7 +159,7 @@ class _RowPrinter(FoldPrinter):
         assert isinstance(node.op, Reduction)
         lit = self.writer.literal_of(node.dtype)
         value = node.op.combine(node.op.initial(lit, node.dtype), self.converted(node))
-        self.writer.line(f"{self.names[node]} = {value}")
+        self.writer.let(self.names[node], value)
 
     def _is_written_out(self) -> bool:
         """Tell whether LLVM writes the loops along a row out, and makes vectors of rows.
@@ -198,21 +199,20 @@ class _RowPrinter(FoldPrinter):
         *outer, last = self.folded
         long = [n for n in turn.folds if self._is_long(n)]
         for node in turn.folds:
-            self._begin(node, self._total(node), self._is_long(node))
+            self._begin(node, self._total(node))
         with ExitStack() as loops:
             for axis in outer:
                 loops.enter_context(self.loop(axis))
             start, stop = self.bounds(last)
             if long and not _within_block(last):
-                loops.enter_context(self.writer.loop("b", f"{start}, {stop}, {BLOCK}"))
-                start, stop = "b", f"min(b + {BLOCK}, {stop})"
+                start = loops.enter_context(self.writer.loop("b", stop, start, BLOCK))
+                stop = least(start + BLOCK, stop)
             for node in long:
-                self._begin(node, self.names[node])
-            extent = stop if start == "0" else f"{start}, {stop}"
-            with self.writer.loop(last.index, extent):
+                self._begin(node, self.value(node))
+            with self.writer.loop(last.index, stop, start):
                 self._body(turn)
             for node in long:
-                self._combine(node, self._total(node), self.names[node])
+                self._combine(node, self._total(node), self.value(node))
         if self.nest.division is None:
             self._round(long)
 
@@ -221,15 +221,14 @@ class _RowPrinter(FoldPrinter):
         for node in self._needed(turn, self.done):
             if node in self.done:
                 element = self.element(self.home[node], written=True)
-                self.writer.line(f"{self.names[node]} = {self.writer.load(element, node.dtype)}")
+                self.writer.let(self.names[node], element.load(node.dtype))
                 continue
             self.compute(node)
             if node in self.home:
-                element = self.element(self.home[node], written=True)
-                self.writer.store(element, self.names[node], node.dtype)
+                self.writer.store(self.element(self.home[node], written=True), self.value(node))
                 written.append(node)
         for node in turn.folds:
-            self._combine(node, self.names[node], self.converted(node))
+            self._combine(node, self.value(node), self.converted(node))
         self.done.update(written)
 
     def _needed(self, turn: Pass, done: Set[Tensor]) -> list[Tensor]:
@@ -254,22 +253,24 @@ class _RowPrinter(FoldPrinter):
             return False
         return self.nest.division is not None or not _within_block(*self.folded)
 
-    def _total(self, node: Tensor) -> str:
-        """Return the name of the whole of a fold; long ones are of a wider type."""
-        return f"wide_{self.names[node]}" if self._is_long(node) else self.names[node]
+    def _total(self, node: Tensor) -> Name:
+        """Return the variable of the whole of a fold; long ones are of a wider type."""
+        if self._is_long(node):
+            return Name(f"wide_{self.names[node]}", self.sum_dtype(node))
+        return self.value(node)
 
-    def _begin(self, node: Tensor, total: str, wide: bool = False) -> None:
+    def _begin(self, node: Tensor, total: Name) -> None:
         assert isinstance(node.op, Reduction)
-        dtype = self.sum_dtype(node) if wide else node.dtype
-        self.writer.line(f"{total} = {node.op.initial(self.writer.literal_of(dtype), dtype)}")
+        dtype = total.dtype
+        self.writer.let(total.name, node.op.initial(self.writer.literal_of(dtype), dtype))
 
-    def _combine(self, node: Tensor, total: str, value: str) -> None:
+    def _combine(self, node: Tensor, total: Name, value: Value) -> None:
         assert isinstance(node.op, Reduction)
-        self.writer.line(f"{total} = {node.op.combine(total, value)}")
+        self.writer.let(total.name, node.op.combine(total, value.cast(total.dtype)))
 
     def _round(self, nodes: list[Tensor]) -> None:
         for node in nodes:
-            self.writer.line(f"{self.names[node]} = {node.dtype.name}(wide_{self.names[node]})")
+            self.writer.let(self.names[node], self._total(node).cast(node.dtype))
 
     # -- divided folds ----------------------------------------------------------------------------
 
@@ -280,8 +281,7 @@ class _RowPrinter(FoldPrinter):
             self._block(turn.before)
             self._pass(turn)
             for node in turn.folds:
-                part = self.part(node, written=True)
-                self.writer.store(part, self._total(node), self.sum_dtype(node))
+                self.writer.store(self.part(node, written=True), self._total(node))
 
     def _finish(self) -> None:
         """Write the fold of the parts, and what is computed from the results."""
@@ -291,10 +291,10 @@ class _RowPrinter(FoldPrinter):
         with self.writer.parallel("_", 1):
             self._block(passes[0].before)
             for node in folds:
-                self._begin(node, self._total(node), self._is_long(node))
-            with self.writer.loop("c", self.writer.integer(self.nest.division.count)):
+                self._begin(node, self._total(node))
+            with self.writer.loop(CHUNK_INDEX, self.writer.integer(self.nest.division.count)):
                 for node in folds:
-                    part = self.writer.load(self.part(node), self.sum_dtype(node))
+                    part = self.part(node).load(self.sum_dtype(node))
                     self._combine(node, self._total(node), part)
             self._round([n for n in folds if self._is_long(n)])
             for node in folds:

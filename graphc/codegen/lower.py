@@ -10,7 +10,6 @@ from graphc.codegen.kernel import (
     KernelAccess,
     KernelCall,
     KernelWriter,
-    literal_of,
     merge_axes,
 )
 from graphc.codegen.loops import loop_kernel
@@ -18,6 +17,7 @@ from graphc.codegen.product import product_kernel
 from graphc.errors import ShapeError
 from graphc.ir.op import Elementwise, Layout, Loops
 from graphc.ir.tensor import Tensor, located
+from graphc.kernel.value import Name, Number, Operation, least, most
 from graphc.plan.program import (
     Access,
     Call,
@@ -28,7 +28,7 @@ from graphc.plan.program import (
     OwnLoops,
     Work,
 )
-from graphc.types import AnyDim, size_of
+from graphc.types import INT64, AnyDim, size_of
 
 
 def lower(call: Call) -> KernelCall:
@@ -55,8 +55,8 @@ def _lowered(work: Work) -> KernelCall:
 
 def descent(nest: LoopNest, kernel: KernelCall) -> Descent | None:
     """Return what the kernel does, if it is a step ``p - f * g`` of each element of a whole p."""
-    products = [n for n in nest.nodes if _writes(n, "a * b")]
-    steps = [n for n in nest.nodes if _writes(n, "a - b")]
+    products = [n for n in nest.nodes if _writes(n, "*")]
+    steps = [n for n in nest.nodes if _writes(n, "-")]
     if len(nest.nodes) != 2 or not products or not steps:
         return None
     ((product,), (step,)) = products, steps
@@ -77,12 +77,14 @@ def descent(nest: LoopNest, kernel: KernelCall) -> Descent | None:
     return Descent(*(buffers.index(a.buffer) for a in (factor, direction, target)))
 
 
-def _writes(node: Tensor, expression: str) -> bool:
-    """Tell whether the op of ``node`` is written so in a kernel."""
+def _writes(node: Tensor, symbol: str) -> bool:
+    """Tell whether the op of ``node`` is this operation of its two operands, in their order."""
     op, dtype = node.op, node.dtype
     if not isinstance(op, Elementwise) or op.indexed or len(node.inputs) != 2:
         return False
-    return op.scalar(literal_of(dtype), "a", "b") == expression
+    pair = Name("a", dtype), Name("b", dtype)
+    value = op.scalar(lambda number: Number(number, dtype), *pair)
+    return isinstance(value, Operation) and (value.symbol, value.operands) == (symbol, pair)
 
 
 def own_kernel(work: OwnLoops) -> KernelCall:
@@ -100,7 +102,7 @@ def copy_kernel(work: Copy) -> KernelCall:
     writer = KernelWriter()
     accesses = [work.target] if work.source is None else [work.target, work.source]
     accesses, dims = _merged(accesses)
-    index = [f"i{n}" for n in range(len(dims))]
+    index = [Name(f"i{n}") for n in range(len(dims))]
     dtype = work.target.buffer.dtype
     with ExitStack() as loops:
         loops.enter_context(writer.parallel(index[0] if dims else "_", dims[0] if dims else 1))
@@ -108,10 +110,9 @@ def copy_kernel(work: Copy) -> KernelCall:
             loops.enter_context(writer.loop(name, writer.integer(dim)))
         target = writer.element(accesses[0], index, written=True)
         if work.source is None:
-            value = writer.lit(work.fill, dtype)
+            writer.store(target, writer.lit(work.fill, dtype))
         else:
-            value = writer.load(writer.element(accesses[1], index), dtype)
-        writer.store(target, value, dtype)
+            writer.store(target, writer.element(accesses[1], index))
     return writer.finish("fill" if work.source is None else "copy")
 
 
@@ -121,16 +122,18 @@ def guard_kernel(work: Guard) -> KernelCall:
     verdict = writer.pointer(work.verdict, written=True)
     low, high, number = (writer.integer(n) for n in (work.low, work.high, work.number))
     (indices,), dims = _merged([work.indices])
-    index = [f"i{n}" for n in range(len(dims))]
-    writer.line(f"least, most = {low}, {high} - 1")  # right, also where there are no indices
+    index = [Name(f"i{n}") for n in range(len(dims))]
+    writer.let("lowest", low)  # right, also where there are no indices
+    writer.let("highest", high - 1)
     with ExitStack() as loops:
         loops.enter_context(writer.parallel(index[0] if dims else "_", dims[0] if dims else 1))
         for name, dim in zip(index[1:], dims[1:], strict=True):
             loops.enter_context(writer.loop(name, writer.integer(dim)))
-        writer.line(f"at = int64({writer.element(indices, index)})")
-        writer.line("least, most = min(least, at), max(most, at)")
-    writer.line(f"if least < {low} or most >= {high}:")
-    writer.line(f"    {verdict}[0] = {number}")
+        at = writer.let("at", writer.element(indices, index).cast(INT64))
+        lowest = writer.let("lowest", least(Name("lowest"), at))
+        highest = writer.let("highest", most(Name("highest"), at))
+    with writer.when((lowest < low) | (highest >= high)):
+        writer.store(verdict[0], number)
     return replace(writer.finish("check"), guards=True)
 
 

@@ -7,11 +7,12 @@ their gradients and states, a single call over the whole computes them all.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from graphc.codegen.kernel import KernelCall
+from graphc.kernel.code import Loop, statements, values, within
+from graphc.kernel.value import Element
 from graphc.machine.record import TYPICAL
 from graphc.plan.program import Buffer, Call
 
@@ -88,17 +89,15 @@ def _is_flat(kernel: KernelCall, placeable: set[Buffer]) -> bool:
     """
     text = kernel.kernel
     assert not isinstance(text, str)
-    loops = [line for line in text.body if line.lstrip().startswith("for ")]
+    loops = [s for s in statements(text.body) if isinstance(s, Loop)]
     if len(loops) != 1 or any(b.size != kernel.extent for b in _moving(kernel, placeable)):
         return False
-    index = loops[0].split()[1]
-    rest = "\n".join(line for line in text.body if line is not loops[0])
-    for parameter, argument in zip(text.parameters, kernel.arguments, strict=True):
-        if _is_moving(argument, placeable):
-            rest = rest.replace(f"{parameter.name}[{index}]", "")
-            if f"{parameter.name}[" in rest:
-                return False
-    return re.search(rf"\b{index}\b", rest) is None
+    pairs = zip(text.parameters, kernel.arguments, strict=True)
+    moving = {p.name for p, argument in pairs if _is_moving(argument, placeable)}
+    found = [v for s in statements(text.body) for x in values(s) for v in within(x)]
+    places = [v for v in found if isinstance(v, Element) and v.pointer.name in moving]
+    inside = sum(v == loops[0].index for v in found)
+    return inside == len(places) and all(v.index == loops[0].index for v in places)
 
 
 def _can_wait(pairs: Sequence[Pair], members: Sequence[int]) -> bool:

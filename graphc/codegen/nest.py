@@ -13,8 +13,12 @@ from graphc.codegen.kernel import KernelWriter, merge_axes
 from graphc.ir.op import Elementwise, Layout, Reduction
 from graphc.ir.source import Constant
 from graphc.ir.tensor import Tensor
+from graphc.kernel.value import Element, Integer, Name, Value, least, summed
 from graphc.plan.program import Access, LoopNest
 from graphc.types import AnyDim, Shape, size_of
+
+CHUNK_INDEX = Name("c")
+"""The index of the chunks of a divided fold."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Axis:
 
     covers: tuple[int, ...]
     dim: AnyDim
-    index: str
+    index: Name
 
 
 class NestPrinter:
@@ -32,7 +36,7 @@ class NestPrinter:
     def __init__(self, nest: LoopNest, generic: bool = False) -> None:
         self.nest = nest
         self.group = nest.group
-        self.writer = KernelWriter(generic)
+        self.writer = KernelWriter(generic=generic)
         self.members = set(self.group.nodes)
         self.axes = self._axes()
         self.depth_of = self._depths()
@@ -53,7 +57,7 @@ class NestPrinter:
         borders = {group.inner, *(group.column or ())}
         merged = merge_axes(range(len(dims)), dims, walks, borders)
         return [
-            Axis(tuple(covers), size_of(dims[d] for d in covers), f"i{number}")
+            Axis(tuple(covers), size_of(dims[d] for d in covers), Name(f"i{number}"))
             for number, covers in enumerate(merged)
         ]
 
@@ -86,47 +90,46 @@ class NestPrinter:
             names[node] = f"{node.op.name}_{number}"
         return names
 
-    def indices(self) -> list[str]:
+    def indices(self) -> list[Value]:
         """Return the index of each loop, as the layouts over the loops want them."""
         return [axis.index for axis in self.axes]
 
-    def place(self) -> list[str]:
+    def place(self) -> list[Value]:
         """Return where along each loop the value lies that is computed."""
         return self.indices()
 
     def element(
-        self, access: Access, written: bool = False, indices: Sequence[str] | None = None
-    ) -> str:
+        self, access: Access, written: bool = False, indices: Sequence[Value] | None = None
+    ) -> Element:
         """Return the element of ``access`` at the present point of the loops, or at ``indices``."""
         strides = tuple(access.layout.strides[axis.covers[-1]] for axis in self.axes)
         shape: Shape = tuple(axis.dim for axis in self.axes)
         over = Access(access.buffer, Layout(access.layout.offset, strides), shape)
         return self.writer.element(over, indices or self.indices(), written)
 
-    def loop(self, axis: Axis) -> AbstractContextManager[None]:
+    def loop(self, axis: Axis) -> AbstractContextManager[Name]:
         """Open a loop over ``axis``, within the present chunk."""
         start, stop = self.bounds(axis)
-        return self.writer.loop(axis.index, stop if start == "0" else f"{start}, {stop}")
+        return self.writer.loop(axis.index, stop, start)
 
     # -- divided folds ----------------------------------------------------------------------------
 
-    def chunks(self) -> AbstractContextManager[None]:
+    def chunks(self) -> AbstractContextManager[Name]:
         """Open the loop over the chunks of a divided fold."""
         assert self.nest.division is not None
-        return self.writer.parallel("c", self.nest.division.count)
+        return self.writer.parallel(CHUNK_INDEX, self.nest.division.count)
 
-    def bounds(self, axis: Axis) -> tuple[str, str]:
+    def bounds(self, axis: Axis) -> tuple[Value, Value]:
         """Return where a loop over ``axis`` starts and stops, within the present chunk."""
         division, stop = self.nest.division, self.writer.integer(axis.dim)
         if division is None or division.finishing or axis.covers[0] != 0:
-            return "0", stop
+            return Integer(0), stop
         dims = self.group.dims
         chunk = self.writer.integer(division.chunk * size_of(dims[d] for d in axis.covers[1:]))
-        self.writer.line(f"start = c * {chunk}")
-        self.writer.line(f"stop = min(start + {chunk}, {stop})")
-        return "start", "stop"
+        start = self.writer.let("start", CHUNK_INDEX * chunk)
+        return start, self.writer.let("stop", least(start + chunk, stop))
 
-    def part(self, fold: Tensor, written: bool = False) -> str:
+    def part(self, fold: Tensor, written: bool = False) -> Element:
         """Return the element that holds the part of ``fold`` for the present chunk."""
         assert self.nest.division is not None
         access = self.nest.division.parts[fold]
@@ -134,7 +137,7 @@ class NestPrinter:
         strides = (first, *(rest[axis.covers[-1]] for axis in self.axes))
         shape = (self.nest.division.count, *(axis.dim for axis in self.axes))
         over = Access(access.buffer, Layout(0, strides), shape)
-        return self.writer.element(over, ["c", *self.indices()], written)
+        return self.writer.element(over, [CHUNK_INDEX, *self.indices()], written)
 
     def sum_dtype(self, fold: Tensor) -> np.dtype[Any]:
         """Return the data type in which the parts of a fold are combined."""
@@ -148,18 +151,21 @@ class NestPrinter:
         moving = [self.depth_of[m] for m in self.group.maps[node] if m is not None]
         return max(moving, default=0)
 
-    def operand(self, node: Tensor, position: int) -> str:
-        """Return one operand of ``node`` as an expression."""
+    def value(self, node: Tensor) -> Name:
+        """Return the variable that holds the value of ``node``."""
+        return Name(self.names[node], node.dtype)
+
+    def operand(self, node: Tensor, position: int) -> Value:
+        """Return one operand of ``node``."""
         tensor = node.inputs[position]
         base = self.nest.places.place[tensor].base
         if base in self.members:
-            return self.names[base]
+            return self.value(base)
         if (node, position) in self.nest.loads:
-            access = self.nest.loads[node, position]
-            return self.writer.load(self.element(access), tensor.dtype)
+            return self.element(self.nest.loads[node, position]).load(tensor.dtype)
         if isinstance(base.op, Constant):
             return self.writer.lit(base.op.value.array.item(), base.dtype)
-        return f"{base.dtype.name}({self.writer.integer(base.op.dim)})"  # type: ignore[attr-defined]
+        return self.writer.integer(base.op.dim).cast(base.dtype)  # type: ignore[attr-defined]
 
     def compute(self, node: Tensor) -> None:
         """Write ``name = expression`` for an elementwise node."""
@@ -171,23 +177,18 @@ class NestPrinter:
             places = []
             for walk in self._index_strides(node):
                 strides = [walk[axis.covers[-1]] for axis in self.axes]
-                places.append(self.writer.linear(indices, strides))
+                places.append(summed(self.writer.terms(indices, strides)))
             args = [*places, *args]
         dtype = node.inputs[0].dtype if node.inputs else node.dtype
-        value = op.scalar(self.writer.literal_of(_literal_dtype(node, dtype)), *args)
-        if node.dtype.kind == "i":
-            value = f"{node.dtype.name}({value})"
-        self.writer.line(f"{self.names[node]} = {value}")
+        literal = self.writer.literal_of(_literal_dtype(node, dtype))
+        self.writer.let(self.names[node], op.scalar(literal, *args).cast(node.dtype))
 
     def save(self, node: Tensor) -> None:
-        element = self.element(self.nest.stores[node], written=True)
-        self.writer.store(element, self.names[node], node.dtype)
+        self.writer.store(self.element(self.nest.stores[node], written=True), self.value(node))
 
-    def converted(self, node: Tensor) -> str:
+    def converted(self, node: Tensor) -> Value:
         """Return the operand of a reduction in the data type of its result."""
-        x = self.operand(node, 0)
-        same = node.inputs[0].dtype == node.dtype
-        return x if same else f"{node.dtype.name}({x})"
+        return self.operand(node, 0).cast(node.dtype)
 
     def inside(self, node: Tensor) -> list[Tensor]:
         """Return the members of the group that ``node`` reads."""

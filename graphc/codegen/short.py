@@ -18,16 +18,22 @@ from graphc.codegen.folds import FoldPrinter, Pass
 from graphc.codegen.kernel import STACK_BYTES, KernelCall
 from graphc.ir.op import Elementwise, Layout, Reduction
 from graphc.ir.tensor import Tensor
+from graphc.kernel.code import HI, LO, Block, Comment
+from graphc.kernel.value import UINT8, Element, Integer, Name, Pointer, Value, least, summed
 from graphc.machine.record import LINE
 from graphc.plan.fusion import CHEAP
 from graphc.plan.program import Access, Buffer, LoopNest
-from graphc.types import AnyDim
+from graphc.types import BOOL, AnyDim
 
 _DEAR_TOTALS = range(2, 41)
 _FLOAT32 = range(9, 41)
 _FLOAT64 = range(9, 16)
 _DEAR_FLOAT64 = (*range(2, 8), *_FLOAT64)
 """Lengths of rows for which this was measured to be the faster way, with AVX-512."""
+
+
+_ROW, _AT, _COUNT = Name("r"), Name("at"), Name("count")
+"""A row of a block, the place in it of an element, and how many rows there are."""
 
 
 class ShortPrinter(FoldPrinter):
@@ -40,9 +46,9 @@ class ShortPrinter(FoldPrinter):
         """Rows of a block: those of one vector, of the widest type."""
         hoisted = set(self.hoisted())
         self.nodes = dict.fromkeys(n for n in self.group.nodes if n not in hoisted)
-        self.blocks: dict[str, str] = {}
+        self.blocks: dict[str, Block] = {}
         """How each block is made."""
-        self.operands: dict[tuple[Buffer, Layout], str] = {}
+        self.operands: dict[tuple[Buffer, Layout], Element] = {}
         """The element of a block that holds an operand."""
         self.kept: set[Tensor] = set()
         """Nodes whose values lie in blocks once they are computed."""
@@ -91,16 +97,16 @@ class ShortPrinter(FoldPrinter):
                     self.compute(node)
                     if node in self.nest.stores:
                         self.save(node)
-                start, stop = ("0", writer.integer(axis.dim)) if level else ("lo", "hi")
-                bounds = f"{start}, {stop}, {self.rows}" if axis is lanes else f"{start}, {stop}"
+                start, stop = (Integer(0), writer.integer(axis.dim)) if level else (LO, HI)
+                step = self.rows if axis is lanes else 1
                 if level:
-                    loops.enter_context(writer.loop(axis.index, bounds))
+                    loops.enter_context(writer.loop(axis.index, stop, start, step))
                 else:
-                    loops.enter_context(writer.parallel(axis.index, axis.dim, bounds))
-            writer.line(f"count = min({stop} - {lanes.index}, {self.rows})")
+                    loops.enter_context(writer.parallel(axis.index, axis.dim, start, stop, step))
+            writer.let(_COUNT.name, least(stop - lanes.index, self.rows))
             self._block()
-        blocks = [f"{block} = {made}" for block, made in self.blocks.items()]
-        writer.lines[:0] = [f"# {self.rows} rows at a time, one in each lane of a vector", *blocks]
+        head = Comment(f"{self.rows} rows at a time, one in each lane of a vector")
+        writer.body[:0] = [head, *self.blocks.values()]
         return writer.finish(name)
 
     def _block(self) -> None:
@@ -112,7 +118,7 @@ class ShortPrinter(FoldPrinter):
         for number, turn in enumerate(passes):
             begun = folds if number == 0 else []
             if begun or turn.before:
-                with self.writer.loop("r", str(self.rows)):
+                with self.writer.loop(_ROW, self.rows):
                     for fold in begun:
                         self._begin(fold)
                     self._values(turn.before)
@@ -123,8 +129,8 @@ class ShortPrinter(FoldPrinter):
     def _pass(self, turn: Pass) -> None:
         """Write one loop along the rows."""
         (axis,) = self.folded
-        with self.loop(axis), self.writer.loop("r", str(self.rows)):
-            self.writer.line(f"at = {axis.index} * {self.rows} + r")
+        with self.loop(axis), self.writer.loop(_ROW, self.rows):
+            self.writer.let(_AT.name, axis.index * self.rows + _ROW)
             self._values(self._goals(turn))
             for fold in turn.folds:
                 self._combine(fold)
@@ -138,11 +144,10 @@ class ShortPrinter(FoldPrinter):
             if node not in self.done:
                 self.compute(node)
                 if node in self.kept:
-                    self.writer.store(self._home(node), self.names[node], node.dtype)
+                    self.writer.store(self._home(node), self.value(node))
                     self.done.add(node)
             elif self.level(node) > self.inner:
-                value = self.writer.load(self._home(node), node.dtype)
-                self.writer.line(f"{self.names[node]} = {value}")
+                self.writer.let(self.names[node], self._home(node).load(node.dtype))
 
     def _goals(self, turn: Pass) -> list[Tensor]:
         """Return what a loop along the rows must know to fold and to save."""
@@ -181,40 +186,41 @@ class ShortPrinter(FoldPrinter):
     def _begin(self, fold: Tensor) -> None:
         assert isinstance(fold.op, Reduction)
         value = fold.op.initial(self.writer.literal_of(fold.dtype), fold.dtype)
-        self.writer.store(self._home(fold), value, fold.dtype)
+        self.writer.store(self._home(fold), value)
 
     def _combine(self, fold: Tensor) -> None:
         assert isinstance(fold.op, Reduction)
-        total = self.writer.load(self._home(fold), fold.dtype)
+        total = self._home(fold).load(fold.dtype)
         value = fold.op.combine(total, self.converted(fold))
-        self.writer.store(self._home(fold), value, fold.dtype)
+        self.writer.store(self._home(fold), value)
 
-    def operand(self, node: Tensor, position: int) -> str:
+    def operand(self, node: Tensor, position: int) -> Value:
         base = self.nest.places.place[node.inputs[position]].base
         if base in self.done and self.level(base) == self.inner:
-            return self.writer.load(self._home(base), base.dtype)
+            return self._home(base).load(base.dtype)
         access = self.nest.loads.get((node, position))
         if access is None or (access.buffer, access.layout) not in self.operands:
             return super().operand(node, position)
-        return self.writer.load(self.operands[access.buffer, access.layout], access.buffer.dtype)
+        return self.operands[access.buffer, access.layout].load(access.buffer.dtype)
 
-    def place(self) -> list[str]:
+    def place(self) -> list[Value]:
         *outer, lanes = (axis.index for axis in self.outer)
-        return [*outer, f"({lanes} + r)", *(axis.index for axis in self.folded)]
+        return [*outer, lanes + _ROW, *(axis.index for axis in self.folded)]
 
     # -- blocks -----------------------------------------------------------------------------------
 
-    def _home(self, node: Tensor) -> str:
+    def _home(self, node: Tensor) -> Element:
         """Return the element of a block that holds a node's value."""
         return self._made(f"block_{self.names[node]}", node, self.level(node) > self.inner)
 
-    def _made(self, name: str, like: Tensor, within: bool) -> str:
+    def _made(self, name: str, like: Tensor, within: bool) -> Element:
         """Return the present element of a block of rows, or with ``within`` of their elements."""
         (axis,) = self.folded
-        kind = "uint8" if like.dtype.kind == "b" else like.dtype.name
-        size = f"{self.rows} * {self.writer.integer(axis.dim)}" if within else f"{self.rows}"
-        self.blocks[name] = f"rows.block({kind}, {size})"
-        return f"{name}[{'at' if within else 'r'}]"
+        pointer = Pointer(name, UINT8 if like.dtype == BOOL else like.dtype)
+        rows = Integer(self.rows)
+        size = rows * self.writer.integer(axis.dim) if within else rows
+        self.blocks[name] = Block(pointer, "rows", size)
+        return pointer[_AT if within else _ROW]
 
     def _steps(self, access: Access) -> tuple[AnyDim, AnyDim]:
         """Return the strides from row to row, and along them."""
@@ -231,7 +237,7 @@ class ShortPrinter(FoldPrinter):
             row, step = self._steps(access)
             if node not in self.nodes or row == 0 or key in self.operands:
                 continue
-            name = f"block_{self.writer.pointer(access.buffer, written=False)}"
+            name = f"block_{self.writer.pointer(access.buffer, written=False).name}"
             while name in moves:
                 name += "_"
             moves[name] = access
@@ -250,26 +256,28 @@ class ShortPrinter(FoldPrinter):
         """
         (axis,), writer = self.folded, self.writer
         length = writer.integer(axis.dim)
-        single: dict[bool, list[tuple[str, str]]] = {False: [], True: []}
-        for block, access in moves.items():
+        single: dict[bool, list[tuple[Element, Element]]] = {False: [], True: []}
+        for name, access in moves.items():
             row, step = self._steps(access)
-            first = [*(a.index for a in self.outer), "0"]
-            pointer, _, place = self.element(access, out, first).partition("[")
-            start = place.removesuffix("]")
+            block = self.blocks[name].pointer
+            first: list[Value] = [*(a.index for a in self.outer), Integer(0)]
+            start = self.element(access, out, first)
             if step == 1 and access.buffer.dtype.itemsize * self.rows == LINE:
-                to = f"{pointer}, {start}, {writer.integer(row)}"
-                order = f"store({to}, {block}" if out else f"load({block}, {to}"
-                writer.line(f"rows.{order}, count, {length})")
+                there = (start.pointer, start.index, writer.integer(row))
+                if out:
+                    writer.do("rows.store", *there, block, _COUNT, length)
+                else:
+                    writer.do("rows.load", block, *there, _COUNT, length)
                 continue
-            inside = f"{block}[{f'{axis.index} * {self.rows} + r' if step != 0 else 'r'}]"
-            steps = writer.linear(["r", axis.index], [row, step])
-            outside = f"{pointer}[{start} + {steps}]".replace("+ -", "- ")
+            inside = block[axis.index * self.rows + _ROW if step != 0 else _ROW]
+            steps = writer.terms([_ROW, axis.index], [row, step])
+            outside = start.pointer[summed([(start.index, 1), *steps])]
             single[step != 0].append((outside, inside) if out else (inside, outside))
         for within, pairs in single.items():
             with ExitStack() as loops:
                 if pairs and within:
                     loops.enter_context(self.loop(axis))
                 if pairs:
-                    loops.enter_context(writer.loop("r", "count"))
+                    loops.enter_context(writer.loop(_ROW, _COUNT))
                 for target, source in pairs:
-                    writer.line(f"{target} = {source}")
+                    writer.store(target, source)

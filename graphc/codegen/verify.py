@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from graphc.codegen.kernel import Argument, KernelCall, KernelText, Number, Parameter
+from graphc.codegen.kernel import Argument, KernelCall, KernelText, Parameter, Passed
 from graphc.codegen.module import GAP, Module
 from graphc.errors import VerificationError
 from graphc.plan.program import Call, Program
@@ -35,7 +35,7 @@ def _misprint(module: Module, call: KernelCall) -> str:
     text = call.kernel
     if not isinstance(text, KernelText):
         return ""
-    if module.kernels.get(text.name) != text:
+    if module.kernels.get(text.name) is not text:
         return "finds another kernel of its name"
     if len(text.parameters) != len(call.arguments):
         return f"passes {len(call.arguments)} arguments for {len(text.parameters)} parameters"
@@ -48,7 +48,7 @@ def _misprint(module: Module, call: KernelCall) -> str:
 def _fits(parameter: Parameter, argument: Argument) -> bool:
     if isinstance(argument, tuple):
         return parameter.is_pointer and parameter.dtype == argument[0].dtype
-    if isinstance(argument, Number):
+    if isinstance(argument, Passed):
         return not parameter.is_pointer and parameter.dtype == argument.dtype
     return parameter.dtype is None
 

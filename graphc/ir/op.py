@@ -38,13 +38,12 @@ from graphc.errors import (
 )
 from graphc.ir.record import Record
 from graphc.ir.tensor import FUNCTIONS, Tensor, apply, located
+from graphc.kernel.value import Element, Literal, Name, Value
 from graphc.lazy import Registry
 from graphc.tree import tree_leaves
 from graphc.types import AnyDim, Dim, Shape, TensorType, broadcast_shapes
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Literal = Callable[[Any], str]
-"""Renders a number as text in the data type the expression is computed in."""
 
 
 @dataclass(frozen=True)
@@ -270,12 +269,11 @@ class Elementwise(Op):
         return TensorType(self.result_dtype(*dtypes), shape)
 
     @abstractmethod
-    def scalar(self, lit: Literal, *args: str) -> str:
-        """Return the value of one element as a Python expression.
+    def scalar(self, lit: Literal, *args: Value) -> Value:
+        """Return the value of one element.
 
-        ``args`` are names (or, with ``indexed``, first the index names and then the operands)
-        of scalars in the operands' data types. The text is compiled by Numba: it may use
-        Python's operators, ``vmath.<function>``, and numbers only through ``lit(number)``.
+        ``args`` are those of the operands (with ``indexed``, behind the element's place), and
+        ``lit(number)`` is a parameter of the op: kernels that differ in such only may be one.
         """
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
@@ -316,12 +314,12 @@ class Reduction(Op):
         return TensorType(self.result_dtype(x.dtype), shape)
 
     @abstractmethod
-    def initial(self, lit: Literal, dtype: np.dtype[Any]) -> str:
-        """Return the neutral element as an expression."""
+    def initial(self, lit: Literal, dtype: np.dtype[Any]) -> Value:
+        """Return the neutral element in the data type of the fold."""
 
     @abstractmethod
-    def combine(self, acc: str, x: str) -> str:
-        """Return the fold of ``acc`` and ``x`` as an expression in the result's data type."""
+    def combine(self, acc: Value, x: Value) -> Value:
+        """Return the fold of ``acc`` and ``x``, two values of one data type."""
 
     def wide(self, dtype: np.dtype[Any]) -> np.dtype[Any] | None:
         """Return the data type in which long folds into ``dtype`` add up their parts.
@@ -399,8 +397,8 @@ class Access(Protocol):
     def dtype(self) -> np.dtype[Any]: ...
 
     @property
-    def shape(self) -> tuple[str, ...]:
-        """The length of each axis, as an expression."""
+    def shape(self) -> tuple[Value, ...]:
+        """The length of each axis, as a value in the kernel."""
         ...
 
     @property
@@ -408,26 +406,34 @@ class Access(Protocol):
         """The length of each axis."""
         ...
 
-    def at(self, *index: str) -> str:
-        """Return the element at ``index`` as an expression (for a result: also a target)."""
+    def at(self, *index: Value) -> Element:
+        """Return the element at ``index``."""
         ...
 
 
 class Emitter(Protocol):
-    """Writes the text of one kernel."""
+    """Collects the statements of one kernel, as :class:`graphc.kernel.code.Writer` does."""
 
-    def line(self, text: str) -> None: ...
-
-    def loop(self, name: str, extent: str) -> AbstractContextManager[None]:
-        """Open ``for name in range(extent)``."""
+    def let(self, name: str, value: Value) -> Name:
+        """Give a variable a value; return it."""
         ...
 
-    def parallel(self, name: str, extent: AnyDim) -> AbstractContextManager[None]:
+    def store(self, element: Element, value: Value) -> None: ...
+
+    def loop(self, name: str, stop: Value) -> AbstractContextManager[Name]:
+        """Open ``for name in range(stop)``."""
+        ...
+
+    def when(self, condition: Value) -> AbstractContextManager[None]:
+        """Open what is done only if the condition holds."""
+        ...
+
+    def parallel(self, name: str, extent: AnyDim) -> AbstractContextManager[Name]:
         """Open the outermost loop, whose iterations are independent; at most once."""
         ...
 
-    def lit(self, value: Any, dtype: np.dtype[Any]) -> str:
-        """Return ``value`` as a literal of ``dtype``."""
+    def lit(self, value: Any, dtype: np.dtype[Any]) -> Value:
+        """Return ``value`` as a number of ``dtype``."""
         ...
 
 

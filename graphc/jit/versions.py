@@ -53,11 +53,12 @@ def check(installed: str) -> None:
 
 
 @contextmanager
-def explained(installed: str) -> Iterator[None]:
-    """Compile; an error says where no test ran with so new a version of Numba as ``installed``."""
+def explained() -> Iterator[None]:
+    """Compile; an error says where no test ran with so new a version of Numba as is installed."""
     try:
         yield
     except Exception as error:
+        installed = metadata.version("numba")
         if _numbers(installed) > _numbers(NEWEST):
             known = f"graphc was tested with numba {OLDEST} to {NEWEST}"
             error.add_note(f"{known}; this is {installed}")

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError
-from graphc.ir.op import Array, Literal, Sample, function, register
+from graphc.ir.op import Array, Sample, function, register
 from graphc.ir.tensor import Tensor, apply
+from graphc.kernel.value import Literal, Value, select, vmath
 from graphc.ops.arithmetic import abs, numbers, square
 from graphc.ops.comparison import clip, logical_or, where
 from graphc.ops.elementwise import Math, Partials, Piecewise, unary
@@ -39,8 +40,8 @@ class Relu(Piecewise):
         (x,) = arrays
         return np.asarray(np.maximum(x, x.dtype.type(0)))
 
-    def scalar(self, lit: Literal, *args: str) -> str:
-        return f"vmath.relu({args[0]})"
+    def scalar(self, lit: Literal, *args: Value) -> Value:
+        return vmath("relu", *args)
 
     def push(self, t: Tensor, place: int, out: Tensor, *inputs: Tensor) -> Tensor:
         return where(out <= 0, 0, t)
@@ -56,9 +57,9 @@ class LeakyRelu(Piecewise):
         (x,) = arrays
         return np.where(x > 0, x, x * x.dtype.type(self.slope))
 
-    def scalar(self, lit: Literal, *args: str) -> str:
+    def scalar(self, lit: Literal, *args: Value) -> Value:
         (x,) = args
-        return f"vmath.where({x} > {lit(0)}, {x}, {x} * {lit(self.slope)})"
+        return select(x > 0, x, x * lit(self.slope))
 
     def push(self, t: Tensor, place: int, out: Tensor, *inputs: Tensor) -> Tensor:
         signed = out if self.slope >= 0 else inputs[0]
@@ -76,8 +77,8 @@ class Hardtanh(Piecewise):
         (x,) = arrays
         return np.clip(x, x.dtype.type(self.low), x.dtype.type(self.high))
 
-    def scalar(self, lit: Literal, *args: str) -> str:
-        return f"vmath.minimum(vmath.maximum({args[0]}, {lit(self.low)}), {lit(self.high)})"
+    def scalar(self, lit: Literal, *args: Value) -> Value:
+        return vmath("minimum", vmath("maximum", *args, lit(self.low)), lit(self.high))
 
     def push(self, t: Tensor, place: int, out: Tensor, *inputs: Tensor) -> Tensor:
         return where(logical_or(out <= self.low, out >= self.high), 0, t)
@@ -158,10 +159,10 @@ class Elu(Math):
         alpha, rate = x.dtype.type(self.alpha), x.dtype.type(self.rate)
         return np.where(x > 0, x, alpha * np.expm1(rate * x))
 
-    def scalar(self, lit: Literal, *args: str) -> str:
+    def scalar(self, lit: Literal, *args: Value) -> Value:
         (x,) = args
-        low = f"{lit(self.alpha)} * vmath.expm1({lit(self.rate)} * {x})"
-        return f"vmath.where({x} > {lit(0)}, {x}, {low})"
+        low = lit(self.alpha) * vmath("expm1", lit(self.rate) * x)
+        return select(x > 0, x, low)
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         return (where(out > 0, 1, (out + self.alpha) * self.rate),)
@@ -313,8 +314,8 @@ class Softsign(Math):
     def ufunc(x: Array) -> Any:
         return x / (1.0 + np.abs(x))
 
-    def scalar(self, lit: Literal, *args: str) -> str:
-        return f"{args[0]} / ({lit(1)} + vmath.abs({args[0]}))"
+    def scalar(self, lit: Literal, *args: Value) -> Value:
+        return args[0] / (1 + vmath("abs", *args))
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         return (square(1.0 / (abs(inputs[0]) + 1.0)),)

@@ -23,7 +23,7 @@ from graphc.ops.gather import (
     wrapped,
     write_places,
 )
-from graphc.ops.loops import nest
+from graphc.ops.loops import nest, places
 from graphc.ops.operands import as_tensor
 from graphc.ops.reduce import sum
 from graphc.ops.shape import broadcast_to, reshape
@@ -56,11 +56,11 @@ class TakeAlongAxis(Indexed, Loops):
 
     def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
         x, indices = ins
-        names = [f"i{k}" for k in range(len(out.shape))]
+        names = places(out)
         with nest(e, out, range(len(names)), parallel=True):
             at = write_places(e, [indices], names, x.shape[self.axis :])
             place = (*names[: self.axis], *at, *names[self.axis + 1 :])
-            e.line(f"{out.at(*names)} = {read(e, x, at, self.axis, place)}")
+            read(e, out.at(*names), x, at, self.axis, place)
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         x, indices = inputs
@@ -97,12 +97,12 @@ class ScatterAddAlongAxis(Indexed, Loops):
     def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
         # Lines along the axis are independent: the first other axis may be shared out.
         g, indices = ins
-        names = [f"i{k}" for k in range(len(out.shape))]
+        names = places(out)
         others = [k for k in range(len(names)) if k != self.axis]
         rest = [k for k in range(len(names)) if k not in others[:1]]
         with nest(e, g, others[:1], parallel=True):
             with nest(e, out, rest):
-                e.line(f"{out.at(*names)} = {e.lit(0, out.dtype)}")
+                e.store(out.at(*names), e.lit(0, out.dtype))
             with nest(e, g, rest):
                 at = write_places(e, [indices], names, out.shape[self.axis :])
                 place = (*names[: self.axis], *at, *names[self.axis + 1 :])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,7 +32,7 @@ class Add(Piecewise, Math):
     """``x + y``."""
 
     ufunc = np.add
-    text = "{0} + {1}"
+    formula = operator.add
 
     def notation(self, out: TensorType, *types: TensorType) -> Notation:
         return Notation("{0} + {1}", "{0} + {1}", SUM, (SUM, SUM))
@@ -45,7 +46,7 @@ class Subtract(Piecewise, Math):
     """``x - y``."""
 
     ufunc = np.subtract
-    text = "{0} - {1}"
+    formula = operator.sub
 
     def notation(self, out: TensorType, *types: TensorType) -> Notation:
         return Notation("{0} - {1}", "{0} - {1}", SUM, (SUM, PRODUCT))
@@ -59,7 +60,7 @@ class Multiply(Math):
     """``x * y``."""
 
     ufunc = np.multiply
-    text = "{0} * {1}"
+    formula = operator.mul
 
     def notation(self, out: TensorType, *types: TensorType) -> Notation:
         latex = r"{0} \odot {1}" if all(t.shape for t in types) else r"{0} \cdot {1}"
@@ -75,7 +76,7 @@ class Divide(Math):
     """``x / y``."""
 
     ufunc = np.divide
-    text = "{0} / {1}"
+    formula = operator.truediv
     cost = 4.0
 
     def notation(self, out: TensorType, *types: TensorType) -> Notation:
@@ -112,7 +113,7 @@ class Negative(Piecewise, Math):
     """``-x``."""
 
     ufunc = np.negative
-    text = "-{0}"
+    formula = operator.neg
 
     def notation(self, out: TensorType, *types: TensorType) -> Notation:
         return Notation("-{0}", "-{0}", SUM, (PRODUCT,))
@@ -139,7 +140,7 @@ class Square(Math):
     """``x * x``; derivative ``2 x``."""
 
     ufunc = np.square
-    text = "{0} * {0}"
+    formula = staticmethod(lambda x: x * x)
 
     def notation(self, out: TensorType, *types: TensorType) -> Notation:
         return Notation("{0}^2", "{0}^{{2}}", CLOSED, (CLOSED,))

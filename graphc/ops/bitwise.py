@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,7 +37,7 @@ class BitwiseAnd(Bitwise):
     """``x & y``."""
 
     ufunc = np.bitwise_and
-    text = "{0} & {1}"
+    formula = operator.and_
 
 
 @register
@@ -44,7 +45,7 @@ class BitwiseOr(Bitwise):
     """``x | y``."""
 
     ufunc = np.bitwise_or
-    text = "{0} | {1}"
+    formula = operator.or_
 
 
 @register
@@ -52,7 +53,7 @@ class BitwiseXor(Bitwise):
     """``x ^ y``."""
 
     ufunc = np.bitwise_xor
-    text = "{0} ^ {1}"
+    formula = operator.xor
 
 
 @register
@@ -60,7 +61,7 @@ class BitwiseInvert(Bitwise):
     """``~x = -x - 1``."""
 
     ufunc = np.invert
-    text = "~{0}"
+    formula = operator.invert
 
 
 @register

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.graph import ancestors
-from graphc.ir.op import UNSEEN, Array, Elementwise, Literal, Notation, Sample, function, register
+from graphc.ir.op import UNSEEN, Array, Elementwise, Notation, Sample, function, register
 from graphc.ir.source import Constant, constant
 from graphc.ir.tensor import Tensor, apply
-from graphc.types import BOOL, DTypeLike, TensorType, as_dtype
+from graphc.kernel.value import Literal, Value
+from graphc.types import DTypeLike, TensorType, as_dtype
 
 
 @register
@@ -28,9 +29,9 @@ class Cast(Elementwise):
     def numpy(self, *arrays: Array) -> Array:
         return arrays[0].astype(self.dtype)
 
-    def scalar(self, lit: Literal, *args: str) -> str:
+    def scalar(self, lit: Literal, *args: Value) -> Value:
         (x,) = args
-        return f"({x} != 0)" if self.dtype == BOOL else f"{self.dtype.name}({x})"
+        return x.cast(self.dtype)
 
     def notation(self, out: TensorType, *types: TensorType) -> Notation:
         return UNSEEN

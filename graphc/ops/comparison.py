@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from graphc.ir.op import Array, Sample, function, register
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
+from graphc.kernel.value import Literal, Value, select, vmath
 from graphc.ops.cast import cast
 from graphc.ops.elementwise import DType, Math, Piecewise, binary
 from graphc.ops.operands import as_tensor, beyond, common, is_weak
@@ -35,7 +37,7 @@ class Equal(Comparison):
     """``x == y``."""
 
     ufunc = np.equal
-    text = "{0} == {1}"
+    formula = Value.equals
 
 
 @register
@@ -43,7 +45,7 @@ class NotEqual(Comparison):
     """``x != y``."""
 
     ufunc = np.not_equal
-    text = "{0} != {1}"
+    formula = Value.differs
 
 
 @register
@@ -51,7 +53,7 @@ class Less(Comparison):
     """``x < y``."""
 
     ufunc = np.less
-    text = "{0} < {1}"
+    formula = operator.lt
 
 
 @register
@@ -59,7 +61,7 @@ class LessEqual(Comparison):
     """``x <= y``."""
 
     ufunc = np.less_equal
-    text = "{0} <= {1}"
+    formula = operator.le
 
 
 def _related(what: str, op: Comparison, x: Any, y: Any) -> Tensor:
@@ -130,7 +132,7 @@ class LogicalAnd(Math):
     """``x and y`` of booleans."""
 
     ufunc = np.logical_and
-    text = "{0} & {1}"
+    formula = operator.and_
 
 
 @register
@@ -138,7 +140,7 @@ class LogicalOr(Math):
     """``x or y`` of booleans."""
 
     ufunc = np.logical_or
-    text = "{0} | {1}"
+    formula = operator.or_
 
 
 @register
@@ -146,7 +148,7 @@ class LogicalXor(Math):
     """One of two booleans, not both."""
 
     ufunc = np.logical_xor
-    text = "{0} != {1}"
+    formula = Value.differs
 
 
 @register
@@ -154,7 +156,7 @@ class LogicalNot(Math):
     """``not x`` of a boolean."""
 
     ufunc = np.logical_not
-    text = "not {0}"
+    formula = operator.invert
 
 
 def truth(*values: Any) -> tuple[Tensor, ...]:
@@ -211,8 +213,8 @@ class Where(Piecewise):
     def numpy(self, *arrays: Any) -> Any:
         return np.where(*arrays)
 
-    def scalar(self, lit: Any, *args: str) -> str:
-        return f"vmath.where({', '.join(args)})"
+    def scalar(self, lit: Literal, *args: Value) -> Value:
+        return select(*args)
 
     def push(self, t: Tensor, place: int, out: Tensor, *inputs: Tensor) -> Tensor | None:
         if place == 0:
@@ -249,9 +251,9 @@ class Clip(Piecewise):
     def numpy(self, *arrays: Any) -> Any:
         return np.minimum(np.maximum(arrays[0], arrays[1]), arrays[2])
 
-    def scalar(self, lit: Any, *args: str) -> str:
+    def scalar(self, lit: Literal, *args: Value) -> Value:
         x, low, high = args
-        return f"vmath.minimum(vmath.maximum({x}, {low}), {high})"
+        return vmath("minimum", vmath("maximum", x, low), high)
 
     def push(self, t: Tensor, place: int, out: Tensor, *inputs: Tensor) -> Tensor | None:
         x, low, high = inputs

@@ -10,9 +10,10 @@ import numpy as np
 
 from graphc.convert import converted
 from graphc.errors import ArgumentError, ShapeError
-from graphc.ir.op import Array, Elementwise, Literal, Sample, Source, function, register
+from graphc.ir.op import Array, Elementwise, Sample, Source, function, register
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
+from graphc.kernel.value import Literal, Value
 from graphc.ops.cast import cast
 from graphc.ops.operands import as_tensor
 from graphc.ops.shape import broadcast_to
@@ -74,8 +75,8 @@ class Iota(Elementwise):
     def value_bounds(self, *types: TensorType) -> tuple[AnyDim, AnyDim] | None:
         return 0, self.shape[self.axis]
 
-    def scalar(self, lit: Literal, *args: str) -> str:
-        return f"{self.dtype.name}({args[self.axis]})"
+    def scalar(self, lit: Literal, *args: Value) -> Value:
+        return args[self.axis].cast(self.dtype)
 
 
 def iota(shape: Shape, axis: int, dtype: np.dtype[Any]) -> Tensor:

@@ -19,8 +19,9 @@ import numpy as np
 from graphc.errors import ShapeError
 from graphc.ir.op import Access, Array, Emitter, Linear, Loops, Sample, function, register
 from graphc.ir.tensor import Tensor, apply
+from graphc.kernel.value import Element, Name, Value
 from graphc.ops.cast import cast
-from graphc.ops.loops import nest
+from graphc.ops.loops import nest, places
 from graphc.ops.operands import as_tensor
 from graphc.ops.shape import ravel
 from graphc.ops.slices import flip
@@ -48,19 +49,19 @@ class Running(Loops):
 
     def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
         axis = self.axis
-        names = [f"i{k}" for k in range(len(out.shape))]
-        others = [k for k in range(len(names)) if k != axis]
+        at = places(out)
+        others = [k for k in range(len(at)) if k != axis]
         with nest(e, out, others, parallel=True):
-            e.line(f"total = {e.lit(self.start(), out.dtype)}")
+            total = e.let("total", e.lit(self.start(), out.dtype))
             with nest(e, out, [axis]):
-                self.step(e, out.at(*names), *(x.at(*names) for x in ins))
+                self.step(e, total, out.at(*at), *(x.at(*at) for x in ins))
 
     def start(self) -> float:
         """Return what ``total`` is before the first element."""
         return 0
 
     @abstractmethod
-    def step(self, e: Emitter, out: str, *ins: str) -> None:
+    def step(self, e: Emitter, total: Name, out: Element, *ins: Value) -> None:
         """Write the element ``out``, given the elements ``ins`` and the running ``total``."""
 
 
@@ -68,12 +69,11 @@ class Accumulating(Running):
     """Writes the running ``total`` itself."""
 
     @abstractmethod
-    def update(self, *ins: str) -> str:
-        """Return the next ``total`` as an expression."""
+    def update(self, total: Value, *ins: Value) -> Value:
+        """Return the next ``total``."""
 
-    def step(self, e: Emitter, out: str, *ins: str) -> None:
-        e.line(f"total = {self.update(*ins)}")
-        e.line(f"{out} = total")
+    def step(self, e: Emitter, total: Name, out: Element, *ins: Value) -> None:
+        e.store(out, e.let(total.name, self.update(total, *ins)))
 
     def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
         return out.size * len(types)
@@ -100,9 +100,9 @@ class Shift(Running):
     def start(self) -> float:
         return self.first
 
-    def step(self, e: Emitter, out: str, *ins: str) -> None:
-        e.line(f"{out} = total")
-        e.line(f"total = {ins[0]}")
+    def step(self, e: Emitter, total: Name, out: Element, *ins: Value) -> None:
+        e.store(out, total)
+        e.let(total.name, ins[0])
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         return (reverse(Shift(self.axis), g),)
@@ -126,9 +126,9 @@ class LinearRecurrence(Accumulating):
             total = h[i] = a[i] * total + b[i]
         return np.moveaxis(h, 0, self.axis)
 
-    def update(self, *ins: str) -> str:
+    def update(self, total: Value, *ins: Value) -> Value:
         a, b = ins
-        return f"{a} * total + {b}"
+        return a * total + b
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         r = self.adjoint(inputs[0], g)
@@ -156,8 +156,8 @@ class CumulativeSum(Linear, Accumulating):
     def numpy(self, *arrays: Array) -> Array:
         return np.cumsum(arrays[0], self.axis, dtype=arrays[0].dtype)
 
-    def update(self, *ins: str) -> str:
-        return f"total + {ins[0]}"
+    def update(self, total: Value, *ins: Value) -> Value:
+        return total + ins[0]
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         return (reverse(self, g),)
@@ -175,8 +175,8 @@ class CumulativeProd(Accumulating):
     def start(self) -> float:
         return 1
 
-    def update(self, *ins: str) -> str:
-        return f"total * {ins[0]}"
+    def update(self, total: Value, *ins: Value) -> Value:
+        return total * ins[0]
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         before = apply(Shift(self.axis, 1.0), out)

@@ -8,8 +8,9 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from graphc.ir.op import Array, Elementwise, Literal, Sample, add_all, broadcast_like, unbroadcast
+from graphc.ir.op import Array, Elementwise, Sample, add_all, broadcast_like, unbroadcast
 from graphc.ir.tensor import Tensor
+from graphc.kernel.value import Literal, Value, vmath
 
 DType: TypeAlias = np.dtype[Any]
 Partials: TypeAlias = Sequence[Tensor | None]
@@ -19,19 +20,21 @@ Samples: TypeAlias = Callable[[], Iterable[Sample]]
 class Math(Elementwise):
     """An op that one NumPy function computes, and one of :mod:`graphc.runtime.vmath`.
 
-    ``ufunc`` is the first; the second has the op's name, unless ``text`` says otherwise: a
-    Python expression with ``{0}`` and ``{1}`` for the operands.
+    ``ufunc`` is the first; the second has the op's name, unless there is a ``formula`` of values.
     """
 
     ufunc: ClassVar[Callable[..., Any]]
-    text: ClassVar[str] = ""
+    formula: ClassVar[Callable[..., Value] | None] = None
 
     def numpy(self, *arrays: Array) -> Array:
         dtype = self.result_dtype(*[a.dtype for a in arrays])
         return np.asarray(type(self).ufunc(*arrays), dtype)
 
-    def scalar(self, lit: Literal, *args: str) -> str:
-        return self.text.format(*args) if self.text else f"vmath.{self.name}({', '.join(args)})"
+    def scalar(self, lit: Literal, *args: Value) -> Value:
+        formula = type(self).formula
+        if formula is not None:
+            return formula(*args)
+        return vmath(self.name, *args, dtype=self.result_dtype(*[x.dtype for x in args]))
 
 
 class Piecewise(Elementwise):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
@@ -22,7 +24,8 @@ from graphc.ir.op import (
 )
 from graphc.ir.source import Constant, constant
 from graphc.ir.tensor import Tensor, apply
-from graphc.ops.loops import nest
+from graphc.kernel.value import Element, Integer, Name, Value, least, most
+from graphc.ops.loops import nest, places
 from graphc.ops.operands import as_tensor
 from graphc.ops.shape import ravel
 from graphc.types import (
@@ -90,42 +93,53 @@ def _flat(indices: Sequence[Array], shape: Sequence[int], axis: int) -> Array:
 
 
 def write_places(
-    e: Emitter, indices: Sequence[Access], names: Sequence[str], lengths: Sequence[str]
-) -> tuple[str, ...]:
-    """Write the places inside their axes that ``indices`` mean and return their names.
+    e: Emitter, indices: Sequence[Access], index: Sequence[Value], lengths: Sequence[Value]
+) -> tuple[Name, ...]:
+    """Write the places inside their axes that ``indices`` mean and return them.
 
     One is -1 only where its axis is empty.
     """
-    at = [f"at{k}" for k in range(len(indices))] if len(indices) > 1 else ["at"]
-    for name, index, length in zip(at, indices, lengths, strict=False):
-        e.line(f"{name} = int64({index.at(*names)})")
-        e.line(f"if {name} < 0:")
-        e.line(f"    {name} += {length}")
-        last = str(int(length) - 1) if length.isdecimal() else f"{length} - 1"
-        e.line(f"{name} = min(max({name}, 0), {last})")
-    return tuple(at)
+    names = [f"at{k}" for k in range(len(indices))] if len(indices) > 1 else ["at"]
+    places = []
+    for name, own, length in zip(names, indices, lengths, strict=False):
+        at = e.let(name, own.at(*index).cast(INT64))
+        with e.when(at < 0):
+            e.let(name, at + length)
+        last = Integer(length.value - 1) if isinstance(length, Integer) else length - 1
+        places.append(e.let(name, least(most(at, 0), last)))
+    return tuple(places)
 
 
-def _inside(x: Access, at: Sequence[str], axis: int) -> str:
-    """Return the condition that all places exist; empty if no axis can be."""
+def _inside(x: Access, at: Sequence[Value], axis: int) -> Value | None:
+    """Return the condition that all places exist, or None if no axis can be empty."""
     lengths = zip(at, x.dims[axis:], strict=False)
-    return " and ".join(f"{a} >= 0" for a, n in lengths if not isinstance(n, int) or n == 0)
+    exist = [a >= 0 for a, n in lengths if not isinstance(n, int) or n == 0]
+    return functools.reduce(operator.and_, exist) if exist else None
 
 
-def read(e: Emitter, x: Access, at: Sequence[str], axis: int, index: Sequence[str]) -> str:
-    """Return the element of ``x`` at ``index`` as an expression, 0 if an indexed axis is empty."""
-    element, inside = x.at(*index), _inside(x, at, axis)
-    return f"{element} if {inside} else {e.lit(0, x.dtype)}" if inside else element
+def read(
+    e: Emitter, out: Element, x: Access, at: Sequence[Value], axis: int, index: Sequence[Value]
+) -> None:
+    """Write the element of ``x`` at ``index`` to ``out``, 0 if an indexed axis is empty."""
+    inside = _inside(x, at, axis)
+    if inside is None:
+        e.store(out, x.at(*index))
+        return
+    e.store(out, e.lit(0, out.dtype))
+    with e.when(inside):
+        e.store(out, x.at(*index))
 
 
 def add(
-    e: Emitter, out: Access, at: Sequence[str], axis: int, index: Sequence[str], value: str
+    e: Emitter, out: Access, at: Sequence[Value], axis: int, index: Sequence[Value], value: Value
 ) -> None:
     """Write the addition of ``value`` to an element, none if an indexed axis is empty."""
     target, inside = out.at(*index), _inside(out, at, axis)
-    if inside:
-        e.line(f"if {inside}:")
-    e.line(f"{'    ' if inside else ''}{target} += {value}")
+    if inside is None:
+        e.store(target, target + value)
+        return
+    with e.when(inside):
+        e.store(target, target + value)
 
 
 @register
@@ -151,13 +165,13 @@ class Take(Indexed, Loops):
 
     def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
         x, *indices = ins
-        names = [f"i{k}" for k in range(len(out.shape))]
+        names = places(out)
         split = self.axis + len(indices[0].shape)
         with nest(e, out, range(split), parallel=True):
             at = write_places(e, indices, names[self.axis : split], x.shape[self.axis :])
             with nest(e, out, range(split, len(names))):
-                source = read(e, x, at, self.axis, (*names[: self.axis], *at, *names[split:]))
-                e.line(f"{out.at(*names)} = {source}")
+                place = (*names[: self.axis], *at, *names[split:])
+                read(e, out.at(*names), x, at, self.axis, place)
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         x, *indices = inputs
@@ -193,13 +207,12 @@ class ScatterAdd(Indexed, Loops):
     def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
         # Parts of different leading axes never meet, so the first of those may be shared out.
         g, *indices = ins
-        names = [f"i{k}" for k in range(len(g.shape))]
-        own = [f"i{k}" for k in range(len(out.shape))]
+        names, own = places(g), places(out)
         split = self.axis + len(indices[0].shape)
         lead = min(self.axis, 1)
         with nest(e, g, range(lead), parallel=True):
             with nest(e, out, range(lead, len(own))):
-                e.line(f"{out.at(*own)} = {e.lit(0, out.dtype)}")
+                e.store(out.at(*own), e.lit(0, out.dtype))
             with nest(e, g, range(lead, split)):
                 at = write_places(e, indices, names[self.axis : split], out.shape[self.axis :])
                 with nest(e, g, range(split, len(names))):
@@ -236,8 +249,8 @@ def check_bounds(indices: Tensor, length: AnyDim, axis: int) -> None:
 def _takes() -> Iterable[Sample]:
     x = np.arange(24.0).reshape(2, 3, 4)
     for axis in (0, 1, -1):
-        for places in ([1, 0, -1, 1], [[1], [-2]], 1, []):
-            yield Sample((x, np.array(places, int)), (("axis", axis),))
+        for index in ([1, 0, -1, 1], [[1], [-2]], 1, []):
+            yield Sample((x, np.array(index, int)), (("axis", axis),))
     yield Sample((x, np.array([3, -24], np.int32)))
 
 

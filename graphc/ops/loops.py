@@ -6,6 +6,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from graphc.ir.op import Access, Emitter
+from graphc.kernel.value import Name
+
+
+def places(over: Access) -> list[Name]:
+    """Return the indices of the loops over all axes of ``over``."""
+    return [Name(f"i{axis}") for axis in range(len(over.dims))]
 
 
 @contextmanager

@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError
-from graphc.ir.op import Array, Elementwise, Literal, Sample, function, register
+from graphc.ir.op import Array, Elementwise, Sample, function, register
 from graphc.ir.source import Parameter
 from graphc.ir.tensor import Tensor, apply
+from graphc.kernel.value import Integer, Literal, Value, call
 from graphc.ops.cast import Cast, astype
 from graphc.ops.comparison import less
 from graphc.ops.creation import asarray
@@ -131,14 +132,15 @@ class RandomUniform(Elementwise, Stateful):
             value = ((x.astype(np.uint64) << np.uint64(21)) | (y >> np.uint32(11))) * 2.0**-53
         return np.reshape(value, shape).astype(self.dtype)
 
-    def scalar(self, lit: Literal, *args: str) -> str:
+    def scalar(self, lit: Literal, *args: Value) -> Value:
         index, seed, step, *first = args
         width = 8 * self.dtype.itemsize
         if self.part:
-            index = f"{index} + {self.part * PART}"
+            index = index + self.part * PART
         if first:
-            index = f"{index} + {first[0]}"
-        return f"random.uniform{width}({seed}, {self._number}, {step}, {index})"
+            index = index + first[0]
+        function = f"random.uniform{width}"
+        return call(function, seed, Integer(self._number), step, index, dtype=self.dtype)
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         return (None,) * len(inputs)

@@ -12,7 +12,6 @@ from graphc.errors import ShapeError
 from graphc.ir.op import (
     Array,
     Linear,
-    Literal,
     Reduction,
     Sample,
     function,
@@ -20,6 +19,7 @@ from graphc.ir.op import (
     register,
 )
 from graphc.ir.tensor import Tensor, apply
+from graphc.kernel.value import Literal, Value, vmath
 from graphc.ops.cast import cast
 from graphc.ops.comparison import equal
 from graphc.ops.cumulative import exclusive_product
@@ -71,11 +71,11 @@ class Sum(Linear, Reduction):
         out = self.result_dtype(x.dtype)
         return np.asarray(np.sum(x, axis=self.axes, keepdims=self.keepdims, dtype=out))
 
-    def initial(self, lit: Literal, dtype: np.dtype[Any]) -> str:
+    def initial(self, lit: Literal, dtype: np.dtype[Any]) -> Value:
         return lit(0)
 
-    def combine(self, acc: str, x: str) -> str:
-        return f"{acc} + {x}"
+    def combine(self, acc: Value, x: Value) -> Value:
+        return acc + x
 
     def wide(self, dtype: np.dtype[Any]) -> np.dtype[Any] | None:
         return FLOAT64 if dtype.kind == "f" else None
@@ -104,11 +104,11 @@ class Prod(Reduction):
         out = self.result_dtype(x.dtype)
         return np.asarray(np.prod(x, axis=self.axes, keepdims=self.keepdims, dtype=out))
 
-    def initial(self, lit: Literal, dtype: np.dtype[Any]) -> str:
+    def initial(self, lit: Literal, dtype: np.dtype[Any]) -> Value:
         return lit(1)
 
-    def combine(self, acc: str, x: str) -> str:
-        return f"{acc} * {x}"
+    def combine(self, acc: Value, x: Value) -> Value:
+        return acc * x
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         (x,) = inputs
@@ -168,12 +168,12 @@ class Extremum(Reduction):
         )
         return np.asarray(value, x.dtype)
 
-    def initial(self, lit: Literal, dtype: np.dtype[Any]) -> str:
+    def initial(self, lit: Literal, dtype: np.dtype[Any]) -> Value:
         return lit(self.least(dtype))
 
-    def combine(self, acc: str, x: str) -> str:
+    def combine(self, acc: Value, x: Value) -> Value:
         # the first operand is tested for NaN: not the total, which the next element waits for
-        return f"vmath.{type(self).ufunc.__name__}({x}, {acc})"
+        return vmath(type(self).ufunc.__name__, x, acc)
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         (x,) = inputs
@@ -234,11 +234,11 @@ class All(Reduction):
     def numpy(self, *arrays: Array) -> Array:
         return np.asarray(np.all(arrays[0], axis=self.axes, keepdims=self.keepdims))
 
-    def initial(self, lit: Literal, dtype: np.dtype[Any]) -> str:
+    def initial(self, lit: Literal, dtype: np.dtype[Any]) -> Value:
         return lit(True)
 
-    def combine(self, acc: str, x: str) -> str:
-        return f"{acc} & {x}"
+    def combine(self, acc: Value, x: Value) -> Value:
+        return acc & x
 
 
 @register
@@ -253,11 +253,11 @@ class Any_(Reduction):
     def numpy(self, *arrays: Array) -> Array:
         return np.asarray(np.any(arrays[0], axis=self.axes, keepdims=self.keepdims))
 
-    def initial(self, lit: Literal, dtype: np.dtype[Any]) -> str:
+    def initial(self, lit: Literal, dtype: np.dtype[Any]) -> Value:
         return lit(False)
 
-    def combine(self, acc: str, x: str) -> str:
-        return f"{acc} | {x}"
+    def combine(self, acc: Value, x: Value) -> Value:
+        return acc | x
 
 
 # -- public functions ----------------------------------------------------------------------------

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir.op import Array, Literal, Sample, function, register
+from graphc.ir.op import Array, Sample, function, register
 from graphc.ir.tensor import Tensor, apply
+from graphc.kernel.value import Literal, Value
 from graphc.ops.arithmetic import square
 from graphc.ops.comparison import where
 from graphc.ops.elementwise import Math, Partials, binary, unary
@@ -61,8 +62,8 @@ class OneMinusSquare(Math):
     def ufunc(x: Array) -> Array:
         return (1.0 - x) * (1.0 + x)
 
-    def scalar(self, lit: Literal, *args: str) -> str:
-        return f"({lit(1)} - {args[0]}) * ({lit(1)} + {args[0]})"
+    def scalar(self, lit: Literal, *args: Value) -> Value:
+        return (1 - args[0]) * (1 + args[0])
 
     def partials(self, out: Tensor, *inputs: Tensor) -> Partials:
         return (inputs[0] * -2,)

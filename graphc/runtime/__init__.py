@@ -6,8 +6,6 @@ the compiler is not imported where all kernels come from the cache.
 
 from graphc.lazy import lazy_module
 
-gemm = lazy_module("graphc.runtime.gemm")
-intrinsics = lazy_module("graphc.runtime.intrinsics")
 native = lazy_module("graphc.runtime.native")
 random = lazy_module("graphc.runtime.random")
 rows = lazy_module("graphc.runtime.rows")

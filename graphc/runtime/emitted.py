@@ -1,27 +1,18 @@
-"""Functions that kernels call, which Numba compiles as LLVM code that we write."""
+"""Functions that kernels call: compiled as LLVM code that we write, run as Python they are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from graphc.jit.numba import AbstractTemplate, infer_global, lower_builtin, signature, types
+Function = Callable[..., Any]
 
 
-def register(
-    function: Callable[..., Any], typed: Callable[[tuple[Any, ...]], Any], lower: Callable[..., Any]
-) -> None:
-    """Let Numba compile calls of ``function``, whose result is ``typed(types of operands)``.
+def compiled(emit: Function) -> Callable[[Function], Function]:
+    """Compile calls of a function as what ``emit(builder, *values)`` writes, and returns."""
 
-    ``lower(context, builder, signature, operands)`` writes the code and returns the result.
-    """
+    def enter(function: Function) -> Function:
+        function.emit = emit  # type: ignore[attr-defined]
+        return function
 
-    class Template(AbstractTemplate):
-        key = function
-
-        def generic(self, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
-            args = tuple(map(types.unliteral, args))
-            return signature(typed(args), *args)
-
-    infer_global(function, types.Function(Template))
-    lower_builtin(function, types.VarArg(types.Any))(lower)
+    return enter

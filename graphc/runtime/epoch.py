@@ -7,50 +7,61 @@ from typing import Any
 
 import numpy as np
 
-from graphc.codegen.kernel import Touch
+from graphc.codegen.kernel import KernelText, Parameter, Touch
+from graphc.kernel.code import HI, LO, Writer
+from graphc.kernel.value import UINT8, Name, Pointer
 from graphc.machine import this
 from graphc.runtime.frame import Prediction
-from graphc.runtime.kernel import kernel
+from graphc.runtime.kernel import GeneratedKernel
+from graphc.types import FLOAT32, FLOAT64, INT64
 
 
-@kernel(
-    "data: uint8*, order: int64*, cursor: int64*, out: uint8*, "
-    "row: int64, rows: int64, parts: int64"
-)
-def gather(
-    lo: int, hi: int, data: Any, order: Any, cursor: Any, out: Any, row: int, rows: int, parts: int
-) -> None:
+def _gather() -> GeneratedKernel:
     """Copy the rows ``order[cursor + i]`` of ``data``, of ``row`` bytes each.
 
     Iteration ``e * rows + i`` copies part e of row i, which has ``parts`` equal ones.
     """
-    width = row // parts
-    for n in range(lo, hi):
-        e, i = n // rows, n % rows
-        start = order[cursor[0] + i] * row + e * width
-        for j in range(width):
-            out[i * row + e * width + j] = data[start + j]
+    w = Writer()
+    data, out = Pointer("data", UINT8), Pointer("out", UINT8)
+    order, cursor = Pointer("order", INT64), Pointer("cursor", INT64)
+    row, rows, parts = Name("row"), Name("rows"), Name("parts")
+    width = w.let("width", row // parts)
+    with w.loop("n", HI, LO) as n:
+        e, i = w.let("e", n // rows), w.let("i", n % rows)
+        start = w.let("start", order[cursor[0] + i] * row + e * width)
+        with w.loop("j", width) as j:
+            w.store(out[i * row + e * width + j], data[start + j])
+    return _shipped("gather", w, data, order, cursor, out, row, rows, parts)
 
 
-@kernel("x: float32*, sums: float64*, index: int64, weight: int64")
-def accumulate_float32(lo: int, hi: int, x: Any, sums: Any, index: int, weight: int) -> None:
+def _accumulate(dtype: np.dtype[Any]) -> GeneratedKernel:
     """Add ``x[i] * weight`` to ``sums[index + i]``."""
-    for i in range(lo, hi):
-        sums[index + i] += x[i] * weight
+    w = Writer()
+    x, sums = Pointer("x", dtype), Pointer("sums", FLOAT64)
+    index, weight = Name("index"), Name("weight")
+    with w.loop("i", HI, LO) as i:
+        total = sums[index + i]
+        w.store(total, total + x[i].cast(FLOAT64) * weight.cast(FLOAT64))
+    return _shipped(f"accumulate_{dtype.name}", w, x, sums, index, weight)
 
 
-@kernel("x: float64*, sums: float64*, index: int64, weight: int64")
-def accumulate_float64(lo: int, hi: int, x: Any, sums: Any, index: int, weight: int) -> None:
-    """Add ``x[i] * weight`` to ``sums[index + i]``."""
-    for i in range(lo, hi):
-        sums[index + i] += x[i] * weight
-
-
-@kernel("cursor: int64*, rows: int64")
-def advance(lo: int, hi: int, cursor: Any, rows: int) -> None:
+def _advance() -> GeneratedKernel:
     """Move the cursor by ``rows``."""
-    for _ in range(lo, hi):
-        cursor[0] += rows
+    w, cursor, rows = Writer(), Pointer("cursor", INT64), Name("rows")
+    with w.loop("_", HI, LO):
+        w.store(cursor[0], cursor[0] + rows)
+    return _shipped("advance", w, cursor, rows)
+
+
+def _shipped(name: str, writer: Writer, *arguments: Pointer | Name) -> GeneratedKernel:
+    parameters = tuple(
+        Parameter(a.name, a.dtype if isinstance(a, Pointer) else None) for a in arguments
+    )
+    return GeneratedKernel(KernelText(name, parameters, tuple(writer.body), fixed=name))
+
+
+gather, advance = _gather(), _advance()
+accumulate_float32, accumulate_float64 = _accumulate(FLOAT32), _accumulate(FLOAT64)
 
 
 def gathering(row: int, rows: int, parts: int = 1) -> Prediction:

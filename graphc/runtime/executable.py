@@ -81,7 +81,7 @@ class Executable:
         self._plain = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
         start = time.perf_counter()
         self.source_path = write_source(module)
-        self._module = define_kernels(self.source_path, module)
+        self._module = define_kernels(self.source_path, module, plain=self._plain)
         kernels = () if self._plain else (*kernels_of(self._module), replay, serve)
         LOADER.begin(kernels)  # LLVM is at work beside what follows
         define_functions(self._module, module)

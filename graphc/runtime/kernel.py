@@ -5,10 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-POINTER = "*"
+import numpy as np
+
+from graphc.codegen.kernel import KernelText
+from graphc.kernel.code import Block
+from graphc.lazy import lazy_module
+from graphc.runtime import random, rows, stream, vmath
+
+if TYPE_CHECKING:
+    from graphc.print import llvm
+else:
+    llvm = lazy_module("graphc.print.llvm")
 
 DIGITS = 32
 """Of a digest, in the name of an entry point and of its file."""
@@ -17,30 +26,35 @@ Body = Callable[..., None]
 
 
 class Kernel:
-    """A kernel: a Python function ``f(lo, hi, *arguments)`` and its argument types.
+    """A kernel: a function ``f(lo, hi, *arguments)`` of arguments of ``types``.
 
-    The function is compiled when it is first needed; called directly it runs as plain Python
-    on NumPy arrays. ``make`` returns it; for kernels that only the compiler can make, ``code``
-    is None and their identity is their name. With ``scratch``, a type of pointer, the function has
-    one more argument of that type: memory of the thread that runs it, which no call passes.
+    ``emit`` writes its body into a function of LLVM's; called directly, it runs as Python on NumPy
+    arrays, for which ``make`` returns a function. With ``scratch``, a type of pointer, it has one
+    more argument of that type: memory of the thread that runs it, which no call passes.
+
+    ``identity`` says all that it computes, but for what graphc's own modules contribute.
     """
+
+    by_hand = True
+    """Whether vectors and loops are written in LLVM's language as they shall be."""
+    as_written = False
+    """Whether short loops stay as they are: those over the rows of a block."""
 
     def __init__(
         self,
         name: str,
         types: tuple[str, ...],
         make: Callable[[], Body],
-        code: CodeType | None,
+        emit: Callable[[Any], None],
         *,
-        reassociate: bool = False,
         scratch: str = "",
     ) -> None:
-        self.scratch = scratch
         self.name = name
         self.types = types
-        self.reassociate = reassociate
+        self.scratch = scratch
+        self.identity = repr((name, types, scratch))
         self._make = make
-        self._code = code
+        self._emit = emit
 
     @cached_property
     def function(self) -> Body:
@@ -49,52 +63,88 @@ class Kernel:
     def __call__(self, lo: int, hi: int, *arguments: Any) -> None:
         self.function(lo, hi, *arguments)
 
-    @property
-    def by_hand(self) -> bool:
-        """Whether it is written in LLVM's language, with vectors and loops as they shall be."""
-        return self._code is None
-
-    def identity(self) -> str:
-        """Return what the kernel computes: types, code, and the numbers that the code names.
-
-        Equal for equal work. What graphc's own modules contribute, the loader adds.
-        """
-        content: Any = self.name
-        if self._code is not None:
-            content = _describe(self._code), _numbers(self._code, self.function.__globals__)
-        return repr((self.types, content, self.reassociate, self.scratch))
-
     def digest(self) -> str:
         """Return a hash of the identity, which is none: other kernels may have the same."""
-        return hashlib.sha256(self.identity().encode()).hexdigest()[:DIGITS]
+        return hashlib.sha256(self.identity.encode()).hexdigest()[:DIGITS]
+
+    def lower(self, entry: str) -> str:
+        """Return it in LLVM's language, with one public ``entry(record, lo, hi, scratch)``."""
+        module = llvm.new_module(self.name)
+        function = llvm.new_function(module, self.types, self.scratch)
+        self._emit(function)
+        if self.by_hand:
+            llvm.inline(module)
+        llvm.add_entry(module, entry, function, scratch=bool(self.scratch))
+        return llvm.finish(module)
 
 
-def _describe(code: CodeType) -> tuple[Any, ...]:
-    constants = tuple(_describe(c) if isinstance(c, CodeType) else c for c in code.co_consts)
-    return code.co_code, code.co_names, code.co_varnames, constants
+class GeneratedKernel(Kernel):
+    """A kernel of statements, which are printed for both."""
+
+    by_hand = False
+
+    def __init__(self, text: KernelText) -> None:
+        types = tuple(str(p).partition(": ")[2] for p in text.parameters)
+        super().__init__(text.name, types, self._define, self._print)
+        self.text = text
+        self.as_written = any(isinstance(s, Block) and s.module == "rows" for s in text.body)
+        self.identity = text.text
+
+    def _print(self, function: Any) -> None:
+        text = self.text
+        names = ["lo", "hi", *(p.name for p in text.parameters)]
+        printer = llvm.LLVMPrinter(function, names, emitter, text.given, text.reassociate)
+        printer.body(text.body)
+
+    def _define(self) -> Body:
+        scope = dict(SCOPE)
+        exec(self.text.text, scope)
+        function: Body = scope[self.name].function
+        return function
 
 
-def _numbers(code: CodeType, names: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return the constants of a module that code names, which are compiled into it."""
-    found = [(name, names[name]) for name in code.co_names if name in names]
-    return [(n, v) for n, v in found if type(v) in (bool, int, float, str, bytes, tuple)]
+class PlainKernel:
+    """A kernel as Python."""
+
+    def __init__(self, function: Body) -> None:
+        self.name = function.__name__
+        self.function = function
+
+    def __call__(self, lo: int, hi: int, *arguments: Any) -> None:
+        self.function(lo, hi, *arguments)
 
 
-def argument_types(signature: str) -> tuple[str, ...]:
-    """Return the types in ``"x: float32*, n: int64"``."""
-    return tuple(part.partition(":")[2].strip() for part in signature.split(",") if part.strip())
+def kernel(signature: str, *, reassociate: bool = False) -> Callable[[Body], PlainKernel]:
+    """Declare a kernel in generated text; ``signature`` gives its arguments after ``lo, hi``.
 
-
-def kernel(signature: str, *, reassociate: bool = False) -> Callable[[Body], Kernel]:
-    """Declare a kernel; ``signature`` gives its arguments after ``lo`` and ``hi``.
-
-    For example ``"x0: float32*, y1: float32*, n0: int64"``. With ``reassociate`` the compiler may
-    add up a fold (``total = total + x``) in any order, as it must to fold a row with vectors.
+    With ``reassociate`` the compiler may add up a fold (``total = total + x``) in any order, as it
+    must to fold a row with vectors. Where the text itself runs, it is Python.
     """
+    return PlainKernel
 
-    def declare(function: Body) -> Kernel:
-        types = argument_types(signature)
-        code = function.__code__
-        return Kernel(function.__name__, types, lambda: function, code, reassociate=reassociate)
 
-    return declare
+_MODULES = {"random": random, "rows": rows, "stream": stream, "vmath": vmath}
+
+NUMBERS: Mapping[str, Any] = {
+    "inf": np.inf,
+    "nan": np.nan,
+    **{t.__name__: t for t in (np.uint8, np.int32, np.int64, np.float32, np.float64)},
+}
+"""The numbers that generated text names, and their types."""
+
+SCOPE: Mapping[str, Any] = {"kernel": kernel, **_MODULES, **NUMBERS}
+"""What a kernel's text names."""
+
+
+def emitter(function: str) -> Callable[..., Any]:
+    """Return what writes the calls of a function of graphc's runtime, or of a built-in one."""
+    module, _, name = function.rpartition(".")
+    found: Callable[..., Any] = getattr(_MODULES[module], name).emit if module else _EXTREMES[name]
+    return found
+
+
+def _extreme(relation: str) -> Callable[..., Any]:
+    return lambda builder, x, y: builder.select(builder.icmp_signed(relation, x, y), x, y)
+
+
+_EXTREMES = {"min": _extreme("<="), "max": _extreme(">=")}

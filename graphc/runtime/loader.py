@@ -133,7 +133,7 @@ class Loader:
 
         Kernels whose digests are equal are told apart by a number.
         """
-        identity, number = kernel.identity(), 1
+        identity, number = kernel.identity, 1
         key = name = f"graphc_{kernel.digest()}_{_machine()}"
         while self._identities.setdefault(key, identity) != identity:
             number += 1

@@ -23,21 +23,16 @@ from graphc.collector import age, paused
 from graphc.forks import whole
 from graphc.jit import llvm
 from graphc.jit.llvm import binding
-from graphc.jit.numba import INSTALLED
+from graphc.jit.target import host, no_passes, passes
 from graphc.jit.versions import explained
-from graphc.runtime.frontend import lower
 from graphc.runtime.interleave import interleaved
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.resident import release
-from graphc.runtime.target import CODEGEN
 
 release("libllvmlite")  # before compiling takes more
 
 Work: TypeAlias = Future[tuple[bytes, float]]
 """Object code, and the seconds of work that it took."""
-
-AS_WRITTEN = "graphc.rows"
-"""A name in LLVM that tells not to unroll loops; see :mod:`graphc.runtime.rows`."""
 
 
 def begin(kernels: Mapping[str, Kernel]) -> dict[str, Work]:
@@ -49,12 +44,10 @@ def begin(kernels: Mapping[str, Kernel]) -> dict[str, Work]:
             age()
             for name, kernel in kernels.items():
                 start = time.perf_counter()
-                with whole(), explained(INSTALLED):
-                    text = lower(kernel, name)
-                works[name] = beside.submit(
-                    _finish, text, kernel.by_hand, time.perf_counter() - start
-                )
-                gc.collect(0)  # Numba's and llvmlite's graphs of the kernel, which are circular
+                with whole(), explained():
+                    text = kernel.lower(name)
+                works[name] = beside.submit(_finish, text, kernel, time.perf_counter() - start)
+                gc.collect(0)  # llvmlite's graph of the kernel, which is circular
     except BaseException:
         beside.shutdown(cancel_futures=True)
         raise
@@ -67,26 +60,31 @@ def compile_kernels(kernels: Mapping[str, Kernel]) -> dict[str, tuple[bytes, flo
     return {name: work.result() for name, work in begin(kernels).items()}
 
 
-def _finish(text: str, by_hand: bool, seconds: float) -> tuple[bytes, float]:
+def _finish(text: str, kernel: Kernel, seconds: float) -> tuple[bytes, float]:
     """Return the object code of a module in LLVM's language, and all seconds that it took."""
     start = time.perf_counter()
-    with whole(), explained(INSTALLED), _TURNS.frequent():
-        code: bytes = CODEGEN.machine.emit_object(optimised(text, by_hand))
+    with whole(), explained(), _TURNS.frequent():
+        code: bytes = host().machine.emit_object(optimised(text, kernel))
     return code, seconds + time.perf_counter() - start
 
 
-def optimised(text: str, by_hand: bool = False) -> binding.ModuleRef:
-    """Return a module in LLVM's language after LLVM's passes, or those of them that it needs."""
+def optimised(text: str, kernel: Kernel) -> binding.ModuleRef:
+    """Return a kernel in LLVM's language after LLVM's passes, or those of them that it needs.
+
+    Loops over a block of rows, and other short ones, LLVM would write out before it looks for
+    vectors. It takes up to four vectors at a time of loops with calls, which look cheaper than
+    what they stand for: only where these can take turns, since a remainder is then as long.
+    """
     module = binding.parse_assembly(text, context=binding.create_context())
     module.verify()
     versions = [f for f in module.functions if f.linkage == binding.Linkage.weak_odr]
-    turns = AS_WRITTEN not in text and _straight(versions)
-    if by_hand:
+    turns = not kernel.as_written and _straight(versions)
+    if kernel.by_hand:
         manager, builder = _passes_by_hand()
-    elif versions or AS_WRITTEN in text:
-        manager, builder = _passes_as_written(turns)
+    elif versions or kernel.as_written:
+        manager, builder = passes(interleave=turns, unroll=False)
     else:
-        manager, builder = CODEGEN.passes()
+        manager, builder = passes()
     llvm.run(manager, module, builder)
     if versions:
         _inline(versions, module, builder)
@@ -106,7 +104,7 @@ def _passes_by_hand() -> tuple[binding.ModulePassManager, binding.PassBuilder]:
     They fold constants, drop arguments that nobody reads, turn loops round and clean up. All of
     LLVM's take four times as long over products of matrices, which become no faster.
     """
-    manager = binding.create_new_module_pass_manager()
+    manager, builder = no_passes()
     manager.add_always_inliner_pass()
     manager.add_sroa_pass()
     manager.add_ipsccp_pass()
@@ -121,22 +119,7 @@ def _passes_by_hand() -> tuple[binding.ModulePassManager, binding.PassBuilder]:
     manager.add_jump_threading_pass()
     manager.add_instruction_combine_pass()
     manager.add_simplify_cfg_pass()
-    options = binding.create_pipeline_tuning_options(speed_level=2)
-    return manager, binding.create_pass_builder(CODEGEN.machine, options)
-
-
-def _passes_as_written(turns: bool) -> tuple[binding.ModulePassManager, binding.PassBuilder]:
-    """Return LLVM's passes for loops that become vectors as they are written.
-
-    Loops over a block of rows, and other short ones, LLVM would write out before it looks for
-    vectors. It takes up to four vectors at a time of loops with calls, which look cheaper than
-    what they stand for: only where ``turns`` says so, since a remainder is then as long.
-    """
-    options = binding.create_pipeline_tuning_options(speed_level=3)
-    options.loop_vectorization, options.slp_vectorization = True, False
-    options.loop_interleaving, options.loop_unrolling = turns, False
-    builder = binding.create_pass_builder(CODEGEN.machine, options)
-    return builder.getModulePassManager(), builder
+    return manager, builder
 
 
 def _inline(versions: list[binding.ValueRef], module: binding.ModuleRef, builder: Any) -> None:

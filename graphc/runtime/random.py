@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from graphc.jit.llvm import ir
-from graphc.jit.numba import AbstractTemplate, infer_global, lower_builtin, signature, types
 from graphc.ops.random import LOW, PARITY, ROTATIONS
+from graphc.runtime.emitted import compiled
 
 
 @dataclass(frozen=True)
@@ -91,21 +91,6 @@ def _plain(seed: int, stream: int, step: int, index: int) -> tuple[int, int]:
     return x.value, y.value
 
 
-def uniform32(seed: int, stream: int, step: int, index: int) -> np.float32:
-    """Return a float32 in [0, 1): the upper 24 bits of the first word."""
-    x, _ = _plain(seed, stream, step, index)
-    return np.float32((x >> 8) * 2.0**-24)
-
-
-def uniform64(seed: int, stream: int, step: int, index: int) -> np.float64:
-    """Return a float64 in [0, 1): 53 bits of both words."""
-    x, y = _plain(seed, stream, step, index)
-    return np.float64(((x << 21) | (y >> 11)) * 2.0**-53)
-
-
-# -- the same for Numba --------------------------------------------------------------------------
-
-
 def _lanes(builder: Any, value: Any) -> tuple[Lane, Lane]:
     high = builder.lshr(value, ir.Constant(_I64, 32))
     return Lane(builder, builder.trunc(value, _I32)), Lane(builder, builder.trunc(high, _I32))
@@ -124,23 +109,26 @@ def _emit64(builder: Any, x: Any, y: Any) -> Any:
     return builder.fmul(builder.sitofp(builder.or_(high, low), kind), ir.Constant(kind, 2.0**-53))
 
 
-def _register(function: Callable[..., Any], result: Any, emit: Callable[..., Any]) -> None:
-    """Let Numba compile calls of ``function``, straight into the calling kernel."""
+def _drawn(value: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what writes a draw, of which ``value(builder, x, y)`` makes a number."""
 
-    class Template(AbstractTemplate):
-        key = function
-
-        def generic(self, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
-            return None if kws or len(args) != 4 else signature(result, *[types.int64] * 4)
-
-    def lower(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
-        seed, stream, step, index = (_lanes(builder, value) for value in args)
+    def emit(builder: Any, *words: Any) -> Any:
+        seed, stream, step, index = (_lanes(builder, word) for word in words)
         x, y = bits(seed, stream[0], step[0], index)
-        return emit(builder, x.value, y.value)
+        return value(builder, x.value, y.value)
 
-    infer_global(function, types.Function(Template))
-    lower_builtin(function, *[types.int64] * 4)(lower)
+    return emit
 
 
-_register(uniform32, types.float32, _emit32)
-_register(uniform64, types.float64, _emit64)
+@compiled(_drawn(_emit32))
+def uniform32(seed: int, stream: int, step: int, index: int) -> np.float32:
+    """Return a float32 in [0, 1): the upper 24 bits of the first word."""
+    x, _ = _plain(seed, stream, step, index)
+    return np.float32((x >> 8) * 2.0**-24)
+
+
+@compiled(_drawn(_emit64))
+def uniform64(seed: int, stream: int, step: int, index: int) -> np.float64:
+    """Return a float64 in [0, 1): 53 bits of both words."""
+    x, y = _plain(seed, stream, step, index)
+    return np.float64(((x << 21) | (y >> 11)) * 2.0**-53)

@@ -7,16 +7,14 @@ ones, and so on. Rows are transposed on their way in and out, in squares of 16 b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from graphc.jit.llvm import ir, mark
-from graphc.jit.numba import types
 from graphc.machine.record import LINE
-from graphc.runtime.emitted import register
-from graphc.runtime.native import AS_WRITTEN
+from graphc.runtime.emitted import compiled
 from graphc.runtime.tiles.code import INT, Address, Code, Int, least
 
 _PIECE = 16
@@ -28,6 +26,31 @@ def block(kind: Any, size: int) -> Any:
     return np.zeros(size, kind)
 
 
+def _moving(name: str) -> Callable[..., Any]:
+    """Return what writes calls of ``name(block, rows, stride, count, length)``."""
+
+    def emit(builder: Any, block: Any, pointer: Any, start: Any, *shape: Any) -> None:
+        rows, kind = builder.gep(pointer, [start]), block.type.pointee
+        bits = kind.width if isinstance(kind, ir.IntType) else 32 if kind == ir.FloatType() else 64
+        moved = (ir.FloatType() if bits == 32 else ir.DoubleType()).as_pointer()
+        symbol = f"graphc.rows.{name}.{bits}"
+        function = builder.module.globals.get(symbol)
+        if function is None:
+            kinds = [moved, moved, INT, INT, INT]
+            function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), kinds), symbol)
+            function.linkage = "internal"
+            mark(function, "nounwind", "noinline", "optsize")
+            _emit(_Squares(Code(function), _PIECE * 8 // bits), name == "load")
+        builder.call(function, [*(builder.bitcast(p, moved) for p in (block, rows)), *shape])
+
+    return emit
+
+
+def _stored(builder: Any, pointer: Any, start: Any, stride: Any, block: Any, *shape: Any) -> None:
+    _moving("store")(builder, block, pointer, start, stride, *shape)
+
+
+@compiled(_moving("load"))
 def load(block: Any, pointer: Any, start: int, stride: int, count: int, length: int) -> None:
     """Fill ``block`` with ``count`` rows of ``length`` elements, ``stride`` apart.
 
@@ -39,50 +62,12 @@ def load(block: Any, pointer: Any, start: int, stride: int, count: int, length: 
         block[r::lanes][:length] = pointer[first : first + length]
 
 
+@compiled(_stored)
 def store(pointer: Any, start: int, stride: int, block: Any, count: int, length: int) -> None:
     """Write the first ``count`` rows of ``block``, of ``length`` elements, ``stride`` apart."""
     for r in range(count):
         first = start + r * stride
         pointer[first : first + length] = block[r :: LINE // block.itemsize][:length]
-
-
-# -- the same for Numba --------------------------------------------------------------------------
-
-
-def _block(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
-    kind = context.get_data_type(sig.return_type.dtype)
-    memory = builder.alloca(kind, args[1], AS_WRITTEN)
-    memory.align = LINE
-    return memory
-
-
-def _load(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
-    block, pointer, start, *shape = args
-    _call(builder, "load", block, builder.gep(pointer, [start]), shape)
-    return context.get_dummy_value()
-
-
-def _store(context: Any, builder: Any, sig: Any, args: tuple[Any, ...]) -> Any:
-    pointer, start, stride, block, *shape = args
-    _call(builder, "store", block, builder.gep(pointer, [start]), [stride, *shape])
-    return context.get_dummy_value()
-
-
-def _call(builder: Any, name: str, block: Any, rows: Any, shape: list[Any]) -> None:
-    """Call ``name(block, rows, stride, count, length)``; write it where it is not yet."""
-    kind = block.type.pointee
-    bits = kind.width if isinstance(kind, ir.IntType) else 32 if kind == ir.FloatType() else 64
-    pointer = (ir.FloatType() if bits == 32 else ir.DoubleType()).as_pointer()
-    symbol = f"{AS_WRITTEN}.{name}.{bits}"
-    function = builder.module.globals.get(symbol)
-    if function is None:
-        kinds = [pointer, pointer, INT, INT, INT]
-        function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), kinds), symbol)
-        function.linkage = "internal"
-        mark(function, "nounwind", "noinline", "optsize")
-        _emit(_Squares(Code(function), _PIECE * 8 // bits), name == "load")
-    moved = [builder.bitcast(p, pointer) for p in (block, rows)]
-    builder.call(function, [*moved, *shape])
 
 
 def _emit(squares: _Squares, loads: bool) -> None:
@@ -175,8 +160,3 @@ def _shuffled(builder: Any, x: Any, y: Any, order: Iterable[int]) -> Any:
 def _vector(p: Address, lanes: int) -> Any:
     """Return the address of so many elements from ``p``."""
     return p.builder.bitcast(p.ir, ir.VectorType(p.ir.type.pointee, lanes).as_pointer())
-
-
-register(block, lambda args: types.CPointer(args[0].dtype), _block)
-register(load, lambda args: types.none, _load)
-register(store, lambda args: types.none, _store)

@@ -12,7 +12,8 @@ from types import ModuleType
 from graphc.codegen.module import Module
 from graphc.config import options
 from graphc.files import write_whole
-from graphc.runtime.kernel import Kernel
+from graphc.runtime import epoch, products
+from graphc.runtime.kernel import NUMBERS, GeneratedKernel, Kernel
 
 
 def write_source(module: Module) -> Path:
@@ -27,12 +28,25 @@ def write_source(module: Module) -> Path:
     return path
 
 
-def define_kernels(path: Path, module: Module) -> ModuleType:
-    """Return the module after its kernels, of the text (not what may stand in the file by now)."""
+def define_kernels(path: Path, module: Module, *, plain: bool) -> ModuleType:
+    """Return the module after its kernels, of the text (not what may stand in the file by now).
+
+    What is compiled is named only: the text of its kernels is then for readers.
+    """
     result = ModuleType(path.stem)
     result.__file__ = str(path)
-    exec(compile(module.head, str(path), "exec"), result.__dict__)
+    if plain:
+        exec(compile(module.head, str(path), "exec"), result.__dict__)
+    else:
+        names = {name: getattr(shipped_in(name), name) for name in module.shipped}
+        kernels = {name: GeneratedKernel(text) for name, text in module.kernels.items()}
+        result.__dict__.update({**NUMBERS, **names, **kernels})
     return result
+
+
+def shipped_in(name: str) -> ModuleType:
+    """Return the module of a kernel that ships with graphc."""
+    return products if hasattr(products, name) else epoch
 
 
 def define_functions(into: ModuleType, module: Module) -> None:
@@ -47,6 +61,5 @@ def kernels_of(module: ModuleType) -> list[Kernel]:
     What takes LLVM longest comes last: while Python compiles the functions, no thread that needs
     Python goes on.
     """
-    # Not isinstance: that would execute the lazy modules among the values.
-    found = [v for v in vars(module).values() if type(v) is Kernel]
+    found = [v for v in vars(module).values() if type(v) in (Kernel, GeneratedKernel)]
     return sorted(found, key=lambda kernel: kernel.by_hand)

@@ -15,7 +15,6 @@ import pytest
 
 from graphc.jit.store import Store
 from graphc.runtime import package as identity
-from graphc.runtime.kernel import kernel
 from graphc.runtime.package import sources
 
 ROOT = Path(__file__).parents[2]
@@ -427,16 +426,6 @@ def test_another_second_cache_is_another_machine(warm, run_python, tmp_path):
     for other in ("l2=6M", "l1=24K,l2=6m"):
         assert run_python(WORK, GRAPHC_MACHINE=other).split()[0] == "0"
     right(warm, misses=0)
-
-
-def test_a_constant_that_a_kernel_names_is_part_of_it():
-    from_module = {"LENGTH": 4}
-    code = "def ends(lo, hi, x):\n    for i in range(lo, hi):\n        x[i] = LENGTH\n"
-    exec(code, from_module)
-    declared = kernel("x: int64*")(from_module["ends"])
-    before = declared.identity()
-    from_module["LENGTH"] = 5
-    assert declared.identity() != before
 
 
 # -- names that clash ------------------------------------------------------------------------------

@@ -5,24 +5,24 @@ x0   input     int64(None,)  rows
 x1   input     float32(None, 3)  x
 """
 
-from numpy import float32, float64, int64
+from numpy import float32, float64
 
 from graphc.runtime.kernel import kernel
 
 
-@kernel("x0: int64*, x1: float32*, y2: float32*, n0: int64")
-def take_41983919(lo, hi, x0, x1, y2, n0):
+@kernel("x0: int64*, y1: float32*, x2: float32*, n0: int64")
+def take_8d399f9f(lo, hi, x0, y1, x2, n0):
     for i0 in range(lo, hi):
-        at = int64(x0[i0])
+        at = x0[i0]
         if at < 0:
-            at += 7
+            at = at + 7
         at = min(max(at, 0), 6)
         for i1 in range(3):
-            y2[i0 * 3 + i1] = x1[at * 3 + i1]
+            y1[i0 * 3 + i1] = x2[at * 3 + i1]
 
 
 @kernel("x0: float32*, x1: float32*, y2: float32*, n0: int64, o0: int64", reassociate=True)
-def multiply_sum_4edc38bf(lo, hi, x0, x1, y2, n0, o0):
+def multiply_sum_8ac433f0(lo, hi, x0, x1, y2, n0, o0):
     for _ in range(lo, hi):
         wide_sum_0 = float64(0.0)
         for i0 in range(n0):
@@ -30,31 +30,31 @@ def multiply_sum_4edc38bf(lo, hi, x0, x1, y2, n0, o0):
             for i1 in range(3):
                 multiply_0 = x0[i0 * 3 + i1] * x1[i0 * 3 - i1 + o0]
                 sum_0 = sum_0 + multiply_0
-            wide_sum_0 = wide_sum_0 + sum_0
+            wide_sum_0 = wide_sum_0 + float64(sum_0)
         sum_0 = float32(wide_sum_0)
         y2[0] = sum_0
 
 
 @kernel("y0: float32*, x1: int64*, x2: float32*, n0: int64, o0: int64")
-def scatter_add_f8547dbc(lo, hi, y0, x1, x2, n0, o0):
+def scatter_add_c374a9a5(lo, hi, y0, x1, x2, n0, o0):
     for i0 in range(7):
         for i1 in range(3):
             y0[i0 * 3 + i1] = float32(0.0)
     for i0 in range(n0):
-        at = int64(x1[i0])
+        at = x1[i0]
         if at < 0:
-            at += 7
+            at = at + 7
         at = min(max(at, 0), 6)
         for i1 in range(3):
-            y0[at * 3 + i1] += x2[i0 * 3 - i1 + o0]
+            y0[at * 3 + i1] = y0[at * 3 + i1] + x2[i0 * 3 - i1 + o0]
 
 
 def call(m):
     """Compute every output and update."""
     batch, run = m.batch, m.run
     # take(None, 3)   models.py:29
-    run(take_41983919, batch, m.x0, m.p0, m.take_0, batch)
+    run(take_8d399f9f, batch, m.x0, m.take_0, m.p0, batch)
     # multiply, sum()   models.py:29
-    run(multiply_sum_4edc38bf, 1, m.take_0, m.x1, m.sum_0, batch, 2)
+    run(multiply_sum_8ac433f0, 1, m.take_0, m.x1, m.sum_0, batch, 2)
     # scatter_add(7, 3)   models.py:29
-    run(scatter_add_f8547dbc, 1, m.scatter_add_0, m.x0, m.x1, batch, 2)
+    run(scatter_add_c374a9a5, 1, m.scatter_add_0, m.x0, m.x1, batch, 2)

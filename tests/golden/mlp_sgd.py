@@ -28,7 +28,7 @@ def add_relu_103df934(lo, hi, x0, x1):
 
 
 @kernel("x0: float32*, x1: int64*, x2: float32*, y3: float32*, y4: float32*, y5: int32*, y6: float32*, n0: int64, n1: int64")
-def add_multiply_subtract_d1636fb7(lo, hi, x0, x1, x2, y3, y4, y5, y6, n0, n1):
+def add_multiply_subtract_1d3620a5(lo, hi, x0, x1, x2, y3, y4, y5, y6, n0, n1):
     # 16 rows at a time, one in each lane of a vector
     block_x0 = rows.block(float32, 16 * n1)
     block_x1 = rows.block(int64, 16)
@@ -62,14 +62,14 @@ def add_multiply_subtract_d1636fb7(lo, hi, x0, x1, x2, y3, y4, y5, y6, n0, n1):
             for r in range(16):
                 at = i1 * 16 + r
                 add_0 = block_add_0[at]
-                iota_1 = int32(int32(i1))
+                iota_1 = int32(i1)
                 subtract_0 = add_0 - block_max_0[r]
                 exp_0 = vmath.exp(subtract_0)
                 block_exp_0[at] = exp_0
                 equal_1 = add_0 == block_max_0[r]
                 isnan_0 = vmath.isnan(add_0)
                 logical_or_0 = equal_1 | isnan_0
-                where_1 = int32(vmath.where(logical_or_0, iota_1, int32(2147483647)))
+                where_1 = vmath.where(logical_or_0, iota_1, int32(2147483647))
                 block_sum_0[r] = block_sum_0[r] + exp_0
                 block_min_0[r] = vmath.minimum(where_1, block_min_0[r])
         for r in range(16):
@@ -79,7 +79,7 @@ def add_multiply_subtract_d1636fb7(lo, hi, x0, x1, x2, y3, y4, y5, y6, n0, n1):
             for r in range(16):
                 at = i1 * 16 + r
                 add_0 = block_add_0[at]
-                iota_0 = int64(int64(i1))
+                iota_0 = i1
                 subtract_0 = add_0 - block_max_0[r]
                 exp_0 = block_exp_0[at]
                 subtract_1 = subtract_0 - block_log_0[r]
@@ -99,7 +99,7 @@ def add_multiply_subtract_d1636fb7(lo, hi, x0, x1, x2, y3, y4, y5, y6, n0, n1):
 
 
 @kernel("x0: float32*, y1: float32*, n0: int64", reassociate=True)
-def negative_sum_divide_6b2af67d(lo, hi, x0, y1, n0):
+def negative_sum_divide_abddd88a(lo, hi, x0, y1, n0):
     for _ in range(lo, hi):
         wide_sum_0 = float64(0.0)
         for b in range(0, n0, 2048):
@@ -107,31 +107,31 @@ def negative_sum_divide_6b2af67d(lo, hi, x0, y1, n0):
             for i0 in range(b, min(b + 2048, n0)):
                 negative_0 = -x0[i0]
                 sum_0 = sum_0 + negative_0
-            wide_sum_0 = wide_sum_0 + sum_0
+            wide_sum_0 = wide_sum_0 + float64(sum_0)
         sum_0 = float32(wide_sum_0)
         divide_0 = sum_0 / float32(n0)
         y1[0] = divide_0
 
 
 @kernel("x0: int32*, x1: int64*, y2: float32*, n0: int64", reassociate=True)
-def cast_sum_divide_86e8b6c0(lo, hi, x0, x1, y2, n0):
+def cast_sum_divide_3ccd4923(lo, hi, x0, x1, y2, n0):
     for _ in range(lo, hi):
         wide_sum_0 = float64(0.0)
         for b in range(0, n0, 2048):
             sum_0 = float32(0.0)
             for i0 in range(b, min(b + 2048, n0)):
-                cast_0 = int64(int64(x0[i0]))
+                cast_0 = int64(x0[i0])
                 equal_0 = cast_0 == x1[i0]
                 cast_1 = float32(equal_0)
                 sum_0 = sum_0 + cast_1
-            wide_sum_0 = wide_sum_0 + sum_0
+            wide_sum_0 = wide_sum_0 + float64(sum_0)
         sum_0 = float32(wide_sum_0)
         divide_0 = sum_0 / float32(n0)
         y2[0] = divide_0
 
 
 @kernel("y0: float64*, x1: float32*, y2: float32*, n0: int64, n1: int64")
-def sum_b2293d87(lo, hi, y0, x1, y2, n0, n1):
+def sum_ab64aa58(lo, hi, y0, x1, y2, n0, n1):
     for i1 in range(lo, hi):
         y0[i1] = float64(0.0)
     for r in range(0, n0 - 7, 8):
@@ -140,10 +140,10 @@ def sum_b2293d87(lo, hi, y0, x1, y2, n0, n1):
             for k in range(8):
                 i0 = r + k
                 sum_0 = sum_0 + x1[i0 * n1 + i1]
-            y0[i1] = y0[i1] + sum_0
+            y0[i1] = y0[i1] + float64(sum_0)
     for i0 in range(n0 - n0 % 8, n0):
         for i1 in range(lo, hi):
-            y0[i1] = y0[i1] + x1[i0 * n1 + i1]
+            y0[i1] = y0[i1] + float64(x1[i0 * n1 + i1])
     for i1 in range(lo, hi):
         sum_0 = float32(y0[i1])
         y2[i1] = sum_0
@@ -189,20 +189,20 @@ def forward(m):
     )
     # linear_1: add, iota, iota, max, subtract, exp, ..., subtract(None, 4)   models.py:11, models.py:12, models.py:13
     run(
-        add_multiply_subtract_d1636fb7, batch, m.matmul_1, m.x1, m.p3, m.add_0, m.sum_0,
+        add_multiply_subtract_1d3620a5, batch, m.matmul_1, m.x1, m.p3, m.add_0, m.sum_0,
         m.min_0, m.subtract_0, batch, 4,
     )
     # negative, sum, divide()   models.py:12
-    run(negative_sum_divide_6b2af67d, 1, m.sum_0, m.divide_0, batch)
+    run(negative_sum_divide_abddd88a, 1, m.sum_0, m.divide_0, batch)
     # cast, equal, cast, sum, divide()   models.py:13
-    run(cast_sum_divide_86e8b6c0, 1, m.min_0, m.x1, m.divide_1, batch)
+    run(cast_sum_divide_3ccd4923, 1, m.min_0, m.x1, m.divide_1, batch)
 
 
 def backward(m):
     """Compute the gradient of the loss for every parameter."""
     batch, run = m.batch, m.run
     # linear_1: sum(4,)   models.py:11
-    run(sum_b2293d87, 4, m.scratch_0, m.subtract_0, m.g0, batch, 4)
+    run(sum_ab64aa58, 4, m.scratch_0, m.subtract_0, m.g0, batch, 4)
     # linear_1: matmul(None, 16)   models.py:11
     run(
         matmul_float32, batch, batch, 16, 4, 0, m.subtract_0, 0, 4, 1, m.p2, 0, 1, 4,
@@ -216,7 +216,7 @@ def backward(m):
     # relu_0: less_equal, where(None, 16)   models.py:11
     run(less_equal_where_ea4ccb9a, 16 * batch, m.matmul_0, m.matmul_2)
     # linear_0: sum(16,)   models.py:11
-    run(sum_b2293d87, 16, m.scratch_1, m.matmul_2, m.g2, batch, 16)
+    run(sum_ab64aa58, 16, m.scratch_1, m.matmul_2, m.g2, batch, 16)
     # linear_0: matmul(8, 16)   models.py:11
     run(matmul_float32, 8, 8, 16, batch, 0, m.x0, 0, 1, 8, m.matmul_2, 0, 16, 1, m.g3, 0, 16)
 

@@ -27,7 +27,9 @@ from graphc.ir.interpret import evaluate
 from graphc.ir.op import ENTRIES, Elementwise, FunctionEntry, Op, Sample, Source
 from graphc.ir.source import Input
 from graphc.ir.tensor import Tensor
-from graphc.runtime import vmath
+from graphc.kernel.value import Name, Number
+from graphc.print.python import PythonPrinter
+from graphc.runtime.kernel import SCOPE
 from graphc.tree import tree_leaves, tree_map
 from graphc.types import BATCH, DTYPES, FLOAT32, FLOAT64, AnyDim, TensorType, shape_at
 
@@ -470,16 +472,12 @@ def check_text(trial: Trial) -> None:
 
 def evaluate_text(op: Elementwise, operands: Sequence[Array], like: Array, what: str) -> Array:
     """Return an op's scalar text evaluated on every element of ``operands``."""
-    scope: dict[str, Any] = {"vmath": vmath, **{d.name: d.type for d in DTYPES if d.name != "bool"}}
-    inner = operands[-1].dtype
-
-    def lit(value: Any) -> str:
-        name = f"c{len(scope)}"
-        scope[name] = inner.type(value)
-        return name
-
     names = [f"x{i}" for i in range(len(operands))]
-    code = compile(op.scalar(lit, *names), f"<{op.name}>", "eval")
+    given = [Name(name, x.dtype) for name, x in zip(names, operands, strict=True)]
+    value = op.scalar(lambda number: Number(number, operands[-1].dtype), *given)
+    assert value.dtype.kind == like.dtype.kind, f"{what} gives {value.dtype}"
+    code = compile(PythonPrinter().value(value), f"<{op.name}>", "eval")
+    scope = dict(SCOPE)
     columns = [a.reshape(-1) for a in np.broadcast_arrays(*operands)]
     with np.errstate(all="ignore"):
         flat = [eval(code, scope, dict(zip(names, row, strict=True)))

@@ -14,11 +14,11 @@ from golden.models import batched_products, indexing, mlp, mlp_source, softmax_f
 
 import graphc as gx
 from graphc import nn, optim
-from graphc.codegen.kernel import literal
 from graphc.codegen.merge import PADDING, merge_flat_calls
 from graphc.codegen.module import comment, show_expression
 from graphc.ir.graph import Graph
 from graphc.ir.tensor import name_scope
+from graphc.print.python import literal
 from graphc.types import BATCH, dim_ceildiv, dim_max, dim_min
 
 # -- golden files ----------------------------------------------------------------------------------

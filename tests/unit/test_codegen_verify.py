@@ -62,7 +62,7 @@ def other(call, **changes):
     ("match", "spoil"),
     [
         ("became", lambda calls: calls[:-1]),
-        ("another kernel", lambda calls: (other(calls[0], lines=("pass",)), *calls[1:])),
+        ("another kernel", lambda calls: (other(calls[0], body=()), *calls[1:])),
         ("arguments", lambda calls: (replace(calls[0], arguments=()), *calls[1:])),
         (
             "passes 0 for",

@@ -6,7 +6,6 @@ one instruction; nothing is left to the C library that the processor can do.
 
 from __future__ import annotations
 
-import copy
 import re
 from dataclasses import replace
 
@@ -15,15 +14,16 @@ import pytest
 
 import graphc as gx
 from graphc import nn, optim
-from graphc.jit import processor
+from graphc.jit import processor, target
 from graphc.jit.llvm import binding
 from graphc.lazy import loaded
 from graphc.machine import known
 from graphc.machine.isa import isa_of
-from graphc.runtime import frontend, native, products, shape, target, vmath
-from graphc.runtime.kernel import kernel
+from graphc.print import llvm
+from graphc.runtime import native, products, shape
 from graphc.runtime.loader import LOADER
 from graphc.runtime.vmath import exponential, trace, variants
+from tests.kernels import elementwise
 
 ARM, X86 = "aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"
 PROCESSORS = {
@@ -60,10 +60,10 @@ class Compiler:
         return REGISTER[self.isa.vector_bytes, self.triple]
 
     def assembly(self, made):
-        text = frontend.lower(made, "entry")
+        text = made.lower("entry")
         layout = f'target datalayout = "{self.machine.target_data}"'
         text = re.sub(r'target datalayout = ".*"', layout, text)
-        return self.machine.emit_assembly(native.optimised(text, made.by_hand))
+        return self.machine.emit_assembly(native.optimised(text, made))
 
 
 @pytest.fixture(params=PROCESSORS)
@@ -75,14 +75,13 @@ def compiler(request, monkeypatch):
         found = Compiler(triple, name)
     except RuntimeError:
         pytest.skip(f"this LLVM does not compile for {triple}")
-    codegen = copy.copy(native.CODEGEN)
-    codegen._tm = found.machine
-    monkeypatch.setattr(loaded(native), "CODEGEN", codegen)
-    monkeypatch.setattr(target, "_triple", lambda: triple)
+    there = target.Target(found.machine, triple, str(found.machine.target_data))
+    for module in (target, llvm, loaded(native)):
+        monkeypatch.setattr(module, "host", lambda: there)
     monkeypatch.setattr(shape, "TARGET", found.isa)
-    there = replace(known(), isa=found.isa)
-    for module in (frontend, trace, variants):
-        monkeypatch.setattr(loaded(module), "known", lambda: there)
+    record = replace(known(), isa=found.isa)
+    for module in (llvm, trace, variants):
+        monkeypatch.setattr(loaded(module), "known", lambda: record)
     monkeypatch.setattr(variants, "features", lambda: found.features)
     monkeypatch.setattr(exponential, "HAS_SCALE", False)
     return found
@@ -94,19 +93,12 @@ def calls(assembly):
     return {name for name in found if f"\n{name}:" not in assembly}
 
 
-def loop(name, dtype):
-    text = f"def body(lo, hi, x, out):\n for j in range(lo, hi): out[j] = vmath.{name}(x[j])"
-    scope = {"vmath": vmath}
-    exec(text, scope)
-    return kernel(f"x: {dtype}*, out: {dtype}*")(scope["body"])
-
-
 FUNCTIONS = ["exp", "tanh", "erf", "log1p"]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_elementary_functions(name, compiler):
-    assembly = compiler.assembly(loop(name, "float32"))
+    assembly = compiler.assembly(elementwise(name, "float32"))
     assert re.search(compiler.register(), assembly)
     if compiler.isa.fma:
         assert re.search(FUSED[compiler.triple], assembly)
@@ -115,11 +107,7 @@ def test_elementary_functions(name, compiler):
 
 @pytest.mark.parametrize("name", ["sin", "pow"])
 def test_functions_with_residuals(name, compiler):
-    text = "def body(lo, hi, x, out):\n for j in range(lo, hi): out[j] = vmath.pow(x[j], x[j])"
-    scope = {"vmath": vmath}
-    exec(text, scope)
-    power = kernel("x: float64*, out: float64*")(scope["body"])
-    made = power if name == "pow" else loop(name, "float64")
+    made = elementwise(name, *["float64"] * (2 if name == "pow" else 1))
     assert calls(compiler.assembly(made)) <= {"sin", "trunc"}
 
 

@@ -11,21 +11,20 @@ import sys
 
 import numpy as np
 import pytest
-from numba.core import compiler, types
-from numba.core.registry import cpu_target
 
 import graphc as gx
 from graphc.codegen.product import COLUMNS, PIECES, SUM, UPDATE
 from graphc.ir.source import aligned_empty
 from graphc.machine import known
 from graphc.machine.isa import AVX2, AVX512, BASELINE, NEON, isa_of
-from graphc.runtime import gemm, shape
+from graphc.runtime import products, shape
 from graphc.runtime.tiles.driver import AUTO, FLIP, PLAIN
+from tests.kernels import Compiled, assembly
 
 ISAS = {"host": known().isa, "avx2": AVX2, "neon": NEON}
 SIZES = [0, 1, 2, 3, 5, 7, 8, 9, 12, 13, 16, 17, 24, 31, 33, 47, 48, 50, 65]
 TOLERANCE = {"float32": 3e-5, "float64": 1e-12}
-POINTERS = {"float32": types.CPointer(types.float32), "float64": types.CPointer(types.float64)}
+KERNELS = {"gemm": "matmul", "gemv": "matvec"}
 
 
 @pytest.fixture(params=ISAS)
@@ -41,41 +40,24 @@ def compiled(name, dtype, isa, caches="host"):
     The test says on which machine: ``isa`` and ``caches`` only tell the results apart.
     """
     assert ISAS[isa] == shape.TARGET
-    function, pointer = getattr(gemm, name), POINTERS[dtype]
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    pointers = {"a", "b", "c", "x", "y", "scratch"}
-    kinds = [pointer if n in pointers else types.int64 for n in names]
-    flags = compiler.Flags()
-    flags.nrt, flags.noalias, flags.error_model = False, True, "numpy"
-    flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
-    flags.fastmath = {"contract", "reassoc", "arcp", "nsz"}
-    result = compiler.compile_extra(
-        cpu_target.typing_context, cpu_target.target_context, function, kinds, types.void, flags, {}
-    )
-    address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
-    ctype = {pointer: ctypes.c_void_p, types.int64: ctypes.c_int64}
-    entry = ctypes.CFUNCTYPE(
-        ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *(ctype[k] for k in kinds)
-    )(address)
-    slots = (ctypes.c_void_p * 2)()
+    kernel = getattr(products, f"{KERNELS[name]}_{dtype}")
+    made = Compiled(kernel)
     size = shape.scratch_bytes()
     scratch = aligned_empty(size + 4096)
     scratch[size:] = 0xA5
 
-    def call(*args):
-        here = ctypes.addressof(slots)
-        args = [*args, scratch] if name == "gemm" else args
-        values = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in args]
-        assert entry(here, here + 8, *values) == 0
+    def call(lo, hi, *args):
+        words = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in args]
+        made(lo, hi, *words, scratch=scratch.ctypes.data)
         assert (scratch[size:] == 0xA5).all(), "written behind the scratch"
 
-    call.library = result.library
+    call.assembly = lambda: assembly(kernel)
     return call
 
 
 def plain(name):
     """Return a kernel as plain Python: a pointer is a flat array from the address on."""
-    function = getattr(gemm, name)
+    function = getattr(products, f"{KERNELS[name]}_float64").function
 
     def flat(value):
         if not isinstance(value, np.ndarray):
@@ -287,7 +269,7 @@ def test_plain_python():
 def test_runs_without_jit():
     script = (
         "import numpy as np\n"
-        "from graphc.runtime.gemm import gemm, gemv\n"
+        "from graphc.runtime.products import matmul_float64 as gemm, matvec_float64 as gemv\n"
         "a = np.arange(12.0); c = np.zeros(9)\n"
         "for form in (0, 4):\n"
         "    gemm(0, 3, 3, 3, 4, form, a, 0, 4, 1, a, 0, 3, 1, c, 0, 3)\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import inspect
 
@@ -10,9 +9,9 @@ import numpy as np
 import pytest
 from llvmlite import binding
 
-from graphc.runtime import frontend, interleave, loader, native, vmath
-from graphc.runtime.kernel import kernel
+from graphc.runtime import interleave, vmath
 from graphc.runtime.vmath import variants
+from tests.kernels import Compiled, elementwise, optimised
 
 LOOP = """
 define void @f(ptr %p, i64 %n) {
@@ -74,22 +73,12 @@ UNARY = [
 
 @functools.cache
 def compiled(name: str, dtype: str):
-    text = f"def body(lo, hi, x, out):\n for j in range(lo, hi): out[j] = vmath.{name}(x[j])"
-    scope = {"vmath": vmath}
-    exec(text, scope)
-    made = kernel(f"x: {dtype}*, out: {dtype}*")(scope["body"])
-    code, _ = native.compile_kernels({"entry": made})["entry"]
-    engine = loader._new_engine()
-    engine.add_object_file(binding.ObjectFileRef.from_data(code))
-    engine.finalize_object()
-    word = ctypes.c_int64
-    entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, word, word)
-    return entry(engine.get_function_address("entry")), engine
+    return Compiled(elementwise(name, dtype))
 
 
 def apply(name: str, x: np.ndarray, lo: int, hi: int) -> np.ndarray:
     out = np.full_like(x, -7)
-    compiled(name, x.dtype.name)[0]((ctypes.c_int64 * 2)(x.ctypes.data, out.ctypes.data), lo, hi)
+    compiled(name, x.dtype.name)(lo, hi, x, out)
     return out
 
 
@@ -114,11 +103,7 @@ def test_elements_have_the_same_bits_at_every_place_of_a_kernel(name, dtype):
 @pytest.mark.skipif(not variants.has_wide(), reason="formulas without AVX-512 are not called")
 @pytest.mark.parametrize(("name", "turns"), [("tanh", 4), ("sin", 1)])
 def test_four_vectors_at_a_time_where_no_formula_has_a_branch(name, turns):
-    text = f"def body(lo, hi, x, out):\n for j in range(lo, hi): out[j] = vmath.{name}(x[j])"
-    scope = {"vmath": vmath}
-    exec(text, scope)
-    made = kernel("x: float32*, out: float32*")(scope["body"])
-    module = str(native.optimised(frontend.lower(made, "entry")))
+    module = optimised(elementwise(name, "float32"))
     body = module[module.index("\nvector.body:") :]
     stores = body[: body.index("\nmiddle.block")].count("store <")
     assert stores == turns

@@ -2,52 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from graphc.ir.op import Loops
+from graphc.ir.op import Layout, Loops
+from graphc.kernel.code import Writer
+from graphc.kernel.value import Integer, Number, Pointer, summed
 from graphc.ops.along import ScatterAddAlongAxis, TakeAlongAxis
 from graphc.ops.cumulative import CumulativeProd, CumulativeSum, LinearRecurrence, Shift
 from graphc.ops.gather import ScatterAdd, Take
+from graphc.print.python import PythonPrinter
+from graphc.runtime.kernel import SCOPE
 from graphc.types import TensorType
 
 
-@dataclass
-class Text:
-    """Collects Python text."""
+class Text(Writer):
+    """Collects statements."""
 
-    lines: list[str] = field(default_factory=list)
-    depth: int = 0
-    shared: int = 0
-
-    def line(self, text):
-        self.lines.append("    " * self.depth + text)
-
-    @contextmanager
-    def loop(self, name, extent):
-        self.line(f"for {name} in range({extent}):")
-        self.depth += 1
-        self.line("pass")
-        yield
-        self.depth -= 1
+    shared = 0
 
     @contextmanager
     def parallel(self, name, extent):
-        """Run the iterations backwards: their order must not matter."""
         assert (self.depth, self.shared) == (0, 0), "parallel is the outermost loop, once"
         self.shared += 1
-        with self.loop(name, f"{extent} - 1, -1, -1"):
-            yield
+        with self.loop(name, extent) as index:
+            yield index
 
     def lit(self, value, dtype):
-        return f"{dtype.name}({value!r})"
+        return Number(value, dtype)
 
 
 @dataclass(frozen=True)
-class Element:
+class Place:
     """An array by name."""
 
     name: str
@@ -63,21 +53,25 @@ class Element:
 
     @property
     def shape(self):
-        return tuple(map(str, self.array.shape))
+        return tuple(map(Integer, self.array.shape))
 
     def at(self, *index):
-        return f"{self.name}[{', '.join(index)}]" if index else f"{self.name}[()]"
+        strides = Layout.contiguous(self.array.shape).strides
+        return Pointer(self.name, self.dtype)[summed(list(zip(index, strides, strict=True)))]
 
 
 def run(op: Loops, *arrays):
-    """Return what the loops of ``op`` compute, and the text."""
+    """Return what the loops of ``op`` compute, and the text; shared loops run backwards."""
     out = op.infer(*(TensorType(a.dtype, a.shape) for a in arrays))
     result = np.full(out.shape, 77, out.dtype)
     names = {f"x{n}": a for n, a in enumerate(arrays)}
     text = Text()
-    op.loops(text, Element("y", result), *(Element(n, a) for n, a in names.items()))
-    space = {t: getattr(np, t) for t in ("int32", "int64", "float32", "float64")}
-    exec("\n".join(text.lines), {**space, **names, "y": result})
+    op.loops(text, Place("y", result), *(Place(n, a) for n, a in names.items()))
+    lines = PythonPrinter().lines(text.body)
+    if text.shared and lines[0].startswith("for "):  # their order must not matter
+        lines[0] = re.sub(r"range\((\d+)\)", r"range(\1 - 1, -1, -1)", lines[0])
+    flat = {n: np.ascontiguousarray(a).reshape(-1) for n, a in names.items()}
+    exec("\n".join(lines), {**SCOPE, **flat, "y": result.reshape(-1)})
     return result, text
 
 

@@ -10,8 +10,11 @@ import pytest
 
 import graphc as gx
 from graphc.ir.interpret import evaluate
+from graphc.kernel.code import HI, LO, Writer
+from graphc.kernel.value import Name, Pointer, call
 from graphc.ops.random import RandomUniform, random_bernoulli, random_uniform, threefry
 from graphc.runtime import random
+from tests.kernels import Compiled, written
 
 # Known answers of the authors' library Random123, file kat_vectors, "threefry2x32 20".
 KNOWN = [
@@ -34,18 +37,17 @@ def test_known_answers(key, counter, answer):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_kernels_and_numpy_give_the_same_bits(dtype):
-    import numba
-
     uniform = random.uniform32 if dtype == "float32" else random.uniform64
-
-    @numba.njit(error_model="numpy")
-    def fill(out, seed, stream, step):
-        for i in range(out.size):
-            out[i] = uniform(seed, stream, step, i)
+    writer, out = Writer(), Pointer("out", np.dtype(dtype))
+    words = [Name(name) for name in ("seed", "stream", "step")]
+    with writer.loop("i", HI, LO) as i:
+        drawn = f"random.{uniform.__name__}"
+        writer.store(out[i], call(drawn, *words, i, dtype=out.dtype))
+    fill = Compiled(written("fill", writer, out, *words))
 
     for seed, stream, step in PLACES:
         out = np.empty(1000, dtype)
-        fill(out, seed, stream, step)
+        fill(0, 1000, out, seed, stream, step)
         op = RandomUniform((1000,), stream, np.dtype(dtype))
         reference = op.numpy(np.asarray(seed), np.asarray(step))
         np.testing.assert_array_equal(out, reference)

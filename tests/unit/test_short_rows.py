@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 
 import numpy as np
@@ -13,10 +12,11 @@ import graphc as gx
 from graphc import nn
 from graphc.codegen import short
 from graphc.ir.graph import Graph
+from graphc.kernel.code import HI, LO, Writer
+from graphc.kernel.value import Name, Pointer
 from graphc.runtime import rows
-from graphc.runtime.kernel import kernel
-from graphc.runtime.loader import LOADER
 from graphc.types import dim_at
+from tests.kernels import Compiled, written
 
 BATCHES = (1, 2, 7, 8, 15, 16, 17, 33, 100)
 
@@ -183,18 +183,6 @@ def test_nan_and_infinity_stay_in_their_rows():
 # -- where rows start and stop ---------------------------------------------------------------------
 
 
-def entry(k):
-    """Return the machine code of a kernel as a function of lo, hi and its arguments."""
-    entries, _ = LOADER.load([k])
-    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-
-    def function(lo, hi, *arguments):
-        values = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments]
-        kind(entries[k.name])(np.array(values, np.int64).ctypes.data, lo, hi)
-
-    return function
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("length", [2, 3, 10, 13])
 def test_bits_do_not_depend_on_where_a_share_starts(length, dtype):
@@ -204,7 +192,7 @@ def test_bits_do_not_depend_on_where_a_share_starts(length, dtype):
     run = gx.function([x, y], (loss, gx.grad(loss, x)))._executable
     call = run._calls[0]
     assert "rows.load(" in call.kernel.text
-    kernel = entry(vars(run._module)[call.name])
+    kernel = Compiled(vars(run._module)[call.name])
     count = 70
     rng = np.random.default_rng(1)
 
@@ -247,24 +235,22 @@ def test_blocks_are_as_wide_as_the_text_says():
 
 def turned(dtype):
     """Return a kernel that reads rows, writes what it read, and the block."""
-    lanes, number = rows.LINE // np.dtype(dtype).itemsize, np.dtype(dtype).type
-
-    @kernel(f"x: {dtype}*, y: {dtype}*, z: {dtype}*, n: int64, count: int64, stride: int64")
-    def turned(lo, hi, x, y, z, n, count, stride):
-        block = rows.block(number, n * lanes)
-        for _ in range(lo, hi):
-            rows.load(block, x, 3, stride, count, n)
-            for i in range(n * lanes):
-                z[i] = block[i]
-            rows.store(y, 3, stride, block, count, n)
-
-    return turned
+    lanes, kind, w = rows.LINE // np.dtype(dtype).itemsize, np.dtype(dtype), Writer()
+    x, y, z = (Pointer(name, kind) for name in "xyz")
+    n, count, stride = (Name(name) for name in ("n", "count", "stride"))
+    block = w.block("block", kind, "rows", n * lanes)
+    with w.loop("_", HI, LO):
+        w.do("rows.load", block, x, 3, stride, count, n)
+        with w.loop("i", n * lanes) as i:
+            w.store(z[i], block[i])
+        w.do("rows.store", y, 3, stride, block, count, n)
+    return written("turned", w, x, y, z, n, count, stride)
 
 
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "int64"])
 def test_rows_are_turned_and_turned_back(dtype, plain):
-    function = turned(dtype) if plain else entry(turned(dtype))
+    function = turned(dtype) if plain else Compiled(turned(dtype))
     lanes = rows.LINE // np.dtype(dtype).itemsize
     for length in (1, 2, 3, 4, 5, 7, 10, 16, 33):
         for count in (1, 2, lanes // 2, lanes - 1, lanes):

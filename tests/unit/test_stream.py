@@ -8,7 +8,6 @@ from compiled import plain_python
 
 import graphc as gx
 from graphc.codegen import loops
-from graphc.runtime import stream
 
 
 @pytest.fixture
@@ -75,7 +74,3 @@ def test_only_large_results_stream():
     assert "stream.write(" in source(large)
     assert "stream.write(" not in source(large - 1)
     assert "stream.write(" not in source(large, update=True), "what is read is in the cache"
-
-
-def test_blocks_are_as_long_as_the_text_says():
-    assert loops.STREAM_BLOCK == stream.BLOCK

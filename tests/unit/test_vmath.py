@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import math
 import os
@@ -14,22 +13,13 @@ from dataclasses import replace
 import mpmath
 import numpy as np
 import pytest
-from numba import cfunc, types
 
 from graphc.machine import known
 from graphc.machine.isa import AVX2, BASELINE
-from graphc.runtime import frontend, native, vmath
-from graphc.runtime.kernel import kernel
+from graphc.runtime import vmath
 from graphc.runtime.vmath import exponential, lower, trace
+from tests.kernels import Compiled, elementwise, optimised
 
-LOOSE = {"contract", "reassoc", "arcp", "nsz"}
-NUMBA = {
-    "float32": types.float32,
-    "float64": types.float64,
-    "int32": types.int32,
-    "int64": types.int64,
-    "bool": types.uint8,  # how a boolean is stored
-}
 FLOATS = ("float32", "float64")
 INF, NAN = math.inf, math.nan
 
@@ -43,39 +33,21 @@ def _special_values_do_not_warn():
 class Loop:
     """``out[j] = vmath.name(a[j], ...)``, compiled as kernels are."""
 
-    def __init__(self, name, dtypes, out, fastmath=False):
-        names = "abc"[: len(dtypes)]
-        whether = [" != 0" if d == "bool" else "" for d in dtypes]
-        args = ", ".join(f"{n}[j]{w}" for n, w in zip(names, whether, strict=True))
-        text = f"def loop(n, {', '.join(names)}, out):\n"
-        text += f"    for j in range(n):\n        out[j] = vmath.{name}({args})\n"
-        assert callable(getattr(vmath, name))  # the module loads before Numba asks for its types
-        scope = {"vmath": vmath}
-        exec(text, scope)
-        kinds = [types.CPointer(NUMBA[d]) for d in (*dtypes, out)]
-        signature = types.void(types.int64, *kinds)
-        compile_ = cfunc(signature, error_model="numpy", fastmath=fastmath)
-        self.compiled = compile_(scope["loop"])
+    def __init__(self, name, dtypes, out):
+        self.kernel = elementwise(name, *dtypes, out=out)
+        self.compiled = Compiled(self.kernel)
         self.dtypes = ["uint8" if d == "bool" else d for d in dtypes]
         self.out = np.dtype(out)
 
     def __call__(self, *arrays):
         arrays = [np.ascontiguousarray(a, d) for a, d in zip(arrays, self.dtypes, strict=True)]
         out = np.empty(arrays[0].shape, "uint8" if self.out.kind == "b" else self.out)
-        pointer = ctypes.POINTER
-        kinds = [np.ctypeslib.as_ctypes_type(a.dtype) for a in (*arrays, out)]
-        self.compiled.ctypes(
-            out.size,
-            *[
-                ctypes.cast(a.ctypes.data, pointer(k))
-                for a, k in zip((*arrays, out), kinds, strict=True)
-            ],
-        )
+        self.compiled(0, out.size, *arrays, out)
         return out.view(self.out)
 
     def vectors(self):
         """The vector types of floats in the optimised code."""
-        return set(re.findall(r"<(\d+) x (float|double)>", self.compiled.inspect_llvm()))
+        return set(re.findall(r"<(\d+) x (float|double)>", optimised(self.kernel)))
 
 
 @functools.cache
@@ -221,14 +193,6 @@ def test_error_on_dense_points(name, dtype):
     check(loop(name, dtype)(x), _wide(reference)(x), bound, x)
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("name", ["exp", "log", "tan", "sinh", "gelu_tanh", "softplus"])
-def test_error_with_looser_flags(name, dtype):
-    bound, reference = UNARY[name]
-    x = points(dtype, 2**13)
-    check(Loop(name, [dtype], dtype, LOOSE)(x), _wide(reference)(x), bound, x)
-
-
 @pytest.fixture
 def portable(monkeypatch):
     """Formulas as for a processor that has no AVX-512."""
@@ -254,11 +218,7 @@ def test_error_on_other_processors(name, dtype):
 
 @pytest.mark.parametrize("name", ["sin", "log", "tanh", "erf"])
 def test_kernels_take_calls_in_vectors(name):
-    source = f"def body(lo, hi, a, out):\n for j in range(lo, hi): out[j] = vmath.{name}(a[j])"
-    scope = {"vmath": vmath}
-    exec(source, scope)
-    made = kernel("a: float32*, out: float32*")(scope["body"])
-    text = str(native.optimised(frontend.lower(made, "entry")))
+    text = optimised(elementwise(name, "float32"))
     assert f"<{_width('float32')} x float>" in text
     assert not re.search(r"call <\d+ x float> @\"?graphc", re.sub(r".*\.rare\..*", "", text))
 

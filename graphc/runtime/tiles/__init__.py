@@ -1,4 +1,12 @@
-"""Matrix products in LLVM, as functions that kernels call.
+"""Matrix products: C = A B, on raw pointers.
+
+One kernel serves all sizes, strides and batches, so it is compiled once per machine. Threads
+compute different rows of C, or different columns of it where B is dearer to read than A. Each
+element is summed in an order that depends on K, and on whether C is a single row or column, so
+its bits depend neither on the number of threads nor on how they divide C.
+
+Where C is narrow, or B is transposed and A is small, the kernel computes the transpose of C: rows
+of B^T are broadcast, columns of A^T enter as vectors, and tiles are turned as they are stored.
 
 A *tile* is a few rows by two vectors of C, kept in registers while K passes by. A *block* is a
 column of tiles: any number of rows, at most :func:`shape.width` columns. A *panel* is a copy of as
@@ -16,43 +24,11 @@ NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.codegen.product import COLUMNS, SUM
-from graphc.jit.numba import AbstractTemplate, infer_global, lower_builtin, signature, types
-from graphc.runtime.tiles import driver, matvec
-from graphc.runtime.tiles.vectors import Vectors
-
-Plain = Callable[..., Any]
-POINTERS = {types.CPointer(types.float32): 4, types.CPointer(types.float64): 8}
-
-
-def _compiled(emit: Callable[[Vectors, Any], None], kinds: str) -> Callable[[Plain], Plain]:
-    """Compile calls as a function that ``emit`` fills, of integers ``i`` and pointers ``p``."""
-
-    def wrap(plain: Plain) -> Plain:
-        class Template(AbstractTemplate):
-            key = plain
-
-            def generic(self, args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
-                pointer = args[kinds.index("p")]
-                if kws or pointer not in POINTERS:
-                    return None
-                return signature(types.void, *(pointer if k == "p" else types.int64 for k in kinds))
-
-        def lower(context: Any, builder: Any, sig: Any, args: Sequence[Any]) -> Any:
-            v = Vectors(POINTERS[sig.args[kinds.index("p")]])
-            builder.call(v.part(builder.module, plain.__name__, kinds, emit), args)
-            return context.get_dummy_value()
-
-        infer_global(plain, types.Function(Template))
-        lower_builtin(plain, types.VarArg(types.Any))(lower)
-        return plain
-
-    return wrap
 
 
 def _matrix(p: Any, shape: tuple[int, int], strides: tuple[int, int]) -> Any:
@@ -60,13 +36,25 @@ def _matrix(p: Any, shape: tuple[int, int], strides: tuple[int, int]) -> Any:
     return np.lib.stride_tricks.as_strided(p, shape, tuple(s * p.itemsize for s in strides))
 
 
-@_compiled(driver.emit_product, driver.KINDS)
 def product(
     lo: int, hi: int, m: int, n: int, k: int, form: int,
     a: Any, a_b: int, a_i: int, a_k: int, b: Any, b_b: int, b_k: int, b_j: int,
-    c: Any, c_b: int, c_i: int, scratch: Any,
+    c: Any, c_b: int, c_i: int, scratch: Any = None,
 ) -> None:  # fmt: skip
-    """C = A B, for rows or columns lo..hi; see :func:`graphc.runtime.gemm.gemm`."""
+    """C[e, i, j] = sum_k A[e, i, k] B[e, k, j] for i < m, j < n and e in the batch.
+
+    X[e, i, j] = x[e * x_b + i * x_i + j * x_j]; rows of C are contiguous. Rows of the whole batch
+    are counted through: the call computes those with lo <= e * m + i < hi. Where ``form`` has the
+    bit ``COLUMNS``, there is one matrix, and the call computes the columns lo <= j < hi. From its
+    bit ``PIECES`` on it holds a number: K is cut in so many equal pieces at least.
+
+    With the bit ``UPDATE``, of one matrix, C -= f A B, where c_b is the address of f.
+
+    With the bit ``SUM`` there is no product, but the sum of k arrays with the strides of C, whose
+    rows lie one behind the other: C[i, j] = a[i * n + j] + a[a_b + i * n + j] + ...
+
+    Panels and blocks are copied into ``scratch``, which is the thread's own.
+    """
     if form & SUM:
         start, size = lo * n, (hi - lo) * n
         c[start : start + size] = sum(a[p * a_b + start :][:size] for p in range(k))
@@ -82,7 +70,6 @@ def product(
         out[...] = left @ right
 
 
-@_compiled(matvec.emit_apply, matvec.KINDS)
 def apply(
     lo: int, hi: int, k: int, a: Any, a_i: int, a_k: int, x: Any, x_k: int, y: Any, y_i: int
 ) -> None:

@@ -10,13 +10,17 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from graphc.jit.llvm import ir
-from graphc.jit.numba import cgutils
 
 INT = ir.IntType(64)
 
 
 def const(value: int) -> Any:
     return ir.Constant(INT, value)
+
+
+def declared(module: Any, name: str, kind: Any) -> Any:
+    """Return a function that is defined elsewhere, such as one of LLVM's intrinsics."""
+    return module.globals.get(name) or ir.Function(module, kind, name)
 
 
 class Int:
@@ -104,6 +108,13 @@ class Address:
         steps = const(n) if isinstance(n, int) else n.ir
         return Address(self.builder, self.builder.gep(self.ir, [steps]))
 
+    def load(self) -> Int:
+        """Return the integer that lies here."""
+        return Int(self.builder, self.builder.load(self.ir))
+
+    def store(self, value: Int | int) -> None:
+        self.builder.store(const(value) if isinstance(value, int) else value.ir, self.ir)
+
     def at(self, address: Int) -> Address:
         """Return the address that is the number ``address``, of an element like this one."""
         return Address(self.builder, self.builder.inttoptr(address.ir, self.ir.type))
@@ -115,6 +126,23 @@ class Address:
         """
         kind = ir.FunctionType(self.ir.type, [self.ir.type])
         return Address(self.builder, self.builder.asm(kind, "", "=r,0", [self.ir], False))
+
+
+class Variable:
+    """An integer that changes; LLVM finds it a register."""
+
+    def __init__(self, builder: Any, value: Int) -> None:
+        with builder.goto_entry_block():
+            self._place = builder.alloca(INT)
+        self._builder = builder
+        self.set(value)
+
+    @property
+    def value(self) -> Int:
+        return Int(self._builder, self._builder.load(self._place))
+
+    def set(self, value: Int | int) -> None:
+        self._builder.store(const(value) if isinstance(value, int) else value.ir, self._place)
 
 
 def least(x: Int, y: Int | int) -> Int:
@@ -139,6 +167,13 @@ class Code:
         self.function = function
         self.builder = ir.IRBuilder(function.append_basic_block("entry"))
 
+    @classmethod
+    def at(cls, builder: Any) -> Code:
+        """Return what goes on where ``builder`` is."""
+        code = cls.__new__(cls)
+        code.function, code.builder = builder.function, builder
+        return code
+
     @property
     def arguments(self) -> list[Any]:
         return [
@@ -152,10 +187,37 @@ class Code:
     @contextmanager
     def loop(self, start: Int | int, stop: Int | int, step: Int | int = 1) -> Iterator[Int]:
         """Repeat what is written within for start, start + step, ... < stop."""
-        bounds = [x.ir if isinstance(x, Int) else const(x) for x in (start, stop, step)]
-        first, last, by = bounds
-        with cgutils.for_range_slice(self.builder, first, last, by, INT) as (index, _):
-            yield Int(self.builder, index)
+        builder = self.builder
+        start, stop, step = (
+            x if isinstance(x, Int) else Int(builder, x) for x in (start, stop, step)
+        )
+        head, inside, after = (builder.append_basic_block() for _ in range(3))
+        before = builder.block
+        builder.branch(head)
+        builder.position_at_end(head)
+        index = Int(builder, builder.phi(INT))
+        index.ir.add_incoming(start.ir, before)
+        builder.cbranch((index < stop).ir, inside, after)
+        builder.position_at_end(inside)
+        yield index
+        index.ir.add_incoming((index + step).ir, builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+
+    def variable(self, value: Int | int) -> Variable:
+        return Variable(self.builder, self.number(value) if isinstance(value, int) else value)
+
+    @contextmanager
+    def while_(self, condition: Callable[[], Int]) -> Iterator[None]:
+        """Repeat what is written within as long as the condition holds."""
+        head, inside, after = (self.block() for _ in range(3))
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
+        self.builder.cbranch(condition().ir, inside, after)
+        self.builder.position_at_end(inside)
+        yield
+        self.builder.branch(head)
+        self.builder.position_at_end(after)
 
     def fold(
         self,

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.jit.llvm import ir, mark
-from graphc.jit.numba import cgutils
 from graphc.runtime import shape
-from graphc.runtime.tiles.code import INT, Code, Int
+from graphc.runtime.tiles.code import INT, Code, Int, declared
 
 LANE = ir.IntType(32)
 VOID = ir.VoidType()
@@ -79,7 +78,7 @@ class Vectors:
     def call(self, builder: Any, name: str, result: Any, *args: Any) -> Any:
         """Call LLVM's intrinsic ``name``, whose types are part of the name."""
         kind = ir.FunctionType(result, [a.type for a in args])
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+        return builder.call(declared(builder.module, name, kind), args)
 
     def load(self, builder: Any, p: Any, mask: Any = None) -> Any:
         """Load a vector from any address of an element; lanes not in ``mask`` are 0."""
@@ -130,5 +129,5 @@ class Vectors:
         """Return the sum of a vector's elements, of halves of halves."""
         name = f"llvm.vector.reduce.fadd.{self.name}"
         kind = ir.FunctionType(self.real, [self.real, self.type])
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        function = declared(builder.module, name, kind)
         return builder.call(function, [self.real(-0.0), vector], fastmath=("reassoc",))

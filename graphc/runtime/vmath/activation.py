@@ -29,7 +29,7 @@ def rectified(x: Real) -> Real:
     return select(x <= 0.0, 0.0, x)
 
 
-@lowered(lambda x: np.maximum(x, np.zeros_like(x)), integers=True)
+@lowered(lambda x: np.maximum(x, np.zeros_like(x)))
 def relu(x: Any) -> Any:
     """``max(x, 0)``; NaN stays NaN and ``-0`` becomes 0."""
     return rectified(x) if isinstance(x, Real) else select(x < 0, 0, x)

@@ -20,19 +20,19 @@ def _extreme(name: str, x: Any, y: Any) -> Any:
     return Int(x.builder, x.call(f"s{name}", x, y))
 
 
-@lowered(np.maximum, integers=True)
+@lowered(np.maximum)
 def maximum(x: Any, y: Any) -> Any:
     """The larger; NaN if either is."""
     return _extreme("max", x, y)
 
 
-@lowered(np.minimum, integers=True)
+@lowered(np.minimum)
 def minimum(x: Any, y: Any) -> Any:
     """The smaller; NaN if either is."""
     return _extreme("min", x, y)
 
 
-@lowered(lambda x: np.abs(x), integers=True)
+@lowered(lambda x: np.abs(x))
 def abs(x: Any) -> Any:
     """``|x|``; the least integer is its own."""
     if isinstance(x, Real):
@@ -40,7 +40,7 @@ def abs(x: Any) -> Any:
     return x if isinstance(x, Bool) else select(x < 0, x * -1, x)
 
 
-@lowered(np.sign, integers=True)
+@lowered(np.sign)
 def sign(x: Any) -> Any:
     """-1, 0 or 1; NaN at NaN."""
     if isinstance(x, Int):
@@ -53,7 +53,7 @@ def _rounding(name: str, plain: Any, doc: str) -> Any:
         return x.intrinsic(name) if isinstance(x, Real) else x
 
     formula.__doc__ = doc
-    return lowered(plain, integers=True)(formula)
+    return lowered(plain)(formula)
 
 
 floor = _rounding("floor", np.floor, "The largest integer not above ``x``.")
@@ -104,7 +104,7 @@ def nextafter(x: Real, y: Real) -> Real:
     return select(x.isnan() | y.isnan(), float("nan"), result)
 
 
-@lowered(lambda c, x, y: x if c else y, integers=True)
+@lowered(lambda c, x, y: x if c else y)
 def where(condition: Bool, x: Any, y: Any) -> Any:
     """``x`` where the condition holds, else ``y``."""
     return select(condition, x, y)
@@ -135,13 +135,13 @@ def _float_remainder(x: Real, y: Real) -> Real:
     return select(rest.equals(0.0), x.lift(0.0).copysign(y), adjusted)
 
 
-@lowered(np.remainder, integers=True)
+@lowered(np.remainder)
 def remainder(x: Any, y: Any) -> Any:
     """``x mod y`` with the sign of ``y``; for integers, 0 where ``y`` is 0."""
     return _float_remainder(x, y) if isinstance(x, Real) else _divide(x, y)[1]
 
 
-@lowered(np.floor_divide, integers=True)
+@lowered(np.floor_divide)
 def floor_divide(x: Any, y: Any) -> Any:
     """``floor(x / y)``; for integers, 0 where ``y`` is 0."""
     if isinstance(x, Int):
@@ -157,7 +157,7 @@ def floor_divide(x: Any, y: Any) -> Any:
     return select(y.equals(0.0), ratio, whole)
 
 
-@lowered(np.left_shift, integers=True)
+@lowered(np.left_shift)
 def left_shift(x: Int, y: Int) -> Int:
     """``x 2^y``; 0 where ``y`` is no place in ``x``."""
     outside = (y < 0) | (y > x.width - 1)
@@ -165,7 +165,7 @@ def left_shift(x: Int, y: Int) -> Int:
     return select(outside, 0, shifted)
 
 
-@lowered(np.right_shift, integers=True)
+@lowered(np.right_shift)
 def right_shift(x: Int, y: Int) -> Int:
     """``floor(x / 2^y)``; 0 or -1 by the sign where ``y`` is no place in ``x``."""
     outside = (y < 0) | (y > x.width - 1)

@@ -132,7 +132,7 @@ def _power(x: Any, y: Any) -> Any:
     return kind.type(x ** (-y % 2) if x in (1, -1) else 0)
 
 
-@lowered(_power, integers=True, wide=(32, 64))
+@lowered(_power, wide=(32, 64))
 def pow(x: Any, y: Any) -> Any:
     """``x^y`` with the special cases of C99: ``x^0 = 1^y = 1``, odd powers keep the sign.
 

@@ -16,12 +16,14 @@ from graphc.jit.llvm import ir, mark
 from graphc.jit.processor import features
 from graphc.machine import known
 from graphc.machine.isa import AVX512
-from graphc.runtime.frontend import VERSION
 from graphc.runtime.vmath.trace import Bool, Real, select
 
 Formula = Callable[..., Any]
 Within = Callable[[Real], Bool]
 Body = Callable[[Any, list[Real]], Real]
+
+VERSION = "weak_odr"
+"""The linkage of functions that no call names until LLVM has made vectors of loops."""
 
 PURE = ("nounwind", "readnone", "willreturn")
 _INDEX = ir.IntType(32)

@@ -1,0 +1,1 @@
+"""What kernels are made of: typed scalar values, and statements about them."""

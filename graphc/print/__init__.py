@@ -1,0 +1,1 @@
+"""Printers: kernels as Python for the reader, and as LLVM for the machine. They decide nothing."""
