@@ -45,6 +45,9 @@ class HasSource(Protocol):
     @property
     def source(self) -> str: ...
 
+    @property
+    def c_source(self) -> str: ...
+
 
 @runtime_checkable
 class HasReport(Protocol):
@@ -96,6 +99,10 @@ def make_parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("source", help="print the generated module")
     command.add_argument("spec", metavar="SPEC", help=f"{spec}; also a Function")
+    command.add_argument(
+        "--language", choices=("python", "c"), default="python",
+        help="the module as Python (default), or its generated kernels as C",
+    )  # fmt: skip
     command.set_defaults(run=run_source)
 
     command = commands.add_parser("report", help="print kernels, bytes, operations and passes")
@@ -145,7 +152,7 @@ def run_source(options: argparse.Namespace) -> int:
     thing = load(options.spec)
     if not isinstance(thing, HasSource):
         raise _not_compiled(options.spec, thing)
-    print(thing.source, end="")
+    print(thing.c_source if options.language == "c" else thing.source, end="")
     return 0
 
 

@@ -93,6 +93,11 @@ class Function(Sealed):
         return self._executable.source
 
     @property
+    def c_source(self) -> str:
+        """The generated kernels as C11, for programs of your own; of those by hand, the names."""
+        return self._executable.c_source
+
+    @property
     def source_path(self) -> Path:
         """The file that holds :attr:`source`."""
         return self._executable.source_path

@@ -82,7 +82,10 @@ class Comment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loop:
-    """``for index in range(start, stop, step)``."""
+    """``for index in range(start, stop, step)``.
+
+    Nothing inside changes the index or a variable of the bounds: languages differ in what is then.
+    """
 
     index: Name
     start: Value

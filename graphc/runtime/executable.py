@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.op import Array
 from graphc.ir.source import address_of, aligned_empty
 from graphc.ir.tensor import Tensor
+from graphc.lazy import lazy_module
 from graphc.plan.program import Access, Program
 from graphc.runtime.batches import Batches
 from graphc.runtime.checks import CallChecks, check_indices
@@ -35,6 +37,11 @@ from graphc.runtime.sizes import SizeChecks, out_of_memory
 from graphc.runtime.source import define_functions, define_kernels, kernels_of, write_source
 from graphc.runtime.table import Bound
 from graphc.types import BATCH, dim_at, shape_at, size_of
+
+if TYPE_CHECKING:
+    from graphc.print import c
+else:
+    c = lazy_module("graphc.print.c")
 
 LARGE = 256 << 10
 """Bytes of an input or output from which pointing at it costs less than copying it."""
@@ -128,6 +135,13 @@ class Executable:
         images = self.optimized_graph.images
         found = {self.graph.keys[node]: texts.get(images.get(node)) for node in self.graph.nodes}
         return {key: text for key, text in found.items() if text is not None}
+
+    @property
+    def c_source(self) -> str:
+        """The generated kernels as C11; of those that ship with graphc, the names."""
+        kernels = dict.fromkeys(call.kernel for call in self._calls)
+        generated = [k for k in kernels if not isinstance(k, str)]
+        return c.source(generated, [k for k in kernels if isinstance(k, str)])
 
     @property
     def arena_bytes(self) -> int:

@@ -157,6 +157,11 @@ class Built(Sealed):
         return self._training.source
 
     @property
+    def c_source(self) -> str:
+        """The generated kernels as C11, for programs of your own; of those by hand, the names."""
+        return self._training.c_source
+
+    @property
     def source_path(self) -> Path:
         """File of the generated module."""
         return self._training.source_path

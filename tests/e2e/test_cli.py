@@ -58,6 +58,11 @@ def test_source_is_a_module(capsys, spec):
     assert err == "chatter\n"  # what the module prints stays out of the output
 
 
+def test_source_in_c(capsys):
+    assert main(["source", "net:model", "--language", "c"]) == 0
+    assert "#include <stdint.h>" in capsys.readouterr().out
+
+
 def test_report(capsys):
     assert main(["report", "net:function"]) == 0
     assert "arena" in capsys.readouterr().out

@@ -34,3 +34,8 @@ def batched_products():
     x = gx.input("x", (None, 5, 2, 4), "float64")
     heads = gx.permute_dims(x, (0, 2, 1, 3))
     return gx.function(x, heads @ gx.matrix_transpose(heads)).source
+
+
+def softmax_in_c():
+    x = gx.input("x", (None, 10))
+    return gx.function(x, gx.softmax(2 * x)).c_source
