@@ -2,6 +2,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 _Static_assert(FLT_EVAL_METHOD == 0, "numbers must be rounded to their own type");
