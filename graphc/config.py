@@ -63,6 +63,9 @@ def _expanded(folder: str) -> Path:
         return Path(folder)
 
 
+LLVM, NUMBA = "llvm", "numba"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """The options and their defaults."""
@@ -79,6 +82,8 @@ class Options:
     """Names of passes to leave out, separated by commas."""
     calibrate: bool = True
     """Try once how fast this machine is; without, take what is to be expected of such a machine."""
+    compiler: str = LLVM
+    """What compiles kernels: ``llvm``, or ``numba``, which knows less of them."""
     machine: str = ""
     """Another machine's caches instead of this one's: ``l1=32K,l2=1M,l3=unknown``."""
 
@@ -170,6 +175,13 @@ def _names(name: str, value: Any) -> str:
     return ",".join(sorted(names))
 
 
+def _compiler(name: str, value: Any) -> str:
+    if value not in (LLVM, NUMBA):
+        kind = ArgumentError if isinstance(value, str) else DTypeError
+        raise kind(f"option {name} takes {LLVM!r} or {NUMBA!r}, not {value!r}")
+    return str(value)
+
+
 def _machine(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise DTypeError(f"option {name} takes text such as 'l1=32K,l2=1M', not {value!r}")
@@ -179,7 +191,8 @@ def _machine(name: str, value: Any) -> str:
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "threads": _threads, "cache_dir": _folder, "dump": _folder, "check": _switch,
-    "disable_passes": _names, "calibrate": _switch, "machine": _machine,
+    "disable_passes": _names, "calibrate": _switch, "compiler": _compiler,
+    "machine": _machine,
 }  # fmt: skip
 
 

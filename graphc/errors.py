@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+_BETWEEN = {"contextlib", "functools"}
+"""Modules of Python's through which graphc calls itself."""
+
 _PACKAGE = str(Path(__file__).parent) + os.sep
 
 
@@ -67,7 +70,7 @@ def is_internal(frame: FrameType) -> bool:
     if frame.f_code.co_filename.startswith(_PACKAGE):
         return True
     module = frame.f_globals.get("__name__")  # byte code may have been compiled elsewhere
-    return isinstance(module, str) and module.startswith("graphc.")
+    return isinstance(module, str) and (module.startswith("graphc.") or module in _BETWEEN)
 
 
 def user_location() -> str | None:

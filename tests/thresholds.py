@@ -157,6 +157,7 @@ NONE = {
     "runtime/replay.py:AWAKE": "the place of a word",
     "runtime/replay.py:JOB": "the place of a word",
     "runtime/replay.py:SEEN": "the place of a word",
+    "print/c.py:_WIDTH": "columns of a line of text",
     "config.py:_MOST_THREADS": "the most that a user may ask for; more is refused",
     "train/scores.py:_LARGEST": "beyond, history has means of batches; the text of docs says so",
     "ops/stable.py:_DEEPEST": "beyond, the formula stays as it is written",

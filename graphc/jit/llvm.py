@@ -1,6 +1,7 @@
 """The door to llvmlite: its text of LLVM's language (``ir``), and LLVM itself (``binding``).
 
-``ir`` is imported when it is first asked for: to link stored code takes LLVM alone.
+``ir`` is imported when it is first asked for: to link stored code takes LLVM alone. What compiling
+through LLVM takes beside is looked for by :func:`check`; where it is missing, Numba compiles.
 """
 
 from __future__ import annotations
@@ -13,29 +14,36 @@ from graphc.jit.versions import door, need
 
 with door("llvmlite"):
     from llvmlite import binding as binding
-    from llvmlite.binding import ffi
-    from llvmlite.binding.newpassmanagers import NewPassManager
 
-    NEEDED = (
-        (ffi, LIBRARY_LOCKS[ffi.__name__]),
-        (binding, "create_mcjit_compiler ExecutionEngine.add_object_file ObjectFileRef.from_data"),
-        (binding, "ExecutionEngine.finalize_object ExecutionEngine.get_function_address"),
-        (binding, "get_default_triple get_process_triple get_host_cpu_name get_host_cpu_features"),
-        (binding, "initialize_native_target initialize_native_asmprinter llvm_version_info"),
-        (binding, "Linkage parse_assembly create_context"),
-        (binding, "Target.from_default_triple Target.from_triple Target.create_target_machine"),
-        (binding, "TargetMachine.emit_object TargetMachine.emit_assembly create_pass_builder"),
-        (binding, "create_pipeline_tuning_options PassBuilder.getModulePassManager"),
-        (binding, "create_new_module_pass_manager ModulePassManager.run ffi.ObjectRef.detach"),
-        (NewPassManager, "_dispose"),
-        (binding.ModulePassManager, "add_always_inliner_pass add_dead_arg_elimination_pass"),
-        (binding.ModulePassManager, "add_global_dead_code_eliminate_pass add_global_opt_pass"),
-        (binding.ModulePassManager, "add_instruction_combine_pass add_ipsccp_pass add_sroa_pass"),
-        (binding.ModulePassManager, "add_jump_threading_pass add_lcssa_pass add_loop_rotate_pass"),
-        (binding.ModulePassManager, "add_loop_simplify_pass add_new_gvn_pass"),
-        (binding.ModulePassManager, "add_simplify_cfg_pass"),
-    )
-    need(NEEDED)
+NEEDED = (
+    (binding, f"ffi.{LIBRARY_LOCKS['llvmlite.binding.ffi']}"),
+    (binding, "create_mcjit_compiler ExecutionEngine.add_object_file ObjectFileRef.from_data"),
+    (binding, "ExecutionEngine.finalize_object ExecutionEngine.get_function_address"),
+    (binding, "get_default_triple get_process_triple get_host_cpu_name get_host_cpu_features"),
+    (binding, "initialize_native_target initialize_native_asmprinter llvm_version_info"),
+    (binding, "Linkage parse_assembly create_context"),
+    (binding, "Target.from_default_triple Target.from_triple Target.create_target_machine"),
+    (binding, "TargetMachine.emit_object TargetMachine.emit_assembly create_pass_builder"),
+    (binding, "create_pipeline_tuning_options PassBuilder.getModulePassManager"),
+    (binding, "create_new_module_pass_manager ModulePassManager.run ffi.ObjectRef.detach"),
+    (binding, "newpassmanagers.NewPassManager._dispose"),
+    (binding, "ModulePassManager.add_always_inliner_pass ModulePassManager.add_sroa_pass"),
+    (binding, "ModulePassManager.add_dead_arg_elimination_pass ModulePassManager.add_lcssa_pass"),
+    (binding, "ModulePassManager.add_global_dead_code_eliminate_pass"),
+    (binding, "ModulePassManager.add_global_opt_pass ModulePassManager.add_ipsccp_pass"),
+    (binding, "ModulePassManager.add_instruction_combine_pass"),
+    (binding, "ModulePassManager.add_jump_threading_pass ModulePassManager.add_loop_rotate_pass"),
+    (binding, "ModulePassManager.add_loop_simplify_pass ModulePassManager.add_new_gvn_pass"),
+    (binding, "ModulePassManager.add_simplify_cfg_pass"),
+)
+"""What LLVM's way takes. Numba's way takes of it what says for which processor code is."""
+
+
+def check() -> None:
+    """Raise VersionError if llvmlite lacks something that compiling through LLVM takes."""
+    with door("llvmlite"):
+        need(NEEDED)
+
 
 if TYPE_CHECKING:
     from llvmlite import ir as ir
@@ -71,5 +79,5 @@ def run(
     try:
         manager.run(module, builder)
     finally:
-        NewPassManager._dispose(manager)
+        binding.newpassmanagers.NewPassManager._dispose(manager)
         manager.detach()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,12 @@ else:
 
 OLDEST, NEWEST = "0.62.0", "0.68.1"
 """Versions of Numba that the tests ran with; each insists on its own version of llvmlite."""
+
+
+@functools.cache
+def installed(library: str) -> str:
+    """Return the version of a library that is installed; to look for it takes a millisecond."""
+    return metadata.version(library)
 
 
 @contextmanager
@@ -46,9 +53,9 @@ def need(names: Iterable[tuple[object, str]]) -> None:
                 raise AttributeError(f"{whose} has no {name}") from error
 
 
-def check(installed: str) -> None:
-    """Raise VersionError if ``installed``, a version of Numba, is older than any that works."""
-    if _numbers(installed) < _numbers(OLDEST):
+def check(version: str) -> None:
+    """Raise VersionError if ``version``, one of Numba, is older than any that works."""
+    if _numbers(version) < _numbers(OLDEST):
         raise _unusable("it is too old")
 
 
@@ -58,10 +65,10 @@ def explained() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        installed = metadata.version("numba")
-        if _numbers(installed) > _numbers(NEWEST):
+        version = installed("numba")
+        if _numbers(version) > _numbers(NEWEST):
             known = f"graphc was tested with numba {OLDEST} to {NEWEST}"
-            error.add_note(f"{known}; this is {installed}")
+            error.add_note(f"{known}; this is {version}")
         raise
 
 
@@ -72,8 +79,8 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _unusable(why: str) -> VersionError:
-    installed = ", ".join(f"{name} {metadata.version(name)}" for name in ("numba", "llvmlite"))
+    found = ", ".join(f"{name} {installed(name)}" for name in ("numba", "llvmlite"))
     return VersionError(
-        f"graphc compiles with numba {OLDEST} to {NEWEST}, but installed are {installed}: {why}\n"
+        f"graphc compiles with numba {OLDEST} to {NEWEST}, but installed are {found}: {why}\n"
         f'  pip install "numba>={OLDEST},<={NEWEST}"'
     )

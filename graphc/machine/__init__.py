@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphc.config import available_cpus, options
+from graphc.jit.choice import llvm_serves
 from graphc.jit.processor import features, target
 from graphc.jit.store import Store
 from graphc.lazy import lazy_module
@@ -45,8 +46,8 @@ def this() -> Machine:
 
 
 def may_try() -> bool:
-    """Tell whether the option ``calibrate`` lets us, and ``machine`` describes none elsewhere."""
-    return options().calibrate and not options().machine
+    """Tell whether the options let us: ``machine`` may describe another; and whether LLVM can."""
+    return options().calibrate and not options().machine and llvm_serves()
 
 
 def kept() -> tuple[Store, str, str]:

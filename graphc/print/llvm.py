@@ -246,26 +246,33 @@ def new_function(module: Any, types: Sequence[str], scratch: str = "") -> Any:
 
 
 def add_entry(module: Any, name: str, callee: Any, *, scratch: bool) -> None:
-    """Define ``void name(i64* record, i64 lo, i64 hi, i64 scratch)``, which calls ``callee``.
-
-    It unpacks the record, and passes the scratch to whom wants it.
-    """
+    """Define ``void name(i64* record, i64 lo, i64 hi, i64 scratch)``, which calls ``callee``."""
     kind = ir.FunctionType(_NONE, [WORD.as_pointer(), WORD, WORD, WORD])
     entry = ir.Function(module, kind, name)
     builder = ir.IRBuilder(entry.append_basic_block("entry"))
-    record, lo, hi, memory = entry.args
-    values, kinds = [lo, hi], [a.type for a in callee.args][2:]
-    own = [builder.inttoptr(memory, kinds.pop())] if scratch else []
-    for i, kind in enumerate(kinds):
-        place = builder.gep(record, [ir.Constant(WORD, i)])
-        values.append(builder.load(builder.bitcast(place, kind.as_pointer())))
-    builder.call(callee, [*values, *own])
+    call_unpacked(builder, callee, *entry.args, scratch=scratch)
     builder.ret_void()
 
 
-def inline(module: Any) -> None:
-    """Let all functions of a module be part of those that call them, but for those marked."""
-    for function in module.functions:
+def call_unpacked(
+    builder: Any, callee: Any, record: Any, lo: Any, hi: Any, memory: Any, *, scratch: bool
+) -> None:
+    """Call a kernel with the words of a record, and pass the scratch to whom wants it."""
+    values, kinds = [lo, hi], [a.type for a in callee.args][2:]
+    own = [builder.inttoptr(memory, kinds.pop())] if scratch else []
+    for i, kind in enumerate(kinds):
+        values.append(load_argument(builder, builder.gep(record, [ir.Constant(WORD, i)]), kind))
+    builder.call(callee, [*values, *own])
+
+
+def load_argument(builder: Any, place: Any, kind: Any) -> Any:
+    """Return what a word of a record holds."""
+    return builder.load(builder.bitcast(place, kind.as_pointer()))
+
+
+def inline(functions: Iterable[Any]) -> None:
+    """Let functions be part of those that call them, but for those marked."""
+    for function in functions:
         if function.blocks and "noinline" not in function.attributes:
             mark(function, "alwaysinline")
 

@@ -22,7 +22,7 @@ from graphc.kernel.value import (
     Pointer,
     Value,
 )
-from graphc.types import INT32
+from graphc.types import INT32, INT64
 
 INDENT = "    "
 
@@ -98,8 +98,8 @@ class PythonPrinter:
         match value:
             case Name(name) | Pointer(name):
                 return name, _CLOSED
-            case Integer(number):
-                return str(number), _CLOSED
+            case Integer(number, dtype):
+                return str(number) if dtype == INT64 else self._literal(number, dtype), _CLOSED
             case Number(number, dtype):
                 return self._given.get(value) or self._literal(number, dtype), _CLOSED
             case Element(pointer, index):
@@ -110,7 +110,7 @@ class PythonPrinter:
                 return self._called(function, operands), _CLOSED
             case Operation(symbol, operands, dtype):
                 text, binds = self._operation(symbol, operands)
-                if dtype == INT32:  # Numba widens to int64
+                if dtype == INT32:  # which Numba computes as int64
                     return f"{self._typed(INT32)}({text})", _CLOSED
                 return text, binds
         raise TypeError(f"{value!r} is no value")
@@ -140,5 +140,8 @@ class PythonPrinter:
         return f"{left} {symbol} {right}", binds
 
     def _within(self, value: Value, least: int) -> str:
+        """Return an operand; an integer beside another needs no type."""
+        if isinstance(value, Integer):
+            return str(value.value)
         text, binds = self._bound(value)
         return text if binds >= least else f"({text})"

@@ -73,9 +73,18 @@ class Kernel:
         function = llvm.new_function(module, self.types, self.scratch)
         self._emit(function)
         if self.by_hand:
-            llvm.inline(module)
+            llvm.inline(module.functions)
         llvm.add_entry(module, entry, function, scratch=bool(self.scratch))
         return llvm.finish(module)
+
+    def emit_call(self, builder: Any, record: Any, lo: Any, hi: Any, memory: Any) -> None:
+        """Write it into the module of ``builder``, and a call by its record."""
+        module = builder.module
+        before = {function.name for function in module.functions}
+        function = llvm.new_function(module, self.types, self.scratch)
+        self._emit(function)
+        llvm.inline(f for f in module.functions if f.name not in before)
+        llvm.call_unpacked(builder, function, record, lo, hi, memory, scratch=bool(self.scratch))
 
 
 class GeneratedKernel(Kernel):
@@ -123,7 +132,8 @@ def kernel(signature: str, *, reassociate: bool = False) -> Callable[[Body], Pla
     return PlainKernel
 
 
-_MODULES = {"random": random, "rows": rows, "stream": stream, "vmath": vmath}
+MODULES: Mapping[str, Any] = {"random": random, "rows": rows, "stream": stream, "vmath": vmath}
+"""The modules of functions that kernels call."""
 
 NUMBERS: Mapping[str, Any] = {
     "inf": np.inf,
@@ -132,14 +142,14 @@ NUMBERS: Mapping[str, Any] = {
 }
 """The numbers that generated text names, and their types."""
 
-SCOPE: Mapping[str, Any] = {"kernel": kernel, **_MODULES, **NUMBERS}
+SCOPE: Mapping[str, Any] = {"kernel": kernel, **MODULES, **NUMBERS}
 """What a kernel's text names."""
 
 
 def emitter(function: str) -> Callable[..., Any]:
     """Return what writes the calls of a function of graphc's runtime, or of a built-in one."""
     module, _, name = function.rpartition(".")
-    found: Callable[..., Any] = getattr(_MODULES[module], name).emit if module else _EXTREMES[name]
+    found: Callable[..., Any] = getattr(MODULES[module], name).emit if module else _EXTREMES[name]
     return found
 
 

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from graphc.config import options
+from graphc.config import NUMBA, options
 from graphc.forks import whole
+from graphc.jit.choice import compiler
 from graphc.jit.processor import target
 from graphc.jit.store import Store
+from graphc.jit.versions import installed
 from graphc.lazy import lazy_module
 from graphc.machine import known
 from graphc.runtime import native
@@ -25,13 +27,12 @@ from graphc.runtime.kernel import Kernel
 from graphc.runtime.package import sources
 
 if TYPE_CHECKING:
-    from importlib import metadata
-
     from graphc.jit import llvm
+    from graphc.runtime import by_numba
     from graphc.runtime.native import Work
 else:
     llvm = lazy_module("graphc.jit.llvm")
-    metadata = lazy_module("importlib.metadata")
+    by_numba = lazy_module("graphc.runtime.by_numba")
 
 
 @dataclass
@@ -42,7 +43,7 @@ class LoadStatistics:
     misses: int = 0
     seconds: float = 0.0
     notes: list[tuple[str, str, float]] = field(default_factory=list)
-    """(kernel, "memory" | "disk" | "compiled: " and why, milliseconds)."""
+    """(kernel, "memory" | "disk" | "numba" | "compiled: " and why, milliseconds)."""
 
 
 class Entries(dict[str, int]):
@@ -58,7 +59,8 @@ class Code:
     """A kernel in memory, where it stays as long as this or what was linked with it."""
 
     address: int
-    engine: llvm.binding.ExecutionEngine
+    owner: object
+    """What keeps it in memory."""
 
 
 class Loader:
@@ -73,7 +75,12 @@ class Loader:
         self._lock = threading.Lock()
 
     def begin(self, kernels: Iterable[Kernel]) -> None:
-        """Begin to compile what is not stored; :meth:`load` waits for it."""
+        """Begin to compile what is not stored; :meth:`load` waits for it.
+
+        Numba leaves no time for anything beside it.
+        """
+        if compiler() == NUMBA:
+            return
         store = Store(options().cache_path())
         with self._lock:
             known = set(self._codes) | self._begun.keys()
@@ -100,7 +107,7 @@ class Loader:
         for kernel, key in keys.items():
             source, milliseconds = notes.get(key, ("memory", 0.0))
             statistics.notes.append((kernel.name, source, milliseconds))
-            statistics.misses += source.startswith("compiled")
+            statistics.misses += source.startswith("compiled") or source == NUMBA
         statistics.hits = len(keys) - statistics.misses
         statistics.seconds = time.perf_counter() - start
         return entries, statistics
@@ -109,6 +116,8 @@ class Loader:
         self, kernels: Mapping[str, Kernel]
     ) -> tuple[dict[str, Code], dict[str, tuple[str, float]]]:
         """Read or compile the kernels, and link them; return where each came from, and ms."""
+        if compiler() == NUMBA:
+            return self._by_numba(kernels)
         store = Store(options().cache_path())
         codes, notes = {}, {}
         for key in kernels:
@@ -128,13 +137,26 @@ class Loader:
         self._codes.update(linked)
         return linked, notes
 
+    def _by_numba(
+        self, kernels: Mapping[str, Kernel]
+    ) -> tuple[dict[str, Code], dict[str, tuple[str, float]]]:
+        """Compile the kernels by Numba, which keeps nothing on disk."""
+        codes, notes = {}, {}
+        for key, kernel in kernels.items():
+            start = time.perf_counter()
+            owner = by_numba.compiled(kernel)
+            self._codes[key] = codes[key] = Code(int(owner.address), owner)
+            notes[key] = (NUMBA, (time.perf_counter() - start) * 1e3)
+        return codes, notes
+
     def _key(self, kernel: Kernel) -> str:
         """Return the name of the kernel's entry point, and of its file: what, and for what machine.
 
         Kernels whose digests are equal are told apart by a number.
         """
         identity, number = kernel.identity, 1
-        key = name = f"graphc_{kernel.digest()}_{_machine()}"
+        way = "graphc_numba" if compiler() == NUMBA else "graphc"
+        key = name = f"{way}_{kernel.digest()}_{_machine()}"
         while self._identities.setdefault(key, identity) != identity:
             number += 1
             key = f"{name}_{number}"
@@ -171,7 +193,7 @@ def _machine() -> str:
         llvm.binding.get_default_triple(),
         *target(),
         *map(str, known().caches),
-        *(metadata.version(p) for p in ("numba", "llvmlite", "numpy")),
+        *(installed(p) for p in ("numba", "llvmlite", "numpy")),
         *(f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith("NUMBA_")),
     ]
     digest.update("\n".join(parts).encode())

@@ -1,7 +1,8 @@
 """Every registered function compiled, against the oracle.
 
-Compiled by Numba, the first sample and the first of integers stand for all: the kernels are the
-cost. As plain Python, in a process of its own without the compiler, every sample runs.
+Compiled, the first sample and the first of integers stand for all: the kernels are the cost. As
+plain Python, in a process of its own without the compiler, every sample runs. Another process does
+the same by Numba, which is the second way to compile kernels.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from graphc.config import NUMBA, options
 from graphc.errors import GraphcError
 from graphc.ir.op import ENTRIES
 from graphc.types import FLOAT32, FLOAT64
@@ -20,6 +22,7 @@ from tests.ops.harness import Trial, compiled, equal_all, resized, run, spoiled,
 
 NAMES = sorted(ENTRIES)
 PLAIN = os.environ.get("NUMBA_DISABLE_JIT") == "1"
+BY_NUMBA = options().compiler == NUMBA
 
 
 def compare(call, outputs, feeds, what, scale=4.0):
@@ -56,6 +59,8 @@ def test_values(name):
         whole = [c for c in cases if not any(a.dtype.kind == "f" for a in c.arrays)]
         cases = [*cases[:1], *(c for c in whole[:1] if c is not cases[0])]
     compare_together(cases)
+    if BY_NUMBA and any(a.dtype == FLOAT64 for a in cases[0].arrays):
+        compare_together(list(trials(name, FLOAT32))[:1])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,13 +85,16 @@ def test_gradients_and_batches(name):
         compare(call, outputs, feeds, f"{trial} with a batch of {size}", 20.0)
 
 
-if PLAIN:
+if PLAIN or BY_NUMBA:
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_values_in_single_precision(name):
-        compare_together(list(trials(name, FLOAT32)))
+    @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
+    @pytest.mark.slow
+    def test_all_values(name, dtype):
+        compare_together(list(trials(name, dtype)))
 
     @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.slow
     def test_second_derivatives(name):
         trial = trials(name, FLOAT64)[0]
         if trial.derivatives is None:
@@ -97,14 +105,24 @@ if PLAIN:
 
 else:
 
-    def test_everything_as_plain_python():
+    def run_again(*arguments, **variables):
         root = Path(__file__).parents[2]
-        flags = ["-q", "--tb=line", "--no-header", "-p", "no:cacheprovider"]
+        flags = ["-q", "--tb=line", "--no-header", "-p", "no:cacheprovider", *arguments]
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *flags, str(Path(__file__).relative_to(root))],
             cwd=root,
-            env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+            env={**os.environ, **variables},
             capture_output=True,
             text=True,
         )
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+    def test_everything_as_plain_python():
+        run_again("-m", "slow or not slow", NUMBA_DISABLE_JIT="1")
+
+    def test_one_sample_of_everything_by_numba():
+        run_again("-k", "test_values", GRAPHC_COMPILER=NUMBA, NUMBA_OPT="0")
+
+    @pytest.mark.slow
+    def test_everything_by_numba():
+        run_again("-m", "slow or not slow", GRAPHC_COMPILER=NUMBA)

@@ -316,6 +316,7 @@ WRONG = {
     "check": [(2, ValueError), ("maybe", ValueError), (None, TypeError), ([], TypeError),
               (1.0, TypeError)],
     "calibrate": [(2, ValueError), (-1, ValueError), (0.5, TypeError)],
+    "compiler": [("gcc", ValueError), ("", ValueError), (None, TypeError)],
     "disable_passes": [(None, TypeError), ([1], TypeError), (3, TypeError)],
     "machine": [("l1=32K", SettingError)],
     "thread": [(2, TypeError)],

@@ -1,4 +1,4 @@
-"""llvmlite behind its door: what a version lacks is named, with those that work."""
+"""llvmlite and Numba behind their doors: what a version lacks is named, with those that work."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from graphc.errors import VersionError
-from graphc.jit import llvm, versions
+from graphc.jit import llvm, numba, versions
 from graphc.lazy import loaded
 from graphc.runtime import native
 
 ROOT = Path(__file__).parents[2]
 NEEDED = [
     pytest.param(door, owner, name, id=f"{getattr(owner, '__name__', owner)}.{name}")
-    for door in (llvm,)
+    for door in (llvm, numba)
     for owner, names in door.NEEDED
     for name in names.split()
 ]
@@ -41,7 +41,7 @@ def test_what_is_missing_is_named(monkeypatch, door, owner, name):
     for each in [base for base in bases if last in vars(base)] or [holder]:
         monkeypatch.delattr(each, last)
     with pytest.raises(VersionError, match=rf"\b{last}\b.*\n  pip install .numba>="):
-        reopened(monkeypatch, door)
+        reopened(monkeypatch, door).check()
 
 
 @pytest.mark.parametrize("version", ["0.9", "0.61.2", "0.62rc1"])
@@ -51,18 +51,62 @@ def test_an_old_version_is_refused(version):
     assert str(caught.value).count("pip install") == 1
 
 
+USE = """
+import warnings
+import graphc as gx
+x = gx.input("x", (None, 3))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for result in (x @ x.T, gx.exp(x), x.sum()):
+        f = gx.function(x, result)
+        f([[1.0, 2.0, 3.0]])
+"""
+
+
+@pytest.mark.parametrize("name", ["create_new_module_pass_manager", "ObjectFileRef.from_data",
+                                  "newpassmanagers.NewPassManager._dispose"])  # fmt: skip
+def test_where_llvmlite_lacks_a_name_numba_compiles_and_one_warning_says_so(run_python, name):
+    run_python(
+        f"""
+import llvmlite.binding
+del llvmlite.binding.{name}
+{USE}
+(warning,) = caught
+said = str(warning.message)
+assert warning.category is RuntimeWarning
+assert "{name.rpartition(".")[2]}" in said and "numba.cfunc compiles kernels" in said, said
+assert 'pip install "numba>=' in said and "at <string>:" in said, said
+assert {{source for _, source, _ in f.report.loads}} <= {{"numba", "memory"}}, f.report.loads
+"""
+    )
+
+
+def test_where_numba_is_too_old_its_public_part_compiles(run_python):
+    run_python(
+        f"""
+from graphc.jit import versions
+versions.OLDEST = "99.0"
+{USE}
+(warning,) = caught
+assert "it is too old" in str(warning.message) and "at <string>:" in str(warning.message)
+assert "numba" in [source for _, source, _ in f.report.loads]
+"""
+    )
+
+
 def test_the_error_is_the_compilers_and_import_graphc_works(run_python):
     run_python(
         """
 import llvmlite.binding
-del llvmlite.binding.create_pass_builder
+import numba
+del llvmlite.binding.create_pass_builder, numba.cfunc
 import graphc as gx
 x = gx.input("x", (3,))
 try:
     gx.function(x, gx.exp(x))([1.0, 2.0, 3.0])
 except ImportError as error:
     assert isinstance(error, gx.errors.VersionError), error
-    assert "create_pass_builder" in str(error) and "compiles with numba" in str(error), error
+    assert "cfunc" in str(error) and "compiles with numba" in str(error), error
 else:
     raise AssertionError("compiled")
 """
@@ -75,7 +119,7 @@ def test_an_error_under_a_newer_version_says_so(monkeypatch, version, noted):
         def lower(self, entry):
             raise TypeError("unexpected keyword")
 
-    monkeypatch.setattr(versions.metadata, "version", lambda name: version)
+    monkeypatch.setattr(versions, "installed", lambda library: version)
     with pytest.raises(TypeError) as caught:
         native.begin({"k": Failing()})
     notes = getattr(caught.value, "__notes__", [])
