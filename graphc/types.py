@@ -292,6 +292,27 @@ class TensorType:
         return f"{self.dtype.name}{show_shape(self.shape)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Several(TensorType):
+    """The type of a node with several results: theirs, and no memory of its own."""
+
+    parts: tuple[TensorType, ...] = ()
+
+    @staticmethod
+    def of(parts: Iterable[TensorType]) -> Several:
+        return Several(_NOTHING, (), tuple(parts))
+
+    @property
+    def size(self) -> AnyDim:
+        return 0
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.parts))})"
+
+
+_NOTHING = np.dtype("V")
+
+
 def normalize_axis(axis: int, ndim: int) -> int:
     """Return ``axis`` counted from the front, or raise :class:`ShapeError`."""
     index = operator.index(axis)

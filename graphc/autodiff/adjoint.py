@@ -24,6 +24,7 @@ import numpy as np
 from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
 from graphc.ir.graph import ancestors
 from graphc.ir.op import add_all
+from graphc.ir.results import Multiple, Result
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, building
 from graphc.ops.cast import cast
@@ -31,7 +32,7 @@ from graphc.ops.operands import as_tensor
 from graphc.ops.shape import broadcast_to
 from graphc.ops.stable import stable_form
 from graphc.tree import tree_leaves, tree_map
-from graphc.types import show_shape
+from graphc.types import Several, show_shape
 
 Unconnected: TypeAlias = Literal["raise", "zero"]
 UnconnectedOrNone: TypeAlias = Literal["raise", "zero", "none"]
@@ -43,7 +44,7 @@ def reaching(outputs: Sequence[Tensor], wrt: Sequence[Tensor]) -> list[Tensor]:
     after = []
     for node in ancestors(outputs):
         depends = node in reached or not reached.isdisjoint(node.inputs)
-        if depends and node.dtype.kind == "f":
+        if depends and (node.dtype.kind == "f" or isinstance(node.type, Several)):
             reached.add(node)
             after.append(node)
     needed = set(outputs)
@@ -73,10 +74,16 @@ def adjoints(
         if output in contributions:
             contributions[output].append(cotangent)
     result: dict[Tensor, Tensor] = {}
+    of_results: dict[Tensor, dict[int, Tensor]] = {}
     todo = list(path)
     while todo:
         node = todo.pop()
         with building(phase=_phase_of_adjoint(node), loc=node.loc, scope=node.scope):
+            if isinstance(node.op, Multiple):
+                if node in of_results:
+                    parts = node.op.vjps(of_results[node], node, *node.inputs)
+                    _contribute(contributions, node, parts)
+                continue
             adjoint = add_all(contributions[node])
             if adjoint is None:
                 continue
@@ -92,11 +99,21 @@ def adjoints(
                 contributions[form].append(adjoint)
                 todo.extend(steps)
                 continue
-            parts = node.op.vjp(adjoint, node, *node.inputs)
-            for operand, part in zip(node.inputs, parts, strict=True):
-                if part is not None and operand in contributions:
-                    contributions[operand].append(part)
+            if isinstance(node.op, Result):
+                own, number = of_results.setdefault(node.inputs[0], {}), node.op.number
+                own[number] = own[number] + adjoint if number in own else adjoint
+                continue
+            _contribute(contributions, node, node.op.vjp(adjoint, node, *node.inputs))
     return result
+
+
+def _contribute(
+    contributions: Mapping[Tensor, list[Tensor]], node: Tensor, parts: Sequence[Tensor | None]
+) -> None:
+    """Note the parts of the operands' adjoints that come from ``node``."""
+    for operand, part in zip(node.inputs, parts, strict=True):
+        if part is not None and operand in contributions:
+            contributions[operand].append(part)
 
 
 def _phase_of_adjoint(node: Tensor) -> str:

@@ -7,7 +7,7 @@ computed with the values, in the same order (Griewank and Walther, *Evaluating D
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from graphc.autodiff.adjoint import (
 )
 from graphc.errors import ShapeError, user_location
 from graphc.ir.op import add_all
+from graphc.ir.results import Multiple, Result
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, building
 from graphc.ops.manipulation import stack
@@ -40,11 +41,20 @@ def tangents_along(
     """Return the tangents along ``path`` for ``directions`` of ``wrt``; none where it is zero."""
     keep = {t.id for t in wrt}
     result: dict[Tensor, Tensor] = {}
+    of_results: dict[Tensor, Mapping[int, Tensor]] = {}
     seeds: dict[Tensor, list[Tensor]] = {}
     for tensor, direction in zip(wrt, directions, strict=True):
         seeds.setdefault(tensor, []).append(direction)
     for node in path:
         with building(phase=node.phase, loc=node.loc, scope=node.scope):
+            if isinstance(node.op, Multiple):
+                tangents = [result.get(x) for x in node.inputs]
+                of_results[node] = node.op.jvps(tangents, node, *node.inputs)
+                continue
+            if isinstance(node.op, Result) and node.inputs[0] in of_results:
+                tangent = of_results[node.inputs[0]].get(node.op.number)
+                if tangent is not None:
+                    result[node] = tangent
             form, steps = stable_form(node, keep) or (node, [node])
             for step in steps:
                 tangents = [result.get(x) for x in step.inputs]

@@ -16,6 +16,7 @@ from graphc.codegen.loops import loop_kernel
 from graphc.codegen.product import product_kernel
 from graphc.errors import ShapeError
 from graphc.ir.op import Elementwise, Layout, Loops
+from graphc.ir.results import Multiple
 from graphc.ir.tensor import Tensor, located
 from graphc.kernel.value import Name, Number, Operation, least, most
 from graphc.plan.program import (
@@ -91,9 +92,13 @@ def own_kernel(work: OwnLoops) -> KernelCall:
     """Return the kernel of an op that writes its own loop nest."""
     writer = KernelWriter()
     ins = [KernelAccess(writer, x, written=False) for x in work.operands]
-    out = KernelAccess(writer, work.out, written=True)
-    assert isinstance(work.node.op, Loops)
-    work.node.op.loops(writer, out, *ins)
+    outs = tuple([KernelAccess(writer, x, written=True) for x in work.outs])
+    op = work.node.op
+    assert isinstance(op, Loops)
+    if isinstance(op, Multiple):
+        op.loops(writer, outs, *ins)  # type: ignore[arg-type]  # as that trait says
+    else:
+        op.loops(writer, outs[0], *ins)
     return writer.finish(work.node.op.name)
 
 

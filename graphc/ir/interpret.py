@@ -11,7 +11,7 @@ from graphc.ir.graph import Graph, ancestors
 from graphc.ir.op import Array
 from graphc.ir.source import Input
 from graphc.ir.tensor import Tensor
-from graphc.types import BATCH, shape_at
+from graphc.types import BATCH, Several, shape_at
 
 
 def batch_size(feeds: Mapping[Tensor, Array]) -> int:
@@ -35,6 +35,9 @@ def evaluate(
     size = batch_size(feeds) if batch is None else batch
     with np.errstate(all="ignore"):
         for node in ancestors(roots, feeds):
+            if isinstance(node.type, Several):  # each result is looked at as it is taken
+                values[node] = node.op.bind(size).numpy(*[values[x] for x in node.inputs])
+                continue
             if node in feeds or isinstance(node.op, Input):
                 value = np.asarray(feeds[node])
             else:

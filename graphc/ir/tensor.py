@@ -6,14 +6,14 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 
 from graphc.errors import DTypeError, GraphcError, SettingError, user_location
 from graphc.lazy import Registry
 from graphc.synonyms import NUMPY, advice
-from graphc.types import BATCH, AnyDim, TensorType, show_shape
+from graphc.types import BATCH, AnyDim, Several, TensorType, show_shape
 
 if TYPE_CHECKING:
     from graphc.ir.op import Op
@@ -217,9 +217,8 @@ class Tensor:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle by what it is made of; the copy gets a number of its own."""
-        kind = (self.type.dtype.str, self.type.shape)
-        return _remade, (self.op, self.inputs, kind, self.label, self.loc, self.phase, self.scope,
-                         self.adjoint_of)  # fmt: skip
+        return _remade, (self.op, self.inputs, _kind(self.type), self.label, self.loc, self.phase,
+                         self.scope, self.adjoint_of)  # fmt: skip
 
     # -- operators: the registered function of that name ----------------------------------
 
@@ -377,10 +376,24 @@ class Tensor:
         return call("astype", self, dtype)
 
 
+Kind: TypeAlias = "tuple[str, tuple[AnyDim, ...], tuple[Kind, ...] | None]"
+
+
+def _kind(type: TensorType) -> Kind:
+    """Return what a pickle holds of a type."""
+    parts = tuple(map(_kind, type.parts)) if isinstance(type, Several) else None
+    return type.dtype.str, type.shape, parts
+
+
+def _type(kind: Kind) -> TensorType:
+    dtype, shape, parts = kind
+    return TensorType(np.dtype(dtype), shape) if parts is None else Several.of(map(_type, parts))
+
+
 def _remade(
     op: Op,
     inputs: tuple[Tensor, ...],
-    kind: tuple[str, tuple[AnyDim, ...]],
+    kind: Kind,
     label: str | None,
     loc: str | None,
     phase: str,
@@ -388,8 +401,7 @@ def _remade(
     adjoint_of: Tensor | None,
 ) -> Tensor:
     """Return the copy of a tensor; its data type is NumPy's own object, which feeds compare."""
-    dtype, shape = kind
-    tensor = Tensor(op, inputs, TensorType(np.dtype(dtype), shape), label=label)
+    tensor = Tensor(op, inputs, _type(kind), label=label)
     for name, value in (("loc", loc), ("phase", phase), ("scope", scope)):
         object.__setattr__(tensor, name, value)
     if adjoint_of is not None:

@@ -7,6 +7,7 @@ from collections import Counter
 from graphc.errors import VerificationError
 from graphc.ir.graph import Graph, replace_inputs
 from graphc.ir.op import Composite
+from graphc.ir.results import unpacked
 from graphc.ir.tensor import Tensor, building
 from graphc.passes.rewrite import named_like
 
@@ -19,7 +20,7 @@ def expand(graph: Graph, hits: Counter[str]) -> Graph:
 
     def rule(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
         if not isinstance(node.op, Composite):
-            return replace_inputs(node, operands)
+            return unpacked(replace_inputs(node, operands))
         with building(phase=node.phase, loc=node.loc, scope=node.scope):
             new = node.op.expand(*operands)
         if new.type != node.type:

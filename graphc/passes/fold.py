@@ -10,6 +10,7 @@ from graphc.ir.graph import Graph, replace_inputs
 from graphc.ir.op import View
 from graphc.ir.source import Constant, Frozen
 from graphc.ir.tensor import Tensor
+from graphc.types import Several
 
 _LARGEST = 1 << 16
 """Elements of a constant that folding may make."""
@@ -38,7 +39,7 @@ def fold(graph: Graph, hits: Counter[str]) -> Graph:
 
 
 def _foldable(node: Tensor) -> bool:
-    if not node.inputs:
+    if not node.inputs or isinstance(node.type, Several):
         return False
     for x in node.inputs:
         if not isinstance(x.op, Constant):

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 
 from graphc.ir.graph import Graph, ancestors
 from graphc.ir.op import Elementwise, Reduction, Source
+from graphc.ir.results import Result
 from graphc.ir.tensor import PHASES, Tensor
 from graphc.plan.places import Places
 from graphc.types import NOMINAL_BATCH, AnyDim, Dim, dim_at, size_of
@@ -73,13 +74,22 @@ class Fusion:
         self.fuse = fuse
         self.stage = _stages(graph)
         self.compute = [
-            n for n in graph.nodes if not isinstance(n.op, Source) and not places.is_view(n)
+            n
+            for n in graph.nodes
+            if not isinstance(n.op, (Source, Result)) and not places.is_view(n)
         ]
+        self.results: dict[Tensor, dict[int, Tensor]] = {}
+        """By node with several results, those that are asked for, by number."""
         self.users = self._real_users()
         self.kept = {places.place[t].base for t in graph.roots}
         self.kept.update(n for n in self.compute if self._must_stay(n))
         self.group: dict[Tensor, Group] = {}
         self._sink()
+        for node in graph.nodes:
+            if isinstance(node.op, Result):
+                (several,) = node.inputs
+                self.results.setdefault(several, {}).setdefault(node.op.number, node)
+                self.group[node] = self.group[several]
         self.groups = self._ordered()
         if fuse:
             for sweep in (self._lift, self._gather_numbers):

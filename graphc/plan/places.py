@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from graphc.ir.graph import Graph
 from graphc.ir.op import Layout, View
+from graphc.ir.results import Result
 from graphc.ir.tensor import Tensor
 from graphc.types import Dim
 
@@ -36,12 +37,18 @@ class Places:
     def __init__(self, graph: Graph) -> None:
         self.place: dict[Tensor, Place] = {}
         self.trace: dict[Tensor, Trace] = {}
+        self._results: dict[tuple[Tensor, int], Tensor] = {}
+        """The first of the nodes that show the same result of a node with several."""
         for node in graph.nodes:
             self.place[node] = self._resolve(node)
             self.trace[node] = self._follow(node)
 
     def _resolve(self, node: Tensor) -> Place:
         own = Place(node, Layout.contiguous(node.type.shape))
+        if isinstance(node.op, Result):
+            return Place(
+                self._results.setdefault((node.inputs[0], node.op.number), node), own.layout
+            )
         if not isinstance(node.op, View):
             return own
         (x,) = node.inputs
@@ -51,8 +58,8 @@ class Places:
 
     def _follow(self, node: Tensor) -> Trace:
         base = self.place[node].base
-        if base is node:
-            return Trace(node, tuple(_moving(node)))
+        if base is node or isinstance(node.op, Result):
+            return Trace(base, tuple(_moving(node)))
         (x,) = node.inputs
         below = self.trace[x]
         if below.axes is None or not isinstance(node.op, View):

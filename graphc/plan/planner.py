@@ -11,6 +11,7 @@ import numpy as np
 
 from graphc.ir.graph import Graph
 from graphc.ir.op import Assembly, Contraction, Layout, Loops, Source
+from graphc.ir.results import Result
 from graphc.ir.source import Constant, Input, Parameter
 from graphc.ir.tensor import PHASES, Tensor
 from graphc.passes.bounds import IndexBounds
@@ -29,7 +30,7 @@ from graphc.plan.program import (
     Program,
     Work,
 )
-from graphc.types import INT64, AnyDim, Shape, never_below, size_of
+from graphc.types import INT64, AnyDim, Several, Shape, never_below, size_of
 
 _KINDS = {Input: "input", Parameter: "parameter", Constant: "constant"}
 _PREFIXES = {"input": "x", "parameter": "p", "constant": "c", "gradient": "g"}
@@ -120,6 +121,11 @@ class _Planner:
     def _access(self, tensor: Tensor) -> Access:
         place = self.places.place[tensor]
         return Access(self._buffer(place.base), place.layout, tensor.type.shape)
+
+    def _own(self, base: Tensor) -> Access:
+        """Return the whole buffer of a tensor that is no view."""
+        shape = base.type.shape
+        return Access(self._buffer(base), Layout.contiguous(shape), shape)
 
     # -- updates and outputs ---------------------------------------------------------------------
 
@@ -242,22 +248,36 @@ class _Planner:
             self._emit_product(group, node, flops)
         elif isinstance(node.op, Loops):
             operands = tuple(self._access(x) for x in node.inputs)
-            self._call(OwnLoops(node, operands, self._access(node)), group, operands, node, flops)
+            outs = tuple([self._own(t) for t in self._results(node)])
+            self._call(OwnLoops(node, operands, outs), group, operands, outs, flops)
         elif isinstance(node.op, Assembly):
             self._emit_assembly(group, node)
         else:  # a view that no strides can express
             (x,) = node.inputs
             source = self._access(x)
             target = Access(self._buffer(node), Layout.contiguous(x.type.shape), x.type.shape)
-            self._call(Copy(source, target), group, (source,), node, 0)
+            self._call(Copy(source, target), group, (source,), (target,), 0)
+
+    def _results(self, node: Tensor) -> list[Tensor]:
+        """Return the results of ``node``, those that nobody asks for among them."""
+        if not isinstance(node.type, Several):
+            return [node]
+        asked = self.fusion.results.get(node, {})
+        return [
+            asked[number] if number in asked else Tensor(Result(number), (node,), part, like=node)
+            for number, part in enumerate(node.type.parts)
+        ]
 
     def _call(
-        self, work: Work, group: Group, reads: tuple[Access, ...], node: Tensor, flops: AnyDim
+        self,
+        work: Work,
+        group: Group,
+        reads: tuple[Access, ...],
+        writes: tuple[Access, ...],
+        flops: AnyDim,
     ) -> None:
-        buffers = tuple(dict.fromkeys(a.buffer for a in reads))
-        self.calls.append(
-            Call(work, group.phase, tuple(group.nodes), buffers, (self._buffer(node),), flops)
-        )
+        read, written = (tuple(dict.fromkeys(a.buffer for a in x)) for x in (reads, writes))
+        self.calls.append(Call(work, group.phase, tuple(group.nodes), read, written, flops))
 
     def _emit_loops(self, group: Group, in_place: Mapping[Tensor, Tensor]) -> None:
         stores: dict[Tensor, Access] = {}
@@ -276,8 +296,7 @@ class _Planner:
             replaced = in_place.get(node, self._outlived(group, node))
             if replaced is not None:
                 self.buffers[node] = self._buffer(replaced)
-            place = Access(self._buffer(node), Layout.contiguous(node.type.shape), node.type.shape)
-            stores[node] = _in_domain(place, group.maps[node], group)
+            stores[node] = _in_domain(self._own(node), group.maps[node], group)
         for work in divided(LoopNest(group, self.places, loads, stores), self._scratch):
             reads, writes = tuple(work.reads()), tuple(work.writes())
             self.calls.append(Call(work, group.phase, work.nodes, reads, writes, flops))
@@ -325,12 +344,13 @@ class _Planner:
         assert isinstance(node.op, Assembly)
         fill = node.op.fill()
         if fill is not None:
-            self._call(Copy(None, self._access(node), fill), group, (), node, 0)
+            target = self._access(node)
+            self._call(Copy(None, target, fill), group, (), (target,), 0)
         regions = node.op.regions(node.type, *(x.type for x in node.inputs))
         for x, region in zip(node.inputs, regions, strict=True):
             source = self._access(x)
             target = Access(self._buffer(node), region, x.type.shape)
-            self._call(Copy(source, target), group, (source,), node, 0)
+            self._call(Copy(source, target), group, (source,), (target,), 0)
 
     def _emit_product(self, group: Group, node: Tensor, flops: AnyDim) -> None:
         assert isinstance(node.op, Contraction)
@@ -346,7 +366,7 @@ class _Planner:
         if not all(map(_unrolls, (a, b, out))):
             a, b = (x if _fold(x, lead) is not None else self._packed(x, group) for x in (a, b))
         for work in _products(a, b, out):
-            self._call(work, group, (a, b), node, flops)
+            self._call(work, group, (a, b), (out,), flops)
             flops = 0
 
     def _forwards(self, x: Access, group: Group) -> Access:

@@ -127,7 +127,8 @@ class OwnLoops:
 
     node: Tensor
     operands: tuple[Access, ...]
-    out: Access
+    outs: tuple[Access, ...]
+    """Where its results lie: one, but of a node with several."""
 
 
 @dataclass(frozen=True, eq=False)
