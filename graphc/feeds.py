@@ -9,6 +9,7 @@ import numpy as np
 from graphc.convert import as_array, check_range, converted
 from graphc.errors import DTypeError, ShapeError, user_location
 from graphc.ir.op import Array
+from graphc.ir.sizes import size_name
 from graphc.ir.tensor import Tensor, errors_of
 from graphc.types import Dim, show_shape
 
@@ -20,7 +21,7 @@ class Feed:
     arguments must not cost more than it does.
     """
 
-    __slots__ = ("batched", "dtype", "ndim", "role", "tail", "tensor")
+    __slots__ = ("batched", "dtype", "named", "ndim", "role", "tail", "tensor")
 
     def __init__(self, role: str, tensor: Tensor) -> None:
         shape = tensor.type.shape
@@ -28,8 +29,9 @@ class Feed:
         self.tensor = tensor
         self.dtype = tensor.dtype
         self.ndim = len(shape)
-        self.batched = bool(shape) and isinstance(shape[0], Dim)
+        self.batched = bool(shape) and isinstance(shape[0], Dim) and size_name(shape[0]) is None
         self.tail = shape[1:] if self.batched else shape
+        self.named = any(isinstance(d, Dim) for d in self.tail)
 
     @property
     def label(self) -> str:
@@ -40,6 +42,8 @@ class Feed:
         # NumPy keeps one object per native data type, so `is` costs less than `==` and is enough.
         if type(value) is not np.ndarray or value.dtype is not self.dtype:
             return False
+        if self.named:
+            return self._has_shape(value)
         shape: tuple[int, ...] = value.shape
         same = shape[1:] == self.tail if self.batched and shape else shape == self.tail
         return same and len(shape) == self.ndim

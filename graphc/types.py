@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphc.errors import DTypeError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, ShapeError
 
 DTypeLike: TypeAlias = Any  # anything numpy.dtype() takes
 
@@ -47,11 +47,53 @@ def promote(*dtypes: np.dtype[Any]) -> np.dtype[Any]:
     return max(dtypes, key=lambda d: ("bif".index(d.kind), d.itemsize))
 
 
+class Sizes(int):
+    """What the sizes left open are in one call: the number of the batch, and named ones.
+
+    It is the batch's number wherever only that matters; a plain number stands for a call in
+    which every size is that. Equal if all sizes are.
+    """
+
+    named: tuple[tuple[str, int], ...]
+    """Names and sizes, by name."""
+
+    def __new__(cls, batch: int, named: Iterable[tuple[str, int]]) -> Sizes:
+        self = super().__new__(cls, batch)
+        self.named = tuple(sorted(named))
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sizes):
+            return False
+        return int(self) == int(other) and self.named == other.named
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((int(self), self.named))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sizes, (int(self), self.named)
+
+
+def with_batch(sizes: int, batch: int) -> int:
+    """Return ``sizes`` for a batch of ``batch`` rows."""
+    return Sizes(batch, sizes.named) if isinstance(sizes, Sizes) else batch
+
+
+def show_sizes(sizes: int) -> str:
+    """Return the sizes of a call for messages: ``3 rows, length 7``."""
+    named = sizes.named if isinstance(sizes, Sizes) else ()
+    return ", ".join([f"{int(sizes)} rows", *(f"{name} {size}" for name, size in named)])
+
+
 @dataclass(frozen=True, slots=True)
 class Dim:
     """A dimension ``scale * atom + offset`` known at run time.
 
-    ``atom`` is ``()`` for the batch itself, else a function of other dimensions:
+    ``atom`` is ``()`` for the batch itself, ``("size", name, 0)`` for a size that has a name, else
+    a function of other dimensions:
     ``("max", a, b)``, ``("min", a, b)``, ``("ceildiv", a, k)``, ``("mul", a, b)`` or
     ``("add", a, b)`` (a sum of unlike atoms).
     """
@@ -63,8 +105,11 @@ class Dim:
     def at(self, batch: int) -> int:
         """Return the value for a batch of ``batch`` rows."""
         if not self.atom:
-            return self.scale * batch + self.offset
+            return self.scale * int(batch) + self.offset
         kind, a, b = self.atom
+        if kind == "size":
+            own = dict(batch.named).get(a, int(batch)) if isinstance(batch, Sizes) else batch
+            return self.scale * own + self.offset
         a, b = dim_at(a, batch), dim_at(b, batch)
         if kind == "max":
             value = max(a, b)
@@ -110,6 +155,8 @@ class Dim:
     def __str__(self) -> str:
         if not self.atom:
             base = "batch"
+        elif self.atom[0] == "size":
+            base = self.atom[1]
         elif self.atom[0] in ("mul", "add"):
             sign = "*" if self.atom[0] == "mul" else " + "
             base = f"({self.atom[1]}{sign}{self.atom[2]})"
@@ -129,7 +176,15 @@ Shape: TypeAlias = tuple[AnyDim, ...]
 BATCH = Dim()
 
 NOMINAL_BATCH = 64
-"""The batch size assumed where a cost must be known before the first call."""
+"""The size of the batch, and of what has a name, where a cost must be known before any call."""
+
+
+def named_sizes(dim: AnyDim) -> set[str]:
+    """Return the names of the sizes that ``dim`` is made of."""
+    if isinstance(dim, int) or not dim.atom:
+        return set()
+    kind, a, b = dim.atom
+    return {a} if kind == "size" else named_sizes(a) | named_sizes(b)
 
 
 def dim_at(dim: AnyDim, batch: int) -> int:
@@ -146,6 +201,8 @@ def _least(dim: AnyDim) -> float:
     if not dim.atom:
         return dim.offset
     kind, a, b = dim.atom
+    if kind == "size":
+        return dim.offset
     low, other = _least(a), _least(b)
     base: float
     if kind == "ceildiv":
@@ -196,9 +253,11 @@ def shape_at(shape: Shape, batch: int) -> tuple[int, ...]:
 
 
 def as_dim(value: Any) -> AnyDim:
-    """Return a user's dimension (an integer, a Dim, or None for the batch)."""
+    """Return a user's dimension: an integer, a Dim, the name of a size, or None for the batch."""
     if value is None:
         return BATCH
+    if isinstance(value, str):
+        return _named(value)
     if isinstance(value, Dim):
         return value
     if isinstance(value, (bool, float)):
@@ -211,9 +270,18 @@ def as_dim(value: Any) -> AnyDim:
         ) from None
 
 
+def _named(name: str) -> Dim:
+    """Return the size of this name; ``"batch"`` is that of the batch."""
+    if not (name.isidentifier() and name.isascii()):
+        raise ArgumentError(
+            f"the name of a size must be an identifier, like 'length', not {name!r}"
+        )
+    return BATCH if name == "batch" else Dim(1, 0, ("size", name, 0))
+
+
 def as_shape(shape: Any) -> Shape:
     """Return a user's shape: an integer or a sequence of dimensions, none negative."""
-    if shape is None or isinstance(shape, (int, np.integer, Dim)):
+    if shape is None or isinstance(shape, (int, np.integer, Dim, str)):
         shape = (shape,)
     try:
         dims = tuple(as_dim(d) for d in shape)

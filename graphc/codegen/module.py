@@ -1,7 +1,7 @@
 """The generated module: kernels, and the functions that call them, as text.
 
 The text is a pure function of the program. User strings stand in comments only, stripped of
-everything that could end one.
+everything that could end one, but for the names of sizes, which are identifiers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import functools
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -28,7 +28,7 @@ from graphc.ir.source import Parameter
 from graphc.ir.tensor import PHASES
 from graphc.plan.program import Buffer, Call, Guard, Program
 from graphc.print.python import INDENT, words
-from graphc.types import AnyDim, Dim, shape_at, show_shape
+from graphc.types import AnyDim, Dim, named_sizes, shape_at, show_shape
 
 _WIDTH = 96
 _OF_NUMPY = ("float32", "float64", "inf", "int32", "int64", "nan", "uint8")
@@ -188,7 +188,7 @@ def _training(
     lines = [
         "def train_epoch(m):",
         f'{INDENT}"""Take a step for each batch of the shuffled order, and add up the scalars."""',
-        f"{INDENT}batch, run = m.batch, m.run",
+        _open({n for b in program.inputs for d in b.shape for n in named_sizes(d)}),
         f"{INDENT}for _ in m.steps():",
     ]
     inner = INDENT * 2
@@ -228,7 +228,7 @@ def _function(
 ) -> str:
     lines = [f"def {name}(m):", f'{INDENT}"""{doc}"""']
     if calls:
-        lines.append(f"{INDENT}batch, run = m.batch, m.run")
+        lines.append(_open(_sizes(kernels)))
     place = ""
     for call, kernel in zip(calls, kernels, strict=True):
         for note in _notes(call, scopes):
@@ -298,11 +298,13 @@ def _pointer(buffer: Buffer, offset: AnyDim) -> str:
 
 
 def show_expression(dim: AnyDim) -> str:
-    """Return a dimension as Python over the variable ``batch``."""
+    """Return a dimension as Python over ``batch`` and the variables of named sizes."""
     if not isinstance(dim, Dim):
         return str(dim)
     if not dim.atom:
         base = "batch"
+    elif dim.atom[0] == "size":
+        base = size_variable(dim.atom[1])
     else:
         kind, a, b = dim.atom
         a, b = show_expression(a), show_expression(b)
@@ -316,10 +318,33 @@ def show_expression(dim: AnyDim) -> str:
         base
         if dim.scale == 1
         else f"{dim.scale} * ({base})"
-        if dim.atom
+        if dim.atom and dim.atom[0] != "size"
         else f"{dim.scale} * {base}"
     )
     return text if not dim.offset else f"{text} {'+' if dim.offset > 0 else '-'} {abs(dim.offset)}"
+
+
+def size_variable(name: str) -> str:
+    """Return what a size is called in the text; the name is an identifier."""
+    return f"size_{name}"
+
+
+def _open(sizes: Iterable[str]) -> str:
+    """Return the line that begins a function: what it takes from its frame."""
+    own = ["batch", *map(size_variable, sorted(sizes)), "run"]
+    return f"{INDENT}{', '.join(own)} = {', '.join(f'm.{name}' for name in own)}"
+
+
+def _sizes(calls: Iterable[KernelCall]) -> set[str]:
+    """Return the names of the sizes that stand in calls."""
+    found: set[str] = set()
+    for call in calls:
+        for value in (call.extent, *call.arguments):
+            dim = value[1] if isinstance(value, tuple) else value
+            dim = dim.value if isinstance(dim, Offset) else dim
+            if isinstance(dim, Dim):
+                found |= named_sizes(dim)
+    return found
 
 
 def _epoch_kernels(program: Program, epoch: EpochPlan) -> list[str]:

@@ -9,18 +9,15 @@ import numpy as np
 from graphc.errors import VerificationError
 from graphc.ir.graph import Graph, ancestors
 from graphc.ir.op import Array
+from graphc.ir.sizes import OpenSizes
 from graphc.ir.source import Input
 from graphc.ir.tensor import Tensor
-from graphc.types import BATCH, Several, shape_at
+from graphc.types import Several, shape_at
 
 
 def batch_size(feeds: Mapping[Tensor, Array]) -> int:
-    """Return the size of the batch that the fed arrays have; 1 if none has one."""
-    for tensor, value in feeds.items():
-        for dim, size in zip(tensor.type.shape, value.shape, strict=True):
-            if dim == BATCH:
-                return int(size)
-    return 1
+    """Return the sizes left open that the fed arrays have; 1 for a batch that none has."""
+    return OpenSizes(tuple(feeds)).of([np.asarray(value) for value in feeds.values()])
 
 
 def evaluate(

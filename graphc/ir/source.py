@@ -210,7 +210,8 @@ class Constant(Source):
 def input(name: str, shape: Any = (), dtype: DTypeLike = FLOAT32) -> Tensor:
     """Declare a value that is fed at every call.
 
-    ``None`` as the first dimension is the batch: any size, one compiled binary.
+    ``None`` as the first dimension is the batch: any size, one compiled binary. So is a name,
+    like ``"length"``, in the place of any dimension: the sizes of one name are equal in all inputs.
     """
     if not isinstance(name, str) or not name:
         raise DTypeError(
@@ -219,7 +220,10 @@ def input(name: str, shape: Any = (), dtype: DTypeLike = FLOAT32) -> Tensor:
     with errors_of(f"input {name!r}"):
         dims = as_shape(shape)
         if BATCH in dims[1:]:
-            raise ShapeError(f"only the first dimension can be None, got {show_shape(dims)}")
+            raise ShapeError(
+                f"only the first dimension can be None, got {show_shape(dims)}; a size that is "
+                'open elsewhere has a name, like "length"'
+            )
         op = Input(name, TensorType(as_dtype(dtype), dims), object())
     return Tensor(op, (), op.type, label=name)
 

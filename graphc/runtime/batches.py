@@ -27,6 +27,7 @@ from graphc.runtime.places import far, parameters_written, pointers
 from graphc.runtime.schedule import Schedule
 from graphc.runtime.sizes import SizeChecks, out_of_memory
 from graphc.runtime.table import Bound, Table, arranged
+from graphc.types import show_sizes, with_batch
 
 KEPT_BYTES = 64 << 20
 """Bytes of tables that are kept; those of the size that has not come for longest go first."""
@@ -152,7 +153,7 @@ class Batches:
                 self.arena = aligned_empty(plan.nbytes)
             except MemoryError:
                 sizes = [(b.tensor, b.nbytes(batch)) for b in self._buffers]
-                what = f"inputs and intermediate values for {batch} rows"
+                what = f"inputs and intermediate values for {show_sizes(batch)}"
                 raise out_of_memory(what, sizes) from None
             for other in self._bound.values():
                 self.nbytes -= other.leave()  # or the old arena stays
@@ -198,7 +199,8 @@ class Batches:
 
     def _ahead(self, batch: int, lifetimes: Lifetimes | None) -> ArenaPlan:
         """Return where buffers lie, with room for some rows more unless it is the first size."""
-        rows = batch + batch // AHEAD if self.arena.nbytes else batch
+        ahead = batch + batch // AHEAD if self.arena.nbytes else batch
+        rows = with_batch(batch, ahead)
         plan = plan_arena(self._buffers, rows, lifetimes)
         if rows == batch or (plan.nbytes <= self.arena.nbytes and plan.holds(batch)):
             return plan

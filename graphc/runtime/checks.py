@@ -11,7 +11,7 @@ from graphc.ir.op import Array
 from graphc.ir.source import Constant
 from graphc.ir.tensor import Tensor, building, located
 from graphc.passes.bounds import IndexBounds, index_bounds
-from graphc.types import AnyDim, Dim, TensorType, dim_at, shape_at
+from graphc.types import AnyDim, Dim, TensorType, dim_at, shape_at, show_sizes, with_batch
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class CallChecks:
             if dim_at(dim, batch) >= 0:
                 continue
             types = [TensorType(x.dtype, shape_at(x.type.shape, batch)) for x in node.inputs]
-            what = f"a batch of {batch} rows is too small: {dim} is negative"
+            what = f"a batch of {show_sizes(batch)} is too small: {dim} is negative"
             with building(loc=node.loc):
                 try:
                     node.op.bind(batch).infer(*types)
@@ -95,13 +95,13 @@ class CallChecks:
     def epoch(self, arrays: Sequence[Array], order: Array, batch_size: int) -> None:
         """Raise :class:`IndexingError` if some batch of the rows ``order`` would."""
         for size in {min(batch_size, len(order)), len(order) % batch_size} - {0}:
-            self.batch(size)
+            self.batch(with_batch(batch_size, size))
         for check in self._indices:
             if not check.depends_on_batch:
-                check.check(arrays, 0)
+                check.check(arrays, with_batch(batch_size, 0))
                 continue
             place = check.position or 0
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
                 fed = {place: arrays[place][rows]}
-                check.check(fed, len(rows))  # type: ignore[arg-type]
+                check.check(fed, with_batch(batch_size, len(rows)))  # type: ignore[arg-type]

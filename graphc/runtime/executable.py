@@ -14,9 +14,9 @@ import numpy as np
 
 from graphc import forks
 from graphc.codegen.module import Module
-from graphc.errors import ShapeError
 from graphc.ir.graph import Graph
 from graphc.ir.op import Array
+from graphc.ir.sizes import OpenSizes
 from graphc.ir.source import address_of, aligned_empty
 from graphc.ir.tensor import Tensor
 from graphc.lazy import lazy_module
@@ -36,7 +36,7 @@ from graphc.runtime.report import Report
 from graphc.runtime.sizes import SizeChecks, out_of_memory
 from graphc.runtime.source import define_functions, define_kernels, kernels_of, write_source
 from graphc.runtime.table import Bound
-from graphc.types import BATCH, dim_at, shape_at, size_of
+from graphc.types import dim_at, shape_at, size_of, with_batch
 
 if TYPE_CHECKING:
     from graphc.print import c
@@ -79,9 +79,7 @@ class Executable:
         self._phases = phases_of_outputs(program)
         self.source = module.text
         self._calls = module.calls
-        self._batched = [
-            i for i, t in enumerate(graph.inputs) if t.type.shape and t.type.shape[0] == BATCH
-        ]
+        self._open = OpenSizes(graph.inputs)
         self._report_at = report
         self._lock = forks.lock()
         self._batch = 1
@@ -156,7 +154,7 @@ class Executable:
         Large inputs are read, and large outputs written, where they lie.
         """
         with self._lock:
-            bound = self._bind(self._batch_of(feeds))
+            bound = self._bind(self._open.of(feeds))
             self._checks.call(feeds, bound.batch)
             moved = self._read_in_place(bound, feeds)
             results = self._results(bound, moved)
@@ -202,14 +200,15 @@ class Executable:
         samples, totals = 0, np.zeros(sum(self._added.values()))
         arrays = [a.copy() if self._is_written(a) else a for a in arrays]
         with self._lock:
-            self._checks.epoch(arrays, order, batch_size)
+            sizes = self._open.of(arrays)
+            self._checks.epoch(arrays, order, with_batch(sizes, batch_size))
         full, rest = divmod(len(order), batch_size)
         for batch, steps in ((batch_size, full), (rest, 1 if rest else 0)):
             if not steps:
                 continue
             while steps:
                 with self._lock:
-                    bound = self._bind(batch)
+                    bound = self._bind(with_batch(sizes, batch))
                     take = min(bound.chunk, steps)
                     totals += self._steps(bound, arrays, order[samples:], take)
                 steps -= take
@@ -334,24 +333,12 @@ class Executable:
     # -- memory ------------------------------------------------------------------------------------
 
     def _feed(self, feeds: Sequence[Array]) -> Bound:
-        batch = self._batch_of(feeds)
+        batch = self._open.of(feeds)
         bound = self._bind(batch)
         self._checks.call(feeds, batch)
         for buffer, value in zip(self.program.inputs, feeds, strict=True):
             np.copyto(bound.memory[buffer.name], value, casting="same_kind")
         return bound
-
-    def _batch_of(self, feeds: Sequence[Array]) -> int:
-        if not self._batched:
-            return 1
-        batch = len(feeds[self._batched[0]])
-        for place in self._batched:
-            if len(feeds[place]) != batch:
-                raise ShapeError(
-                    f"the inputs disagree on the batch: {self.graph.inputs[place].name} has "
-                    f"{len(feeds[place])} rows, another has {batch}"
-                )
-        return batch
 
     def _bind(self, batch: int) -> Bound:
         """Return memory and tables for ``batch`` rows."""

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 import numpy as np
 
 from graphc.codegen.kernel import Descent, Touch
+from graphc.codegen.module import size_variable
 from graphc.errors import VerificationError
 from graphc.ir.op import Array
 from graphc.runtime.kernel import Kernel
 from graphc.runtime.schedule import Record, Slice
-from graphc.types import dim_at
+from graphc.types import Sizes, dim_at
 
 View = TypeVar("View")
 """What a module's text sees of a buffer."""
@@ -47,6 +48,8 @@ class Frame(Generic[View]):
 
     def __init__(self, memory: Mapping[str, View], batch: int) -> None:
         self.batch = batch
+        if isinstance(batch, Sizes):
+            self.__dict__.update((size_variable(name), size) for name, size in batch.named)
         self.__dict__.update(memory)
 
     if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import numpy as np
 from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
 from graphc.feeds import Feed
 from graphc.ir.op import Array
+from graphc.ir.sizes import size_name
 from graphc.ir.source import Input
 from graphc.ir.tensor import Tensor
 from graphc.types import BATCH
@@ -29,11 +30,12 @@ class Slot(Feed):
                 f"\n  at {user_location()}"
             )
         super().__init__(role, tensor)
-        if not all(isinstance(d, int) or (a == 0 and d == BATCH)
+        if not all(isinstance(d, int) or (a == 0 and d == BATCH) or size_name(d)
                    for a, d in enumerate(tensor.type.shape)):  # fmt: skip
             raise ShapeError(
                 f"Model: the {role} {tensor.describe()} has dimensions computed from the batch; "
-                f"its first one can be None, all others must be numbers\n  at {user_location()}"
+                "its first one can be None, all others must be numbers or names"
+                f"\n  at {user_location()}"
             )
 
     def fits(self, value: Any) -> bool:
