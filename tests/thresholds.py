@@ -33,6 +33,8 @@ SWEPT = {
     "codegen/short.py:_FLOAT64": (range(0), range(2, 1000)),
     "codegen/short.py:_DEAR_FLOAT64": (range(0), range(2, 1000)),
     "collector.py:MANY": (0, MANY),
+    "ops/cumulative.py:FEW_LANES": (0, MANY),
+    "ops/gather.py:LEAST_BYTES": (0, MANY),
     "ops/searching.py:_FEW": (0, MANY),
     "ops/stable.py:_LONGEST": (0, MANY),
     "passes/fold.py:_LARGEST": (0, MANY),

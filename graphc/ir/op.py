@@ -420,8 +420,8 @@ class Emitter(Protocol):
 
     def store(self, element: Element, value: Value) -> None: ...
 
-    def loop(self, name: str, stop: Value) -> AbstractContextManager[Name]:
-        """Open ``for name in range(stop)``."""
+    def loop(self, name: str, stop: Value, start: Value | int = 0) -> AbstractContextManager[Name]:
+        """Open ``for name in range(start, stop)``."""
         ...
 
     def when(self, condition: Value) -> AbstractContextManager[None]:

@@ -19,7 +19,7 @@ import numpy as np
 from graphc.errors import ShapeError
 from graphc.ir.op import Access, Array, Emitter, Linear, Loops, Sample, function, register
 from graphc.ir.tensor import Tensor, apply
-from graphc.kernel.value import Element, Name, Value
+from graphc.kernel.value import Integer, Value, least
 from graphc.ops.cast import cast
 from graphc.ops.loops import nest, places
 from graphc.ops.operands import as_tensor
@@ -34,13 +34,21 @@ from graphc.types import (
     TensorType,
     as_dtype,
     normalize_axis,
+    size_of,
 )
 
 SECTION = "Cumulative"
 
+FEW_LANES = 2
+"""Lines beside each other below which each is walked by itself."""
+
 
 class Running(Loops):
-    """Walks one axis, line by line; the lines are independent."""
+    """Walks one axis and carries a value along it; the lines are independent.
+
+    Along the last axis line by line, the value in a register. Else the lines lie beside each
+    other: all take a step together, one in each lane, and find the value in memory.
+    """
 
     axis: int
 
@@ -48,32 +56,67 @@ class Running(Loops):
         return types[0]
 
     def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
-        axis = self.axis
+        beside = size_of(out.dims[self.axis + 1 :])
+        if isinstance(beside, int) and beside < FEW_LANES:
+            self._line_by_line(e, out, ins)
+        else:
+            self._side_by_side(e, out, ins)
+
+    def _line_by_line(self, e: Emitter, out: Access, ins: Sequence[Access]) -> None:
         at = places(out)
-        others = [k for k in range(len(at)) if k != axis]
+        others = [k for k in range(len(at)) if k != self.axis]
         with nest(e, out, others, parallel=True):
             total = e.let("total", e.lit(self.start(), out.dtype))
-            with nest(e, out, [axis]):
-                self.step(e, total, out.at(*at), *(x.at(*at) for x in ins))
+            with nest(e, out, [self.axis]):
+                written, carried = self.step(total, *(x.at(*at) for x in ins))
+                if written is carried:
+                    written = carried = e.let(total.name, written)
+                e.store(out.at(*at), written)
+                if carried is not written:
+                    e.let(total.name, carried)
+
+    def _side_by_side(self, e: Emitter, out: Access, ins: Sequence[Access]) -> None:
+        axis, at = self.axis, places(out)
+        before = [*at[:axis], at[axis] - 1, *at[axis + 1 :]]
+        length = out.dims[axis]
+        first = Integer(min(1, length)) if isinstance(length, int) else least(out.shape[axis], 1)
+        with nest(e, out, range(axis), parallel=True):
+            for start, stop in ((Integer(0), first), (Integer(1), out.shape[axis])):
+                lanes = nest(e, out, range(axis + 1, len(at)), parallel=axis == 0)
+                with e.loop(at[axis].name, stop, start), lanes:
+                    if start == Integer(0):
+                        total: Value = e.lit(self.start(), out.dtype)
+                    else:
+                        total = self.carried(out.at(*before), *(x.at(*before) for x in ins))
+                    written, _ = self.step(total, *(x.at(*at) for x in ins))
+                    e.store(out.at(*at), written)
 
     def start(self) -> float:
-        """Return what ``total`` is before the first element."""
+        """Return what is carried to the first element."""
         return 0
 
     @abstractmethod
-    def step(self, e: Emitter, total: Name, out: Element, *ins: Value) -> None:
-        """Write the element ``out``, given the elements ``ins`` and the running ``total``."""
+    def step(self, total: Value, *ins: Value) -> tuple[Value, Value]:
+        """Return what is written, and carried on, given the operands' elements and ``total``."""
+
+    @abstractmethod
+    def carried(self, out: Value, *ins: Value) -> Value:
+        """Return what a step carries on, given the elements that it read and wrote."""
 
 
 class Accumulating(Running):
-    """Writes the running ``total`` itself."""
+    """Writes what it carries on."""
 
     @abstractmethod
     def update(self, total: Value, *ins: Value) -> Value:
         """Return the next ``total``."""
 
-    def step(self, e: Emitter, total: Name, out: Element, *ins: Value) -> None:
-        e.store(out, e.let(total.name, self.update(total, *ins)))
+    def step(self, total: Value, *ins: Value) -> tuple[Value, Value]:
+        total = self.update(total, *ins)
+        return total, total
+
+    def carried(self, out: Value, *ins: Value) -> Value:
+        return out
 
     def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
         return out.size * len(types)
@@ -100,9 +143,11 @@ class Shift(Running):
     def start(self) -> float:
         return self.first
 
-    def step(self, e: Emitter, total: Name, out: Element, *ins: Value) -> None:
-        e.store(out, total)
-        e.let(total.name, ins[0])
+    def step(self, total: Value, *ins: Value) -> tuple[Value, Value]:
+        return total, ins[0]
+
+    def carried(self, out: Value, *ins: Value) -> Value:
+        return ins[0]
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         return (reverse(Shift(self.axis), g),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from math import prod
 from typing import Any
 
@@ -24,6 +25,7 @@ from graphc.ir.op import (
 )
 from graphc.ir.source import Constant, constant
 from graphc.ir.tensor import Tensor, apply
+from graphc.kernel.code import HI, LO
 from graphc.kernel.value import Element, Integer, Name, Value, least, most
 from graphc.ops.loops import nest, places
 from graphc.ops.operands import as_tensor
@@ -35,9 +37,13 @@ from graphc.types import (
     TensorType,
     normalize_axis,
     shape_at,
+    size_of,
 )
 
 SECTION = "Indexing"
+
+LEAST_BYTES = 256
+"""Of a part, from which on threads share out the places where parts add up."""
 
 
 class Indexed(Linear):
@@ -205,19 +211,35 @@ class ScatterAdd(Indexed, Loops):
         return result
 
     def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
-        # Parts of different leading axes never meet, so the first of those may be shared out.
         g, *indices = ins
         names, own = places(g), places(out)
-        split = self.axis + len(indices[0].shape)
-        lead = min(self.axis, 1)
-        with nest(e, g, range(lead), parallel=True):
-            with nest(e, out, range(lead, len(own))):
+        lead, split = min(self.axis, 1), self.axis + len(indices[0].shape)
+        owned = not lead and self._is_divided(out, len(indices))
+        own = [Name("row"), *own[1:]] if owned else own
+        with nest(e, out, range(lead), parallel=True), ExitStack() as filling:
+            if owned:
+                filling.enter_context(e.parallel(own[0].name, out.dims[0]))
+            with nest(e, out, range(lead or owned, len(own))):
                 e.store(out.at(*own), e.lit(0, out.dtype))
-            with nest(e, g, range(lead, split)):
+            filling.close()
+            with nest(e, g, range(lead, split)), ExitStack() as mine:
                 at = write_places(e, indices, names[self.axis : split], out.shape[self.axis :])
+                if owned:
+                    at = (e.let(own[0].name, at[0]), *at[1:])
+                    mine.enter_context(e.when((at[0] >= LO) & (at[0] < HI)))
                 with nest(e, g, range(split, len(names))):
                     place = (*names[: self.axis], *at, *names[split:])
                     add(e, out, at, self.axis, place, g.at(*names))
+
+    def _is_divided(self, out: Access, count: int) -> bool:
+        """Tell whether threads share out the places of the first axis.
+
+        Each meets all indices, in their order, and adds the parts that fall to its own places: the
+        bits are the same for any number of threads. It must be less work to pass by an index than
+        to add a part. Parts of different leading axes never meet, so that these are better.
+        """
+        part = size_of(out.dims[count:]) * out.dtype.itemsize
+        return not isinstance(part, int) or part >= LEAST_BYTES
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         _, *indices = inputs
