@@ -118,8 +118,8 @@ STAGES = (
     ("optimised Graph", "fold, simplify, stabilise,\nCSE, chains, expand", "passes"),
     ("Program", "kernels over one arena,\nfused by traits", "plan"),
     ("module text", "kernels and the functions\nthat call them", "codegen"),
-    ("captured tables", "one for each function\nand batch size", "runtime"),
-    ("replay", "a team of threads,\nspin barriers", "runtime"),
+    ("captured tables", "one for each function\nand batch size", "run, schedule"),
+    ("replay", "a team of threads,\nspin barriers", "run"),
 )
 """The flow: what there is, what it is like, and the parts of the package that make it."""
 

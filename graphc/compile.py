@@ -14,8 +14,8 @@ from graphc.passes.bounds import computed_indices
 from graphc.passes.pipeline import PassReport, disabled, dump, optimize
 from graphc.plan.planner import plan
 from graphc.plan.program import Program
-from graphc.runtime.executable import Executable
-from graphc.runtime.report import KernelReport, Report
+from graphc.run.executable import Executable
+from graphc.run.report import KernelReport, Report
 from graphc.types import dim_at
 
 

@@ -21,7 +21,7 @@ from graphc.tree import tree_fill, tree_leaves, tree_map
 
 if TYPE_CHECKING:
     from graphc import compile as compiler
-    from graphc.runtime.report import Report
+    from graphc.run.report import Report
 else:
     compiler = lazy_module("graphc.compile")
 

@@ -8,11 +8,11 @@ import subprocess
 from collections.abc import Mapping
 
 from graphc.codegen.kernel import KernelText
+from graphc.emit.kernel import GeneratedKernel
 from graphc.kernel.code import statements, values, within
 from graphc.kernel.value import Call
 from graphc.print import c
-from graphc.runtime.kernel import GeneratedKernel
-from graphc.runtime.source import kernels_of
+from graphc.run.source import kernels_of
 
 COMPILER = shutil.which("cc")
 STRICT = (

@@ -10,7 +10,7 @@ import numpy as np
 from graphc.compile import compile_graph
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import evaluate
-from graphc.runtime.executable import Executable
+from graphc.run.executable import Executable
 
 TOLERANCE = {"float32": 2e-4, "float64": 1e-9}
 

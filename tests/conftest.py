@@ -44,14 +44,14 @@ def pytest_xdist_auto_num_workers():
 def shared(monkeypatch):
     """Divide work among all threads, whether it pays at the moment or not."""
     from graphc.config import options
-    from graphc.runtime.team import team
+    from graphc.run.team import team
 
     def replay(self, table, times):
         team(options().thread_count()).run(table, times)
 
-    monkeypatch.setattr("graphc.runtime.pace.Pace.replay", replay)
-    monkeypatch.setattr("graphc.runtime.table.WORTH_SCHEDULING", 0.0)
-    monkeypatch.setattr("graphc.runtime.schedule.MEETINGS", 0.0)
+    monkeypatch.setattr("graphc.run.pace.Pace.replay", replay)
+    monkeypatch.setattr("graphc.run.table.WORTH_SCHEDULING", 0.0)
+    monkeypatch.setattr("graphc.schedule.levels.MEETINGS", 0.0)
 
 
 @pytest.fixture
@@ -61,9 +61,9 @@ def machine(monkeypatch):
     What follows from the machine is made anew: keys of kernels, and the scratch of threads.
     """
     from graphc import machine
+    from graphc.build import loader
     from graphc.config import Options
-    from graphc.runtime import loader
-    from graphc.runtime.team import team
+    from graphc.run.team import team
 
     def forget():
         machine.known.cache_clear()

@@ -7,13 +7,13 @@ import ctypes
 import numpy as np
 from llvmlite import binding
 
+from graphc.build import loader, native
 from graphc.codegen.kernel import KernelText, Parameter
+from graphc.emit.kernel import GeneratedKernel
 from graphc.ir.source import address_of
 from graphc.jit.target import host
 from graphc.kernel.code import HI, LO, Writer
 from graphc.kernel.value import UINT8, Name, Pointer, vmath
-from graphc.runtime import loader, native
-from graphc.runtime.kernel import GeneratedKernel
 
 
 def written(name, writer, *arguments):

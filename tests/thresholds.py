@@ -50,15 +50,15 @@ SWEPT = {
     "plan/fusion.py:SERIAL": (0, MANY),
     "plan/memory.py:ROOMY": (0, MANY),
     "plan/memory.py:GENEROUS": (0.0, 1e9),
-    "runtime/batches.py:KEPT_BYTES": (0, MANY),
-    "runtime/batches.py:AHEAD": (1, MANY),
-    "runtime/executable.py:LARGE": (1, MANY),
-    "runtime/ownership.py:LEAST_BYTES": (0, MANY),
-    "runtime/ownership.py:SMALLER": (0, MANY),
-    "runtime/ownership.py:SHORTEST": (1, MANY),
-    "runtime/schedule.py:MEETINGS": (0.0, 1e12),
-    "runtime/schedule.py:WINDOW": (256, 1 << 14),
-    "runtime/table.py:WORTH_SCHEDULING": (0.0, 1e12),
+    "run/batches.py:KEPT_BYTES": (0, MANY),
+    "run/batches.py:AHEAD": (1, MANY),
+    "run/executable.py:LARGE": (1, MANY),
+    "schedule/ownership.py:LEAST_BYTES": (0, MANY),
+    "schedule/ownership.py:SMALLER": (0, MANY),
+    "schedule/ownership.py:SHORTEST": (1, MANY),
+    "schedule/levels.py:MEETINGS": (0.0, 1e12),
+    "schedule/levels.py:WINDOW": (256, 1 << 14),
+    "run/table.py:WORTH_SCHEDULING": (0.0, 1e12),
 }
 """Numbers that are looked up as they are needed, each with a value for either side."""
 
@@ -76,31 +76,31 @@ TESTED = {
     "codegen/loops.py:BLOCK": "unit/test_reductions.py::test_every_element_counts_once",
     "codegen/loops.py:STREAM_BLOCK": "unit/test_stream.py::test_every_element_is_written",
     "machine/record.py:LINE": _SHORT + "test_random_rows",
-    "runtime/shape.py:DEPTH": _GEMM + "test_pieces_for_the_caches",
-    "runtime/pace.py:TRIAL_SECONDS": "unit/test_runtime_pace.py::test_what_is_faster_is_taken",
-    "runtime/pace.py:PERIOD_SECONDS": (
+    "emit/shape.py:DEPTH": _GEMM + "test_pieces_for_the_caches",
+    "run/pace.py:TRIAL_SECONDS": "unit/test_runtime_pace.py::test_what_is_faster_is_taken",
+    "run/pace.py:PERIOD_SECONDS": (
         "unit/test_runtime_pace.py::test_trials_that_promise_too_much_become_rare"
     ),
-    "runtime/pace.py:PENALTY_SECONDS": (
+    "run/pace.py:PENALTY_SECONDS": (
         "unit/test_runtime_pace.py::test_trials_that_promise_too_much_become_rare"
     ),
-    "runtime/pace.py:ADVANTAGE": "unit/test_runtime_pace.py::test_what_is_faster_is_taken",
-    "runtime/walk.py:PATIENCE": _THREADS + "test_four_threads_on_one_processor_finish",
-    "runtime/walk.py:_GRAIN": _THREADS + "test_python_threads_share_a_function",
-    "runtime/rows.py:_PIECE": _SHORT + "test_rows_are_turned_and_turned_back",
-    "runtime/schedule.py:BLOCK": (
+    "run/pace.py:ADVANTAGE": "unit/test_runtime_pace.py::test_what_is_faster_is_taken",
+    "run/walk.py:PATIENCE": _THREADS + "test_four_threads_on_one_processor_finish",
+    "run/walk.py:_GRAIN": _THREADS + "test_python_threads_share_a_function",
+    "emit/rows.py:_PIECE": _SHORT + "test_rows_are_turned_and_turned_back",
+    "schedule/levels.py:BLOCK": (
         "unit/test_runtime_schedule.py::test_rows_that_overflow_the_cache_are_cut_into_blocks"
     ),
-    "runtime/sizes.py:MOST_BYTES": "unit/test_sizes.py::test_what_no_memory_holds_is_named",
-    "runtime/sizes.py:COUNTABLE": "unit/test_sizes.py::test_what_no_memory_holds_is_named",
-    "runtime/tiles/blocks.py:GROUP": _PRODUCTS,
-    "runtime/tiles/blocks.py:LONG": _PRODUCTS,
-    "runtime/tiles/driver.py:MANY": _PRODUCTS,
-    "runtime/tiles/driver.py:BROAD": _PRODUCTS,
-    "runtime/tiles/driver.py:SHORT": _PRODUCTS,
-    "runtime/tiles/matvec.py:SUMS": _GEMM + "test_matrix_times_vector",
-    "runtime/tiles/matvec.py:COLUMNS": _GEMM + "test_matrix_times_vector",
-    "runtime/shape.py:VECTORS": _GEMM + "test_tiles_fill_the_registers",
+    "run/sizes.py:MOST_BYTES": "unit/test_sizes.py::test_what_no_memory_holds_is_named",
+    "run/sizes.py:COUNTABLE": "unit/test_sizes.py::test_what_no_memory_holds_is_named",
+    "emit/tiles/blocks.py:GROUP": _PRODUCTS,
+    "emit/tiles/blocks.py:LONG": _PRODUCTS,
+    "emit/tiles/driver.py:MANY": _PRODUCTS,
+    "emit/tiles/driver.py:BROAD": _PRODUCTS,
+    "emit/tiles/driver.py:SHORT": _PRODUCTS,
+    "emit/tiles/matvec.py:SUMS": _GEMM + "test_matrix_times_vector",
+    "emit/tiles/matvec.py:COLUMNS": _GEMM + "test_matrix_times_vector",
+    "emit/shape.py:VECTORS": _GEMM + "test_tiles_fill_the_registers",
     "types.py:MAX_RANK": (
         "unit/test_shape_limits.py::test_more_dimensions_than_numpy_has_are_a_matter_of_shape"
     ),
@@ -115,25 +115,24 @@ MACHINE = {
     "plan/memory.py:plan_arena": (
         "unit/test_plan_memory.py::test_levels_are_kept_apart_unless_the_arena_grows_too_much"
     ),
-    "runtime/epoch.py:gathering": _TRIED,
+    "schedule/epoch.py:gathering": _TRIED,
     "print/llvm.py:finish": _CROSS,
-    "runtime/ownership.py:_in_pieces": _TRIED,
-    "runtime/schedule.py:by_levels": _TRIED,
-    "runtime/shape.py:piece": _GEMM + "test_matrix_times_vector",
-    "runtime/table.py:arranged": _TRIED,
-    "runtime/vmath/trace.py:fused": _CROSS,
-    "runtime/vmath/variants.py:call_guarded": _CROSS,
-    "runtime/vmath/variants.py:has_wide": _CROSS,
-    "runtime/batches.py:_bind": _THREADS + "test_results_do_not_depend_on_the_number_of_threads",
-    "runtime/batches.py:_schedule": _THREADS
-    + "test_results_do_not_depend_on_the_number_of_threads",
-    "runtime/batches.py:table": _THREADS + "test_results_do_not_depend_on_the_number_of_threads",
-    "runtime/schedule.py:_block": "unit/test_runtime_schedule.py::"
+    "schedule/ownership.py:_in_pieces": _TRIED,
+    "schedule/levels.py:by_levels": _TRIED,
+    "emit/shape.py:piece": _GEMM + "test_matrix_times_vector",
+    "run/table.py:arranged": _TRIED,
+    "emit/vmath/trace.py:fused": _CROSS,
+    "emit/vmath/variants.py:call_guarded": _CROSS,
+    "emit/vmath/variants.py:has_wide": _CROSS,
+    "run/batches.py:_bind": _THREADS + "test_results_do_not_depend_on_the_number_of_threads",
+    "run/batches.py:_schedule": _THREADS + "test_results_do_not_depend_on_the_number_of_threads",
+    "run/batches.py:table": _THREADS + "test_results_do_not_depend_on_the_number_of_threads",
+    "schedule/levels.py:_block": "unit/test_runtime_schedule.py::"
     "test_blocks_and_threads_do_not_change_a_bit",
-    "runtime/shape.py:broad": _GEMM + "test_tiles_fill_the_registers",
-    "runtime/shape.py:large": _GEMM + "test_pieces_for_the_caches",
-    "runtime/shape.py:rows": _GEMM + "test_pieces_for_the_caches",
-    "runtime/loader.py:_machine": None,  # a part of the cache's key
+    "emit/shape.py:broad": _GEMM + "test_tiles_fill_the_registers",
+    "emit/shape.py:large": _GEMM + "test_pieces_for_the_caches",
+    "emit/shape.py:rows": _GEMM + "test_pieces_for_the_caches",
+    "build/loader.py:_machine": None,  # a part of the cache's key
 }
 """Functions that ask for the machine or the threads, with the test that runs several of either."""
 
@@ -153,12 +152,12 @@ NONE = {
     "ops/random.py:LOW": "the bits of a word",
     "ops/selection.py:WIDEST": "a bound on values; what lies beyond is refused",
     "plan/memory.py:ALIGNMENT": "bytes to which memory is aligned",
-    "runtime/executable.py:CONTROL_SECONDS": "an aim for the time between two returns",
-    "runtime/kernel.py:DIGITS": "digits of a digest in a name",
-    "runtime/replay.py:ARRIVED": "the place of a word",
-    "runtime/replay.py:AWAKE": "the place of a word",
-    "runtime/replay.py:JOB": "the place of a word",
-    "runtime/replay.py:SEEN": "the place of a word",
+    "run/executable.py:CONTROL_SECONDS": "an aim for the time between two returns",
+    "emit/kernel.py:DIGITS": "digits of a digest in a name",
+    "run/replay.py:ARRIVED": "the place of a word",
+    "run/replay.py:AWAKE": "the place of a word",
+    "run/replay.py:JOB": "the place of a word",
+    "run/replay.py:SEEN": "the place of a word",
     "print/c.py:_WIDTH": "columns of a line of text",
     "config.py:_MOST_THREADS": "the most that a user may ask for; more is refused",
     "train/scores.py:_LARGEST": "beyond, history has means of batches; the text of docs says so",
@@ -169,7 +168,7 @@ NONE = {
 
 NO_SIZES = {
     "viz": "drawing",
-    "runtime/vmath": "bounds on values: test_vmath runs all exponents",
+    "emit/vmath": "bounds on values: test_vmath runs all exponents",
     "nn/init.py": "an argument of an initialiser",
 }
 """Parts whose numbers decide about no size."""

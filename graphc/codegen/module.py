@@ -32,7 +32,7 @@ from graphc.types import AnyDim, Dim, named_sizes, shape_at, show_shape
 
 _WIDTH = 96
 _OF_NUMPY = ("float32", "float64", "inf", "int32", "int64", "nan", "uint8")
-_OF_RUNTIME = ("random", "rows", "stream", "vmath")
+_OF_EMIT = ("random", "rows", "stream", "vmath")
 GAP = "\n\n\n"
 """Between two parts of the text."""
 
@@ -148,14 +148,14 @@ def _header(
     used = set().union(*(k.used for k in kernels.values()), *(words(p.text) for p in passed))
     if numbers := [n for n in _OF_NUMPY if n in used]:
         lines += [f"from numpy import {', '.join(numbers)}", ""]
-    lines += [f"from graphc.runtime import {module}" for module in _OF_RUNTIME if module in used]
+    lines += [f"from graphc.emit import {module}" for module in _OF_EMIT if module in used]
     if kernels:
-        lines.append("from graphc.runtime.kernel import kernel")
+        lines.append("from graphc.emit.kernel import kernel")
     if epoch is not None:
         names = _epoch_kernels(program, epoch)
-        lines.append(f"from graphc.runtime.epoch import {', '.join(names)}")
+        lines.append(f"from graphc.schedule.epoch import {', '.join(names)}")
     if shipped:
-        lines.append(f"from graphc.runtime.products import {', '.join(shipped)}")
+        lines.append(f"from graphc.emit.products import {', '.join(shipped)}")
     return "\n".join(lines).rstrip()
 
 

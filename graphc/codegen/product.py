@@ -14,7 +14,7 @@ from graphc.plan.program import Buffer, MatrixProduct
 from graphc.types import AnyDim
 
 ROWS, COLUMNS = 0, 4
-"""What the range of a product counts, a part of its form; see :mod:`graphc.runtime.gemm`."""
+"""What the range of a product counts, a part of its form; see :mod:`graphc.emit.products`."""
 
 SUM, UPDATE = 8, 16
 """Forms that add up arrays, and that subtract the product from C."""

@@ -6,7 +6,7 @@ not depend on the rows beside it: blocks are computed whole, and of the last one
 that there are are read and stored.
 
 What the passes over a block hand on lies in blocks on the stack, which stay in the first cache
-(:mod:`graphc.runtime.rows`). Rows are transposed once on their way in and once on their way out.
+(:mod:`graphc.emit.rows`). Rows are transposed once on their way in and once on their way out.
 """
 
 from __future__ import annotations

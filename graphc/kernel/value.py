@@ -216,7 +216,7 @@ def call(function: str, *operands: Value, dtype: DType | None = None) -> Value:
 
 
 def vmath(function: str, *operands: Value, dtype: DType | None = None) -> Value:
-    """Return a call of an elementary function; see :mod:`graphc.runtime.vmath`."""
+    """Return a call of an elementary function; see :mod:`graphc.emit.vmath`."""
     return call(f"vmath.{function}", *operands, dtype=dtype)
 
 

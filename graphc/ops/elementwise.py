@@ -18,7 +18,7 @@ Samples: TypeAlias = Callable[[], Iterable[Sample]]
 
 
 class Math(Elementwise):
-    """An op that one NumPy function computes, and one of :mod:`graphc.runtime.vmath`.
+    """An op that one NumPy function computes, and one of :mod:`graphc.emit.vmath`.
 
     ``ufunc`` is the first; the second has the op's name, unless there is a ``formula`` of values.
     """

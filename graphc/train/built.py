@@ -47,8 +47,8 @@ from graphc.tree import tree_leaves
 
 if TYPE_CHECKING:
     from graphc import compile as compiler
-    from graphc.runtime.executable import Executable
-    from graphc.runtime.report import Report
+    from graphc.run.executable import Executable
+    from graphc.run.report import Report
 else:
     compiler = lazy_module("graphc.compile")
 

@@ -16,7 +16,7 @@ from graphc.ops.draws import by_row, depends_on_rows
 from graphc.types import INT64
 
 if TYPE_CHECKING:
-    from graphc.runtime.executable import Executable
+    from graphc.run.executable import Executable
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from graphc.tree import tree_fill
 from graphc.types import BATCH, shape_at, show_shape
 
 if TYPE_CHECKING:
-    from graphc.runtime.executable import Executable
+    from graphc.run.executable import Executable
 
 BATCH_SIZE = 1024
 """Rows that go through the network at a time outside training."""

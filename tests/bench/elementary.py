@@ -13,9 +13,10 @@ from collections.abc import Callable
 import numpy as np
 from llvmlite import binding
 
+from graphc.build import loader, native
+from graphc.emit import vmath
+from graphc.emit.kernel import kernel
 from graphc.ir.source import aligned_empty
-from graphc.runtime import loader, native, vmath
-from graphc.runtime.kernel import kernel
 from tests.bench.harness import Row, agree, fastest, least, ratio
 from tests.bench.peers import installed
 

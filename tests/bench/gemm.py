@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from graphc.build.loader import LOADER, Entries
+from graphc.emit.products import matmul_float32, matmul_float64
+from graphc.emit.tiles import COLUMNS
 from graphc.ir.source import aligned_empty
 from graphc.machine import known
 from graphc.machine.isa import AVX512
-from graphc.runtime.loader import LOADER, Entries
-from graphc.runtime.products import matmul_float32, matmul_float64
-from graphc.runtime.schedule import Record, by_levels
-from graphc.runtime.team import team
-from graphc.runtime.tiles import COLUMNS
+from graphc.run.team import team
+from graphc.schedule.levels import Record, by_levels
 from tests.bench.harness import Row, agree, fastest
 from tests.bench.machine import fma_peak
 from tests.bench.tables import markdown

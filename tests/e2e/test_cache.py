@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from graphc.build import package as identity
+from graphc.build.package import sources
 from graphc.jit.store import Store
-from graphc.runtime import package as identity
-from graphc.runtime.package import sources
 
 ROOT = Path(__file__).parents[2]
 
@@ -431,8 +431,8 @@ def test_another_second_cache_is_another_machine(warm, run_python, tmp_path):
 # -- names that clash ------------------------------------------------------------------------------
 
 CLASH = """
-import graphc.codegen.kernel, graphc.runtime.kernel
-graphc.codegen.kernel.DIGITS = graphc.runtime.kernel.DIGITS = {digits}
+import graphc.codegen.kernel, graphc.emit.kernel
+graphc.codegen.kernel.DIGITS = graphc.emit.kernel.DIGITS = {digits}
 """ + WORK  # fmt: skip
 
 

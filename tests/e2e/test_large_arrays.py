@@ -11,8 +11,8 @@ from graphc import nn, optim
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import interpret
 from graphc.plan import memory
-from graphc.runtime import executable
-from graphc.runtime.executable import LARGE
+from graphc.run import executable
+from graphc.run.executable import LARGE
 
 N = 2 * LARGE // 4
 RNG = np.random.default_rng(0)

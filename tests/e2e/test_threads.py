@@ -17,7 +17,7 @@ import pytest
 
 import graphc as gx
 from graphc import nn, optim
-from graphc.runtime.team import Team
+from graphc.run.team import Team
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((512, 96)).astype("float32")

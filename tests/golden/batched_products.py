@@ -3,7 +3,7 @@
 x0   input     float64(None, 5, 2, 4)  x
 """
 
-from graphc.runtime.products import matmul_float64
+from graphc.emit.products import matmul_float64
 
 
 def call(m):

@@ -7,7 +7,7 @@ x1   input     float32(None, 3)  x
 
 from numpy import float32, float64
 
-from graphc.runtime.kernel import kernel
+from graphc.emit.kernel import kernel
 
 
 @kernel("x0: int64*, y1: float32*, x2: float32*, n0: int64")

@@ -23,11 +23,11 @@ p16  parameter float32(4,)  adam.v.linear_1.bias
 
 from numpy import float32, float64, inf, int32, int64
 
-from graphc.runtime import rows
-from graphc.runtime import vmath
-from graphc.runtime.kernel import kernel
-from graphc.runtime.epoch import accumulate_float32, advance, gather
-from graphc.runtime.products import matmul_float32
+from graphc.emit import rows
+from graphc.emit import vmath
+from graphc.emit.kernel import kernel
+from graphc.schedule.epoch import accumulate_float32, advance, gather
+from graphc.emit.products import matmul_float32
 
 
 @kernel("x0: float32*, x1: float32*")

@@ -5,9 +5,9 @@ x0   input     float32(None, 10)  x
 
 from numpy import float32, inf
 
-from graphc.runtime import rows
-from graphc.runtime import vmath
-from graphc.runtime.kernel import kernel
+from graphc.emit import rows
+from graphc.emit import vmath
+from graphc.emit.kernel import kernel
 
 
 @kernel("x0: float32*, y1: float32*, n0: int64")

@@ -20,6 +20,7 @@ import numpy as np
 import graphc.ops
 from graphc.autodiff.adjoint import vjp
 from graphc.autodiff.tangent import jvp
+from graphc.emit.kernel import SCOPE
 from graphc.errors import GraphcError
 from graphc.functions import function
 from graphc.ir.graph import ancestors
@@ -29,7 +30,6 @@ from graphc.ir.source import Input
 from graphc.ir.tensor import Tensor
 from graphc.kernel.value import Name, Number
 from graphc.print.python import PythonPrinter
-from graphc.runtime.kernel import SCOPE
 from graphc.tree import tree_leaves, tree_map
 from graphc.types import BATCH, DTYPES, FLOAT32, FLOAT64, AnyDim, TensorType, shape_at
 

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 import pytest
 
+from graphc.build import by_numba
 from graphc.kernel.code import HI, LO, Writer
 from graphc.kernel.value import (
     COMPARISONS,
@@ -21,7 +22,6 @@ from graphc.kernel.value import (
     select,
 )
 from graphc.print.python import PythonPrinter
-from graphc.runtime import by_numba
 from graphc.types import BOOL, FLOAT32, FLOAT64, INT32, INT64
 from tests.kernels import Compiled, entry_at, run, written
 

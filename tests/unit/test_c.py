@@ -14,13 +14,13 @@ from kernels import elementwise, entry_at, run, written
 
 import graphc as gx
 from graphc import optim
+from graphc.build.loader import LOADER
 from graphc.codegen import loops
+from graphc.emit import vmath
+from graphc.emit.kernel import GeneratedKernel
 from graphc.kernel.code import HI, LO, Writer
 from graphc.kernel.value import Integer, Name, Number, Pointer, call, least, most, select
 from graphc.print import c
-from graphc.runtime import vmath
-from graphc.runtime.kernel import GeneratedKernel
-from graphc.runtime.loader import LOADER
 from graphc.types import FLOAT32, FLOAT64, INT32, INT64
 
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler: install cc")

@@ -14,15 +14,16 @@ import pytest
 
 import graphc as gx
 from graphc import nn, optim
+from graphc.build import native
+from graphc.build.loader import LOADER
+from graphc.emit import products, shape
+from graphc.emit.vmath import exponential, trace, variants
 from graphc.jit import processor, target
 from graphc.jit.llvm import binding
 from graphc.lazy import loaded
 from graphc.machine import known
 from graphc.machine.isa import isa_of
 from graphc.print import llvm
-from graphc.runtime import native, products, shape
-from graphc.runtime.loader import LOADER
-from graphc.runtime.vmath import exponential, trace, variants
 from tests.kernels import elementwise
 
 ARM, X86 = "aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"

@@ -14,11 +14,11 @@ import pytest
 
 import graphc as gx
 from graphc.codegen.product import COLUMNS, PIECES, SUM, UPDATE
+from graphc.emit import products, shape
+from graphc.emit.tiles.driver import AUTO, FLIP, PLAIN
 from graphc.ir.source import aligned_empty
 from graphc.machine import known
 from graphc.machine.isa import AVX2, AVX512, BASELINE, NEON, isa_of
-from graphc.runtime import products, shape
-from graphc.runtime.tiles.driver import AUTO, FLIP, PLAIN
 from tests.kernels import Compiled, assembly
 
 ISAS = {"host": known().isa, "avx2": AVX2, "neon": NEON}
@@ -269,7 +269,7 @@ def test_plain_python():
 def test_runs_without_jit():
     script = (
         "import numpy as np\n"
-        "from graphc.runtime.products import matmul_float64 as gemm, matvec_float64 as gemv\n"
+        "from graphc.emit.products import matmul_float64 as gemm, matvec_float64 as gemv\n"
         "a = np.arange(12.0); c = np.zeros(9)\n"
         "for form in (0, 4):\n"
         "    gemm(0, 3, 3, 3, 4, form, a, 0, 4, 1, a, 0, 3, 1, c, 0, 3)\n"

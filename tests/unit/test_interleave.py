@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from llvmlite import binding
 
-from graphc.runtime import interleave, vmath
-from graphc.runtime.vmath import variants
+from graphc.build import interleave
+from graphc.emit import vmath
+from graphc.emit.vmath import variants
 from tests.kernels import Compiled, elementwise, optimised
 
 LOOP = """

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from graphc.emit.kernel import SCOPE
 from graphc.ir.op import Layout, Loops
 from graphc.kernel.code import Writer
 from graphc.kernel.value import Integer, Number, Pointer, summed
@@ -16,7 +17,6 @@ from graphc.ops.along import ScatterAddAlongAxis, TakeAlongAxis
 from graphc.ops.cumulative import CumulativeProd, CumulativeSum, LinearRecurrence, Shift
 from graphc.ops.gather import ScatterAdd, Take
 from graphc.print.python import PythonPrinter
-from graphc.runtime.kernel import SCOPE
 from graphc.types import TensorType
 
 

@@ -22,8 +22,9 @@ from graphc.__main__ import main
 from graphc.config import available_cpus, options
 from graphc.machine.isa import AVX2, AVX512, BASELINE, NEON
 from graphc.machine.record import TYPICAL, USUAL, Rates, expected
-from graphc.runtime.schedule import SHARED, Record, Slice
-from graphc.runtime.table import arranged
+from graphc.run.table import arranged
+from graphc.schedule.footprint import Slice
+from graphc.schedule.levels import SHARED, Record
 
 ROOT = Path(gx.__file__).parent
 
@@ -275,8 +276,8 @@ ELSEWHERE = {
     "codegen/product.py:_OVERFLOWING": "a part of TYPICAL's cache",
     "codegen/loops.py:STREAM_BYTES": "TYPICAL's cache",
     "plan/memory.py:ROOMY": "a share of what the record says",
-    "runtime/package.py:IMPORTED": "when something was",
-    "runtime/ownership.py:LEAST_BYTES": "cuts K, and so decides bits: the same on every machine",
+    "build/package.py:IMPORTED": "when something was",
+    "schedule/ownership.py:LEAST_BYTES": "cuts K, and so decides bits: the same on every machine",
 }
 
 

@@ -14,14 +14,14 @@ import pytest
 
 import graphc as gx
 from graphc import collector
+from graphc.build import loader, native
+from graphc.build.loader import LOADER, Loader
+from graphc.emit.kernel import GeneratedKernel
+from graphc.emit.products import matmul_float32
 from graphc.kernel.code import HI, LO, Writer
 from graphc.kernel.value import Integer, Pointer, least, most
 from graphc.lazy import loaded
-from graphc.runtime import loader, native
-from graphc.runtime.epoch import advance, gather
-from graphc.runtime.kernel import GeneratedKernel
-from graphc.runtime.loader import LOADER, Loader
-from graphc.runtime.products import matmul_float32
+from graphc.schedule.epoch import advance, gather
 from graphc.types import INT64
 from tests.kernels import entry_at, run, written
 
@@ -229,8 +229,8 @@ def test_what_the_user_set_aside_stays_there():
 def test_compiling_imports_no_numba():
     script = (
         "import sys\n"
-        "from graphc.runtime import native\n"
-        "from graphc.runtime.epoch import gather\n"
+        "from graphc.build import native\n"
+        "from graphc.schedule.epoch import gather\n"
         "native.compile_kernels({'graphc_a': gather})\n"
         "print('numba' in sys.modules)\n"
     )

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.emit import random
 from graphc.ir.interpret import evaluate
 from graphc.kernel.code import HI, LO, Writer
 from graphc.kernel.value import Name, Pointer, call
 from graphc.ops.random import RandomUniform, random_bernoulli, random_uniform, threefry
-from graphc.runtime import random
 from tests.kernels import Compiled, written
 
 # Known answers of the authors' library Random123, file kat_vectors, "threefry2x32 20".

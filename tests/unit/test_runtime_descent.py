@@ -11,9 +11,10 @@ from graphc import nn, optim
 from graphc.codegen.kernel import Descent
 from graphc.codegen.product import FORM, UPDATE, C
 from graphc.ir.graph import Graph
-from graphc.runtime import table
-from graphc.runtime.descent import FACTOR, take_steps
-from graphc.runtime.schedule import Record, Slice
+from graphc.run import table
+from graphc.schedule.descent import FACTOR, take_steps
+from graphc.schedule.footprint import Slice
+from graphc.schedule.levels import Record
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((96, 40)).astype("float32")

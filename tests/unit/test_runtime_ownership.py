@@ -10,17 +10,21 @@ import pytest
 
 import graphc as gx
 from graphc import nn, optim
+from graphc.build.loader import LOADER
 from graphc.codegen.product import COLUMNS, FORM, PIECES, SUM, C
 from graphc.config import options
+from graphc.emit import products, shape
+from graphc.emit.shape import scratch_bytes
 from graphc.ir.source import address_of, aligned_empty
-from graphc.runtime import ownership, products, schedule, shape, table
-from graphc.runtime.epoch import gather
-from graphc.runtime.loader import LOADER
-from graphc.runtime.ownership import own_weights
-from graphc.runtime.pace import Pace
-from graphc.runtime.schedule import Record, Slice, by_levels
-from graphc.runtime.shape import scratch_bytes
-from graphc.runtime.team import team
+from graphc.run import table
+from graphc.run.pace import Pace
+from graphc.run.team import team
+from graphc.schedule import levels as schedule
+from graphc.schedule import ownership
+from graphc.schedule.epoch import gather
+from graphc.schedule.footprint import Slice
+from graphc.schedule.levels import Record, by_levels
+from graphc.schedule.ownership import own_weights
 
 RNG = np.random.default_rng(0)
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)

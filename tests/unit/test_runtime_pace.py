@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from graphc.runtime import pace as module
-from graphc.runtime.pace import PENALTY_SECONDS, PERIOD_SECONDS, Pace
+from graphc.run import pace as module
+from graphc.run.pace import PENALTY_SECONDS, PERIOD_SECONDS, Pace
 
 
 class Machine:

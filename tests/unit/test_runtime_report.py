@@ -17,7 +17,7 @@ import graphc as gx
 from graphc import compile as pipeline
 from graphc import optim
 from graphc.ir.graph import Graph
-from graphc.runtime import batches
+from graphc.run import batches
 
 RNG = np.random.default_rng(0)
 

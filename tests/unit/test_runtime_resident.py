@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from graphc.runtime.resident import release, unmodified
+from graphc.build.resident import release, unmodified
 
 SMAPS = """\
 7f0000000000-7f0000004000 r--p 00000000 fd:00 11 /lib/libone.so
@@ -36,7 +36,7 @@ def test_parts_with_pages_of_their_own_or_writable_are_kept():
 SCRIPT = """
 from pathlib import Path
 from llvmlite import binding
-from graphc.runtime.resident import release
+from graphc.build.resident import release
 
 def resident():
     total, inside = 0, False

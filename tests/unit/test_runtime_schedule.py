@@ -18,20 +18,13 @@ from graphc.ir.graph import Graph
 from graphc.ir.source import address_of
 from graphc.machine import known
 from graphc.passes.compare import random_feeds
-from graphc.runtime import frame, schedule, table
-from graphc.runtime.frame import PlainFrame, Pointer
-from graphc.runtime.pace import Pace
-from graphc.runtime.schedule import (
-    BARRIER,
-    CHAIN,
-    FACTOR,
-    RECORD_HEAD,
-    SHARED,
-    Record,
-    Slice,
-    by_levels,
-)
-from graphc.runtime.team import team
+from graphc.run import frame, table
+from graphc.run.frame import PlainFrame
+from graphc.run.pace import Pace
+from graphc.run.team import team
+from graphc.schedule import levels as schedule
+from graphc.schedule.footprint import Pointer, Slice
+from graphc.schedule.levels import BARRIER, CHAIN, FACTOR, RECORD_HEAD, SHARED, Record, by_levels
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((1024, 24)).astype("float32")
@@ -106,7 +99,7 @@ def watch(graph, feeds, batch, monkeypatch, spoil=lambda touch: touch):
         dataclasses.replace(p, touches=tuple(map(spoil, p.touches)))
         for p in run._batches.predictions("call", batch)
     )
-    monkeypatch.setattr("graphc.runtime.executable.PlainFrame", WatchedFrame)
+    monkeypatch.setattr("graphc.run.executable.PlainFrame", WatchedFrame)
     run.call([feeds[t] for t in graph.inputs])
 
 

@@ -9,9 +9,9 @@ from compiled import build, step_like_the_oracle
 import graphc as gx
 from graphc import nn
 from graphc.ir.graph import Graph
-from graphc.runtime import schedule
-from graphc.runtime.pace import Pace
-from graphc.runtime.team import team
+from graphc.run.pace import Pace
+from graphc.run.team import team
+from graphc.schedule import levels as schedule
 
 RNG = np.random.default_rng(0)
 

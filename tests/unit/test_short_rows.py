@@ -11,10 +11,10 @@ from compiled import build, plain_python, step_like_the_oracle
 import graphc as gx
 from graphc import nn
 from graphc.codegen import short
+from graphc.emit import rows
 from graphc.ir.graph import Graph
 from graphc.kernel.code import HI, LO, Writer
 from graphc.kernel.value import Name, Pointer
-from graphc.runtime import rows
 from graphc.types import dim_at
 from tests.kernels import Compiled, written
 

@@ -89,7 +89,7 @@ def test_threads_with_a_small_stack(run_python, what):
 
 ALLOCATED = """
 import re
-from graphc.runtime import native
+from graphc.build import native
 
 SIZES = {"float": 4, "double": 8, "i8": 1, "i32": 4, "i64": 8}
 optimised = native.optimised

@@ -8,7 +8,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from graphc.runtime.vmath import analytic, tables
+from graphc.emit.vmath import analytic, tables
 
 POINTS = ["1e-9", "0.1", "0.9", "1.7", "2.99", "3.01", "5", "12", "27"]
 

@@ -15,14 +15,14 @@ from thresholds import MACHINE, NONE, SWEPT, TESTED
 import graphc as gx
 from graphc import nn, optim
 from graphc.config import options
+from graphc.emit import shape
 from graphc.errors import GraphcError
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import evaluate
 from graphc.ir.op import ENTRIES
 from graphc.passes.compare import random_feeds
-from graphc.runtime import shape
-from graphc.runtime.pace import Pace
-from graphc.runtime.team import team
+from graphc.run.pace import Pace
+from graphc.run.team import team
 from tests.ops.harness import compiled, equal_all, run, trials
 
 TESTS = Path(__file__).parents[1]
@@ -45,7 +45,7 @@ def test_no_size_is_compared_with_a_number_without_a_name():
         "codegen/loops.py: self.widest == 8",  # bytes of an element
         "codegen/module.py: len(before) > 6",  # how many ops a comment names
         "io/safetensors.py: size < 8",  # bytes of a header's length
-        "runtime/rows.py: bits == 32",
+        "emit/rows.py: bits == 32",
     }
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from graphc.build import native
 from graphc.errors import VersionError
 from graphc.jit import llvm, numba, versions
 from graphc.lazy import loaded
-from graphc.runtime import native
 
 ROOT = Path(__file__).parents[2]
 NEEDED = [

@@ -14,10 +14,10 @@ import mpmath
 import numpy as np
 import pytest
 
+from graphc.emit import vmath
+from graphc.emit.vmath import exponential, lower, trace
 from graphc.machine import known
 from graphc.machine.isa import AVX2, BASELINE
-from graphc.runtime import vmath
-from graphc.runtime.vmath import exponential, lower, trace
 from tests.kernels import Compiled, elementwise, optimised
 
 FLOATS = ("float32", "float64")
@@ -473,7 +473,7 @@ def test_plain_python_keeps_the_type():
 from dataclasses import replace
 
 import numpy as np
-from graphc.runtime import vmath
+from graphc.emit import vmath
 assert type(vmath.exp(np.float32(1))) is np.float32
 for name in "sigmoid gelu gelu_tanh erf softplus silu mish tanh log1p relu round sqrt".split():
     for kind in (np.float32, np.float64):

@@ -1,0 +1,101 @@
+"""Elementary functions of generated kernels: scalar, branch-free, vectorised by LLVM.
+
+Each is a formula for float32 and float64 that is traced into the LLVM IR of the kernel that
+calls it, so that a loop over elements becomes straight vector code. Called from plain Python,
+the same names compute with NumPy on scalars.
+"""
+
+from graphc.emit.vmath.activation import (
+    gelu_tanh,
+    log_sigmoid,
+    logaddexp,
+    mish,
+    relu,
+    sigmoid,
+    silu,
+    softplus,
+)
+from graphc.emit.vmath.basic import (
+    abs,
+    ceil,
+    copysign,
+    floor,
+    floor_divide,
+    isfinite,
+    isinf,
+    isnan,
+    left_shift,
+    maximum,
+    minimum,
+    nextafter,
+    remainder,
+    right_shift,
+    round,
+    sign,
+    signbit,
+    trunc,
+    where,
+)
+from graphc.emit.vmath.error import erf, erfc, gelu
+from graphc.emit.vmath.exponential import exp, exp2, expm1
+from graphc.emit.vmath.hyperbolic import acosh, asinh, atanh, cosh, sinh, tanh
+from graphc.emit.vmath.logarithm import log, log1p, log2, log10
+from graphc.emit.vmath.power import hypot, pow, rsqrt, sqrt
+from graphc.emit.vmath.trigonometric import acos, asin, atan, atan2, cos, sin, tan
+
+__all__ = [
+    "abs",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "ceil",
+    "copysign",
+    "cos",
+    "cosh",
+    "erf",
+    "erfc",
+    "exp",
+    "exp2",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "gelu",
+    "gelu_tanh",
+    "hypot",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "left_shift",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "log_sigmoid",
+    "logaddexp",
+    "maximum",
+    "minimum",
+    "mish",
+    "nextafter",
+    "pow",
+    "relu",
+    "remainder",
+    "right_shift",
+    "round",
+    "rsqrt",
+    "sigmoid",
+    "sign",
+    "signbit",
+    "silu",
+    "sin",
+    "sinh",
+    "softplus",
+    "sqrt",
+    "tan",
+    "tanh",
+    "trunc",
+    "where",
+]

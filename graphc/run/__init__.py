@@ -1,0 +1,1 @@
+"""Programs run: their memory, their tables, the threads."""

@@ -1,0 +1,165 @@
+"""The memory that a generated module sees as ``m``, and the two ways of running it.
+
+Captured, the module's functions are executed once for each batch size, and every
+``m.run(kernel, extent, *arguments)`` becomes a record of a table. The table is then replayed
+by one compiled loop, as CUDA graphs are. Plain, each call runs the kernel as Python code.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+import numpy as np
+
+from graphc.codegen.module import size_variable
+from graphc.emit.kernel import Kernel
+from graphc.errors import VerificationError
+from graphc.ir.op import Array
+from graphc.schedule.footprint import Pointer, Prediction, Slice, slice_at
+from graphc.schedule.levels import Record
+from graphc.types import Sizes
+
+View = TypeVar("View")
+"""What a module's text sees of a buffer."""
+
+
+class Frame(Generic[View]):
+    """Names of buffers as attributes, for a batch of ``batch`` rows."""
+
+    def __init__(self, memory: Mapping[str, View], batch: int) -> None:
+        self.batch = batch
+        if isinstance(batch, Sizes):
+            self.__dict__.update((size_variable(name), size) for name, size in batch.named)
+        self.__dict__.update(memory)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> View: ...
+
+
+Known: TypeAlias = "dict[tuple[int, int], tuple[int, list[int], tuple[Slice, ...]]]"
+"""By the number of a call and the start of its part: extent and arguments of one that touches the
+same in every batch, and what that is."""
+
+
+class CaptureFrame(Frame["Pointer"]):
+    """Takes down a record for each kernel call."""
+
+    def __init__(
+        self,
+        memory: Mapping[str, Pointer],
+        batch: int,
+        entries: Mapping[str, int],
+        predictions: Iterable[Prediction],
+        kept: Slice | None = None,
+        known: Known | None = None,
+    ) -> None:
+        """Start with no records.
+
+        ``kept`` is the memory that may not be written before the guards have run; ``known`` is
+        where to remember what owes nothing to the batch, for other frames of the function.
+        """
+        super().__init__(memory, batch)
+        self._kept = kept
+        self._known: Known = {} if known is None else known
+        self._entries = entries
+        self._predictions = iter(predictions)
+        self.records: list[Record] = []
+        self._count = 0
+
+    def run(self, kernel: Kernel, extent: int, *arguments: Any) -> None:
+        known = next(self._predictions)
+        if known.kernel != kernel.name:
+            raise VerificationError(f"{known.kernel} was planned, {kernel.name} is called")
+        self._count += 1
+        if extent <= 0:
+            return
+        for start, length in known.parts or ((0, extent),):
+            passed = list(arguments)
+            for position in {t.position for t in known.touches if t.stride} if start else ():
+                passed[position] = passed[position][start:]
+            share = known.nanoseconds * length / extent
+            self._take_down(kernel, start, length, passed, known, share)
+
+    def _take_down(
+        self,
+        kernel: Kernel,
+        start: int,
+        extent: int,
+        arguments: Sequence[Any],
+        known: Prediction,
+        nanoseconds: float,
+    ) -> None:
+        words = [a if type(a) is int else word(a) for a in arguments]
+        self.records.append(
+            Record(
+                self._entries[kernel.name],
+                extent,
+                words,
+                self._slices(known, start, extent, arguments, words),
+                nanoseconds,
+                (self._count - 1,),
+                tuple(
+                    [
+                        (i, a.moving)
+                        for i, a in enumerate(arguments)
+                        if type(a) is Pointer and a.moving
+                    ]
+                ),
+                kernel.name,
+                known.descent,
+                guards=known.guards,
+            )
+        )
+
+    def _slices(
+        self, call: Prediction, start: int, extent: int, arguments: Sequence[Any], words: list[int]
+    ) -> tuple[Slice, ...]:
+        """Return what a call touches; ``words`` are its arguments as numbers."""
+        key = self._count, start
+        before = self._known.get(key)
+        if before is not None and before[0] == extent and before[1] == words:
+            return before[2]
+        found = {slice_at(t, arguments[t.position], self.batch, extent): None for t in call.touches}
+        if call.guards:
+            found[self._kept] = None
+        result = tuple(s for s in found if s is not None)
+        if all(t.is_fixed for t in call.touches):
+            self._known[key] = extent, list(words), result
+        return result
+
+    def steps(self) -> Iterator[int]:
+        """Yield once: the replay repeats what one iteration records."""
+        yield 0
+
+
+def word(argument: Any) -> int:
+    """Return an argument as a record of the table holds it: eight bytes, read as an integer."""
+    if isinstance(argument, np.generic):
+        return int.from_bytes(argument.tobytes().ljust(8, b"\0"), sys.byteorder, signed=True)
+    return int(argument.__index__())
+
+
+class PlainFrame(Frame[Array]):
+    """Runs each kernel call at once, as Python code on flat NumPy arrays."""
+
+    def __init__(self, memory: Mapping[str, Array], batch: int, repeat: int = 1) -> None:
+        super().__init__({name: _flat(array) for name, array in memory.items()}, batch)
+        self._repeat = repeat
+        self._verdict = memory.get("verdict")
+
+    def run(self, kernel: Kernel, extent: int, *arguments: Any) -> None:
+        if self._verdict is not None and self._verdict[0]:
+            return
+        with np.errstate(all="ignore"):
+            kernel(0, extent, *arguments)
+
+    def steps(self) -> Iterator[int]:
+        yield from range(self._repeat)
+
+
+def _flat(array: Array) -> Array:
+    flat = array.reshape(-1)
+    return flat.view(np.uint8) if array.dtype.kind == "b" else flat
