@@ -84,7 +84,7 @@ def _reporter(
                     PHASES[call.phase],
                     computes,
                     dim_at(kernel.extent, batch),
-                    dim_at(call.flops, batch),
+                    dim_at(call.flops * call.times, batch),
                     call.nbytes(batch),
                 )
             )

@@ -92,7 +92,8 @@ def show_sizes(sizes: int) -> str:
 class Dim:
     """A dimension ``scale * atom + offset`` known at run time.
 
-    ``atom`` is ``()`` for the batch itself, ``("size", name, 0)`` for a size that has a name, else
+    ``atom`` is ``()`` for the batch itself, ``("size", name, 0)`` for a size that has a name,
+    ``("step", name, 0)`` for the number of a loop's step (in places, never in shapes), else
     a function of other dimensions:
     ``("max", a, b)``, ``("min", a, b)``, ``("ceildiv", a, k)``, ``("mul", a, b)`` or
     ``("add", a, b)`` (a sum of unlike atoms).
@@ -107,8 +108,9 @@ class Dim:
         if not self.atom:
             return self.scale * int(batch) + self.offset
         kind, a, b = self.atom
-        if kind == "size":
-            own = dict(batch.named).get(a, int(batch)) if isinstance(batch, Sizes) else batch
+        if kind in ("size", "step"):
+            plain = int(batch) if kind == "size" else 0
+            own = dict(batch.named).get(a, plain) if isinstance(batch, Sizes) else plain
             return self.scale * own + self.offset
         a, b = dim_at(a, batch), dim_at(b, batch)
         if kind == "max":
@@ -155,7 +157,7 @@ class Dim:
     def __str__(self) -> str:
         if not self.atom:
             base = "batch"
-        elif self.atom[0] == "size":
+        elif self.atom[0] in ("size", "step"):
             base = self.atom[1]
         elif self.atom[0] in ("mul", "add"):
             sign = "*" if self.atom[0] == "mul" else " + "
@@ -184,6 +186,8 @@ def named_sizes(dim: AnyDim) -> set[str]:
     if isinstance(dim, int) or not dim.atom:
         return set()
     kind, a, b = dim.atom
+    if kind == "step":
+        return set()
     return {a} if kind == "size" else named_sizes(a) | named_sizes(b)
 
 
@@ -201,7 +205,7 @@ def _least(dim: AnyDim) -> float:
     if not dim.atom:
         return dim.offset
     kind, a, b = dim.atom
-    if kind == "size":
+    if kind in ("size", "step"):
         return dim.offset
     low, other = _least(a), _least(b)
     base: float

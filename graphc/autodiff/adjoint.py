@@ -29,6 +29,7 @@ from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, building
 from graphc.ops.cast import cast
 from graphc.ops.operands import as_tensor
+from graphc.ops.scan import Scan
 from graphc.ops.shape import broadcast_to
 from graphc.ops.stable import stable_form
 from graphc.tree import tree_leaves, tree_map
@@ -81,8 +82,7 @@ def adjoints(
         with building(phase=_phase_of_adjoint(node), loc=node.loc, scope=node.scope):
             if isinstance(node.op, Multiple):
                 if node in of_results:
-                    parts = node.op.vjps(of_results[node], node, *node.inputs)
-                    _contribute(contributions, node, parts)
+                    _contribute(contributions, node, _of_several(node, of_results[node]))
                 continue
             adjoint = add_all(contributions[node])
             if adjoint is None:
@@ -105,6 +105,21 @@ def adjoints(
                 continue
             _contribute(contributions, node, node.op.vjp(adjoint, node, *node.inputs))
     return result
+
+
+def _of_several(node: Tensor, gs: Mapping[int, Tensor]) -> Sequence[Tensor | None]:
+    """Return the cotangents of the operands of a node with several results."""
+    assert isinstance(node.op, Multiple)
+    if isinstance(node.op, Scan):
+        return node.op.vjps_by(pull, gs, node, *node.inputs)
+    return node.op.vjps(gs, node, *node.inputs)
+
+
+def pull(
+    outputs: Sequence[Tensor], wrt: Sequence[Tensor], cotangents: Sequence[Tensor]
+) -> Mapping[Tensor, Tensor]:
+    """Return the adjoints, for ``cotangents`` of ``outputs``, of all tensors from ``wrt`` on."""
+    return adjoints(reaching(outputs, wrt), wrt, outputs, cotangents)
 
 
 def _contribute(

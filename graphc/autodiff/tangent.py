@@ -30,6 +30,7 @@ from graphc.ir.results import Multiple, Result
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, building
 from graphc.ops.manipulation import stack
+from graphc.ops.scan import Scan
 from graphc.ops.shape import broadcast_to, reshape
 from graphc.ops.stable import stable_form
 from graphc.tree import tree_fill, tree_map
@@ -49,7 +50,11 @@ def tangents_along(
         with building(phase=node.phase, loc=node.loc, scope=node.scope):
             if isinstance(node.op, Multiple):
                 tangents = [result.get(x) for x in node.inputs]
-                of_results[node] = node.op.jvps(tangents, node, *node.inputs)
+                if isinstance(node.op, Scan):
+                    found = node.op.jvps_by(push, tangents, node, *node.inputs)
+                else:
+                    found = node.op.jvps(tangents, node, *node.inputs)
+                of_results[node] = found
                 continue
             if isinstance(node.op, Result) and node.inputs[0] in of_results:
                 tangent = of_results[node.inputs[0]].get(node.op.number)
@@ -67,6 +72,13 @@ def tangents_along(
             if total is not None:
                 result[node] = total
     return result
+
+
+def push(
+    outputs: Sequence[Tensor], wrt: Sequence[Tensor], directions: Sequence[Tensor]
+) -> Mapping[Tensor, Tensor]:
+    """Return the tangents of all tensors from ``wrt`` to ``outputs``."""
+    return tangents_along(reaching(outputs, wrt), wrt, directions)
 
 
 def jvp(outputs: Any, wrt: Any, tangents: Any, *, unconnected: Unconnected = "raise") -> Any:

@@ -26,7 +26,7 @@ from graphc.codegen.kernel import (
 from graphc.codegen.merge import FlatBuffer, merge_flat_calls
 from graphc.ir.source import Parameter
 from graphc.ir.tensor import PHASES
-from graphc.plan.program import Buffer, Call, Guard, Program
+from graphc.plan.program import Buffer, Call, Guard, Loop, Program
 from graphc.print.python import INDENT, words
 from graphc.types import AnyDim, Dim, named_sizes, shape_at, show_shape
 
@@ -228,15 +228,30 @@ def _function(
 ) -> str:
     lines = [f"def {name}(m):", f'{INDENT}"""{doc}"""']
     if calls:
-        lines.append(_open(_sizes(kernels)))
+        counts = {n for c in calls for loop in c.loops for n in named_sizes(loop.count)}
+        lines.append(_open(_sizes(kernels) | counts))
     place = ""
+    open_: tuple[Loop, ...] = ()
     for call, kernel in zip(calls, kernels, strict=True):
+        if call.loops != open_:
+            lines += _loop_lines(open_, call.loops)
+            place, open_ = "", call.loops
+        indent = INDENT * (len(open_) + 1)
         for note in _notes(call, scopes):
             if note != place:
-                lines.append(f"{INDENT}# {note}")
+                lines.append(f"{indent}# {note}")
             place = note
-        lines += _call_lines(kernel)
+        lines += _call_lines(kernel, indent)
     return "\n".join(lines)
+
+
+def _loop_lines(before: Sequence[Loop], after: Sequence[Loop]) -> Iterator[str]:
+    """Yield the heads of the loops that stand around a call, and not around the one before."""
+    same = sum(1 for a, b in zip(before, after, strict=False) if a is b)
+    for depth, loop in enumerate(after[same:], same + 1):
+        count = show_expression(loop.count)
+        steps = f"range({count} - 1, -1, -1)" if loop.reverse else f"range({count})"
+        yield f"{INDENT * depth}for {loop.variable} in m.loop({loop.number}, {steps}):"
 
 
 def _notes(call: Call, scopes: Mapping[str, str]) -> Iterator[str]:
@@ -268,18 +283,18 @@ def comment(text: str) -> str:
     return text[:80]
 
 
-def _call_lines(call: KernelCall) -> list[str]:
+def _call_lines(call: KernelCall, indent: str = INDENT) -> list[str]:
     arguments = [call.name, _argument(call.extent), *map(_argument, call.arguments)]
-    line = f"{INDENT}run({', '.join(arguments)})"
+    line = f"{indent}run({', '.join(arguments)})"
     if len(line) <= _WIDTH:
         return [line]
-    lines, current = [f"{INDENT}run("], INDENT * 2
+    lines, current = [f"{indent}run("], indent + INDENT
     for argument in arguments:
         if len(current) + len(argument) + 2 > _WIDTH:
             lines.append(current.rstrip())
-            current = INDENT * 2
+            current = indent + INDENT
         current += f"{argument}, "
-    return [*lines, current.rstrip(", ") + ",", f"{INDENT})"]
+    return [*lines, current.rstrip(", ") + ",", f"{indent})"]
 
 
 def _argument(value: Argument) -> str:
@@ -305,6 +320,8 @@ def show_expression(dim: AnyDim) -> str:
         base = "batch"
     elif dim.atom[0] == "size":
         base = size_variable(dim.atom[1])
+    elif dim.atom[0] == "step":
+        base = dim.atom[1]
     else:
         kind, a, b = dim.atom
         a, b = show_expression(a), show_expression(b)
@@ -318,7 +335,7 @@ def show_expression(dim: AnyDim) -> str:
         base
         if dim.scale == 1
         else f"{dim.scale} * ({base})"
-        if dim.atom and dim.atom[0] != "size"
+        if dim.atom and dim.atom[0] not in ("size", "step")
         else f"{dim.scale} * {base}"
     )
     return text if not dim.offset else f"{text} {'+' if dim.offset > 0 else '-'} {abs(dim.offset)}"

@@ -49,9 +49,16 @@ def index_bounds(graph: Graph) -> Iterator[IndexBounds]:
 def computed_indices(graph: Graph) -> Iterator[IndexBounds]:
     """Yield the demands on indices that neither are fed nor constant nor surely inside."""
     fed = set(graph.inputs)
+    for demand in unsure_indices(graph):
+        if demand.source not in fed and not isinstance(demand.source.op, Constant):
+            yield demand
+
+
+def unsure_indices(graph: Graph) -> Iterator[IndexBounds]:
+    """Yield the demands on indices that are not surely inside: in a loop, nobody else looks."""
     for demand in index_bounds(graph):
         source = demand.source
-        if source in fed or isinstance(source.op, Constant) or source.type.size == 0:
+        if source.type.size == 0:
             continue
         known = source.op.value_bounds(*[x.type for x in source.inputs])
         if known is None or not (

@@ -12,6 +12,7 @@ from graphc.config import options
 from graphc.errors import ArgumentError
 from graphc.ir.graph import Graph
 from graphc.ir.verify import Sound, verify
+from graphc.passes.bodies import in_bodies
 from graphc.passes.compare import compare
 from graphc.passes.cse import cse
 from graphc.passes.dce import dce
@@ -79,7 +80,7 @@ def optimize(
             continue
         hits: Counter[str] = Counter()
         start = perf_counter()
-        result = stage(graph, hits)
+        result = _everywhere(stage, graph, hits)
         elapsed = (perf_counter() - start) * 1e3
         reports.append(PassReport(name, len(graph), len(result), elapsed, dict(hits)))
         if result is not graph:
@@ -89,6 +90,11 @@ def optimize(
         dump(result, len(reports), name)
         graph = result
     return graph, tuple(reports)
+
+
+def _everywhere(stage: Pass, graph: Graph, hits: Counter[str]) -> Graph:
+    """Return the graph after a pass, which looks inside loops, too."""
+    return in_bodies(stage(graph, hits), lambda body: _everywhere(stage, body, hits))
 
 
 def disabled() -> set[str]:

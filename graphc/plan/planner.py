@@ -14,7 +14,8 @@ from graphc.ir.op import Assembly, Contraction, Layout, Loops, Source
 from graphc.ir.results import Result
 from graphc.ir.source import Constant, Input, Parameter
 from graphc.ir.tensor import PHASES, Tensor
-from graphc.passes.bounds import IndexBounds
+from graphc.ops.scan import Body, Scan
+from graphc.passes.bounds import IndexBounds, unsure_indices
 from graphc.plan.division import divided
 from graphc.plan.fusion import AxisMap, Fusion, Group, stored_nodes
 from graphc.plan.places import Places
@@ -24,6 +25,7 @@ from graphc.plan.program import (
     Call,
     Copy,
     Guard,
+    Loop,
     LoopNest,
     MatrixProduct,
     OwnLoops,
@@ -58,8 +60,16 @@ class _Planner:
         gradients: Mapping[Tensor, Tensor],
         guarded: Sequence[tuple[Tensor, IndexBounds]],
         fuse: bool,
+        loops: tuple[Loop, ...] = (),
+        phase: int = PHASES.index("forward"),
     ) -> None:
         self.graph = graph
+        self.fuse = fuse
+        self.loops, self.phase = loops, phase
+        self.starts: dict[Tensor, AnyDim] = {}
+        """Where in its buffer a tensor begins, if that is not its first element."""
+        self.count = itertools.count()
+        """Numbers of loops."""
         self.places = Places(graph)
         self.fusion = Fusion(graph, self.places, fuse)
         self.order = {g: i for i, g in enumerate(self.fusion.groups)}
@@ -108,7 +118,7 @@ class _Planner:
                 if base in self.gradient_of:
                     kind = "gradient"
                 name = self._name(base, _PREFIXES.get(kind, ""))
-                target = Buffer(name, kind, base.dtype, base.type.shape, base)
+                target = self._new(name, kind, base.dtype, base.type.shape, base)
             self.buffers[base] = target
         return self.buffers[base]
 
@@ -120,12 +130,23 @@ class _Planner:
 
     def _access(self, tensor: Tensor) -> Access:
         place = self.places.place[tensor]
-        return Access(self._buffer(place.base), place.layout, tensor.type.shape)
+        layout = place.layout
+        start = self.starts.get(place.base, 0)
+        if start != 0:
+            layout = Layout(start + layout.offset, layout.strides)
+        return Access(self._buffer(place.base), layout, tensor.type.shape)
+
+    def _new(
+        self, name: str, kind: str, dtype: np.dtype[Any], shape: Shape, tensor: Tensor
+    ) -> Buffer:
+        home = self.loops if kind == "arena" else ()
+        return Buffer(name, kind, dtype, shape, tensor, home=home)
 
     def _own(self, base: Tensor) -> Access:
         """Return the whole buffer of a tensor that is no view."""
         shape = base.type.shape
-        return Access(self._buffer(base), Layout.contiguous(shape), shape)
+        layout = Layout(self.starts.get(base, 0), Layout.contiguous(shape).strides)
+        return Access(self._buffer(base), layout, shape)
 
     # -- updates and outputs ---------------------------------------------------------------------
 
@@ -138,7 +159,9 @@ class _Planner:
         """
         phases = PHASES[-1:] if self.gradients else PHASES
         result: dict[Tensor, Tensor] = {}
-        last_guard = max((self.order[g] for g in self.guarded if g is not None), default=-1)
+        guarding = {g for g in self.guarded if g is not None}
+        guarding |= {g for g in self.fusion.groups if not g.is_loop and _guards_inside(g.nodes[0])}
+        last_guard = max((self.order[g] for g in guarding), default=-1)
         read_at_end = {self.places.place[t].base for t in self.graph.outputs.values()}
         read_at_end |= {
             self.places.place[t].base for t in self.graph.updates.values()
@@ -186,11 +209,12 @@ class _Planner:
 
     def _copy(self, tensor: Tensor, phase: int, name: str, front: bool = False) -> Access:
         """Copy a tensor into a buffer of its own; ``front`` puts the copy before all calls."""
-        target = Buffer(name, "arena", tensor.dtype, tensor.type.shape, tensor)
+        target = self._new(name, "arena", tensor.dtype, tensor.type.shape, tensor)
         self.extra.append(target)
         access = Access(target, Layout.contiguous(tensor.type.shape), tensor.type.shape)
         source = self._access(tensor)
-        call = Call(Copy(source, access), phase, (tensor,), (source.buffer,), (target,), 0)
+        reads = (source.buffer,)
+        call = Call(Copy(source, access), phase, (tensor,), reads, (target,), 0, self.loops)
         if front:
             self.calls.insert(0, call)
         else:
@@ -234,9 +258,10 @@ class _Planner:
                 bounds.node, bounds.indices,
             )  # fmt: skip
             self.guards.append(guard)
-            phase = PHASES.index("forward") if group is None else group.phase
+            phase = self.phase if group is None else group.phase
             reads = (guard.indices.buffer,)
-            self.calls.append(Call(guard, phase, (bounds.node,), reads, (verdict,), 0))
+            call = Call(guard, phase, (bounds.node,), reads, (verdict,), 0, self.loops)
+            self.calls.append(call)
 
     def _emit(self, group: Group, in_place: Mapping[Tensor, Tensor]) -> None:
         if group.is_loop:
@@ -252,6 +277,8 @@ class _Planner:
             self._call(OwnLoops(node, operands, outs), group, operands, outs, flops)
         elif isinstance(node.op, Assembly):
             self._emit_assembly(group, node)
+        elif isinstance(node.op, Scan):
+            self._emit_scan(group, node, node.op)
         else:  # a view that no strides can express
             (x,) = node.inputs
             source = self._access(x)
@@ -277,7 +304,8 @@ class _Planner:
         flops: AnyDim,
     ) -> None:
         read, written = (tuple(dict.fromkeys(a.buffer for a in x)) for x in (reads, writes))
-        self.calls.append(Call(work, group.phase, tuple(group.nodes), read, written, flops))
+        nodes = tuple(group.nodes)
+        self.calls.append(Call(work, group.phase, nodes, read, written, flops, self.loops))
 
     def _emit_loops(self, group: Group, in_place: Mapping[Tensor, Tensor]) -> None:
         stores: dict[Tensor, Access] = {}
@@ -299,7 +327,8 @@ class _Planner:
             stores[node] = _in_domain(self._own(node), group.maps[node], group)
         for work in divided(LoopNest(group, self.places, loads, stores), self._scratch):
             reads, writes = tuple(work.reads()), tuple(work.writes())
-            self.calls.append(Call(work, group.phase, work.nodes, reads, writes, flops))
+            call = Call(work, group.phase, work.nodes, reads, writes, flops, self.loops)
+            self.calls.append(call)
             flops = 0
 
     def _outlived(self, group: Group, value: Tensor) -> Tensor | None:
@@ -336,7 +365,7 @@ class _Planner:
 
     def _scratch(self, tensor: Tensor, dtype: np.dtype[Any], shape: Shape) -> Buffer:
         """Return memory for what a kernel needs on the way to ``tensor``."""
-        scratch = Buffer(f"scratch_{len(self.extra)}", "arena", dtype, shape, tensor)
+        scratch = self._new(f"scratch_{len(self.extra)}", "arena", dtype, shape, tensor)
         self.extra.append(scratch)
         return scratch
 
@@ -351,6 +380,77 @@ class _Planner:
             source = self._access(x)
             target = Access(self._buffer(node), region, x.type.shape)
             self._call(Copy(source, target), group, (source,), (target,), 0)
+
+    def _emit_scan(self, group: Group, node: Tensor, op: Scan) -> None:
+        """Plan the body once, over buffers of which sequences and results move with the step."""
+        body = op.body
+        asked = self.fusion.results.get(node, {})
+        count, loop = len(body.carries), Loop(next(self.count), op.length, op.reverse)
+        places = sorted(n - count for n in asked if n >= count)
+        graph, guarded = _guarded_body(body, places)
+        inner = _Planner(graph, {}, guarded, self.fuse, (*self.loops, loop), group.phase)
+        inner.counts, inner.extra, inner.calls = self.counts, self.extra, self.calls
+        inner.count, inner.guards = self.count, self.guards
+        inner.kept = inner.kept | set(body.inputs)
+        operands = [self._gathered(x, group) for x in node.inputs]
+        carries: list[Access] = []
+        for k, (own, first) in enumerate(zip(body.carries, operands, strict=False)):
+            if k in asked:
+                target = self._own(asked[k])
+            else:
+                carried = self._scratch(own, own.dtype, own.type.shape)
+                target = Access(carried, Layout.contiguous(own.type.shape), own.type.shape)
+            self._call(Copy(first, target), group, (first,), (target,), 0)
+            carries.append(target)
+        for own, access in zip(body.inputs, [*carries, *operands[count:]], strict=True):
+            inner.buffers[own] = access.buffer
+            step = loop.step * size_of(own.type.shape) if own in body.sliced else 0
+            inner.starts[own] = step + access.layout.offset
+        copied = []
+        for place in places:
+            value, whole = body.nodes[place], self._own(asked[count + place])
+            step = whole.layout.offset + loop.step * size_of(value.type.shape)
+            base = inner.places.place[value].base
+            if base is value and value in inner.fusion.group and value not in inner.buffers:
+                inner.buffers[value], inner.starts[value] = whole.buffer, step
+            else:
+                layout = Layout(step, Layout.contiguous(value.type.shape).strides)
+                copied.append((value, Access(whole.buffer, layout, value.type.shape)))
+        inner._guard(None)
+        for part in inner.fusion.groups:
+            part.phase = group.phase
+            inner._emit(part, {})
+            inner._guard(part)
+        inner._carry_on(group, copied, list(zip(body.following, carries, strict=True)))
+        self.extra += [b for b in inner.buffers.values() if b not in self.buffers.values()]
+
+    def _carry_on(
+        self,
+        group: Group,
+        values: list[tuple[Tensor, Access]],
+        carries: list[tuple[Tensor, Access]],
+    ) -> None:
+        """End a step: write what is not computed in its place, then the next carries."""
+        for value, target in values:
+            source = self._access(value)
+            self._call(Copy(source, target), group, (source,), (target,), 0)
+        own = {target.buffer for _, target in carries}
+        moves = []
+        for new, target in carries:
+            source = self._access(new)
+            if source.buffer is target.buffer and source.layout == target.layout:
+                continue
+            if source.buffer in own:  # another carry, or a view of this one: take it before
+                source = self._packed(source, group)
+            moves.append((source, target))
+        for source, target in moves:
+            self._call(Copy(source, target), group, (source,), (target,), 0)
+
+    def _gathered(self, x: Tensor, group: Group) -> Access:
+        """Return ``x``, as it lies if its elements follow one another."""
+        access = self._access(x)
+        own = Layout(access.layout.offset, Layout.contiguous(x.type.shape).strides)
+        return access if access.layout == own else self._packed(access, group)
 
     def _emit_product(self, group: Group, node: Tensor, flops: AnyDim) -> None:
         assert isinstance(node.op, Contraction)
@@ -376,12 +476,33 @@ class _Planner:
     def _packed(self, x: Access, group: Group) -> Access:
         """Return a row-major copy of ``x``."""
         tensor = x.buffer.tensor
-        target = Buffer(f"packed_{len(self.extra)}", "arena", tensor.dtype, x.shape, tensor)
+        target = self._new(f"packed_{len(self.extra)}", "arena", tensor.dtype, x.shape, tensor)
         self.extra.append(target)
         packed = Access(target, Layout.contiguous(x.shape), x.shape)
-        call = Call(Copy(x, packed), group.phase, tuple(group.nodes), (x.buffer,), (target,), 0)
+        nodes, reads = tuple(group.nodes), (x.buffer,)
+        call = Call(Copy(x, packed), group.phase, nodes, reads, (target,), 0, self.loops)
         self.calls.append(call)
         return packed
+
+
+def _guarded_body(
+    body: Body, places: Sequence[int]
+) -> tuple[Graph, list[tuple[Tensor, IndexBounds]]]:
+    """Return the graph of a loop's step, and the indices in it that are to be checked."""
+    graph = body.graph_of(places)
+    guarded = [(bounds.indices, bounds) for bounds in unsure_indices(graph)]
+    kept = {f"indices {k}": indices for k, (indices, _) in enumerate(guarded)}
+    return Graph(graph.inputs, {**graph.outputs, **kept}), guarded
+
+
+def _guards_inside(node: Tensor) -> bool:
+    """Tell whether ``node`` is a loop that may stop the program."""
+    if not isinstance(node.op, Scan):
+        return False
+    body = node.op.body
+    return any(map(_guards_inside, body.nodes)) or any(
+        unsure_indices(body.graph_of(range(len(body.nodes))))
+    )
 
 
 def is_inline(base: Tensor) -> bool:

@@ -18,9 +18,34 @@ from graphc.ir.op import Layout
 from graphc.ir.tensor import Tensor
 from graphc.plan.fusion import Group
 from graphc.plan.places import Places
-from graphc.types import NOMINAL_BATCH, AnyDim, Shape, dim_at, show_shape, size_of
+from graphc.types import NOMINAL_BATCH, AnyDim, Dim, Shape, dim_at, show_shape, size_of
 
 KINDS = ("input", "parameter", "gradient", "constant", "arena", "verdict")
+
+
+def step_name(number: int) -> str:
+    """Return what the step's number of a loop is called."""
+    return f"step_{number}"
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """A loop around calls: they are made ``count`` times, over what moves with the step."""
+
+    number: int
+    count: AnyDim
+    reverse: bool
+    """Whether the last step comes first."""
+
+    @property
+    def variable(self) -> str:
+        """The name of the step's number."""
+        return step_name(self.number)
+
+    @property
+    def step(self) -> Dim:
+        """The step's number, in the places of what moves."""
+        return Dim(1, 0, ("step", self.variable, 0))
 
 
 @dataclass(eq=False)
@@ -41,6 +66,8 @@ class Buffer:
     """Number of the first call that writes it; -1 if it holds a value before the first."""
     dies: int = -1
     """Number of the last call that touches it."""
+    home: tuple[Loop, ...] = ()
+    """The loops, outermost first, in each of whose steps it is written anew before it is read."""
 
     @cached_property
     def size(self) -> AnyDim:
@@ -172,6 +199,14 @@ class Call:
     reads: tuple[Buffer, ...]
     writes: tuple[Buffer, ...]
     flops: AnyDim
+    """Operations of each time that it is made."""
+    loops: tuple[Loop, ...] = ()
+    """The loops that stand around it, outermost first; calls of one loop follow one another."""
+
+    @property
+    def times(self) -> AnyDim:
+        """How often it is made."""
+        return size_of(loop.count for loop in self.loops)
 
     def nbytes(self, batch: int) -> int:
         """Bytes moved if every buffer is touched once."""
@@ -205,6 +240,16 @@ class Program:
                 buffer.dies = number
             for buffer in call.reads:
                 buffer.dies = number
+        spans: dict[Loop, tuple[int, int]] = {}
+        for number, call in enumerate(self.calls):
+            for loop in call.loops:
+                spans[loop] = spans.get(loop, (number, number))[0], number
+        for call in self.calls:
+            for buffer in (*call.reads, *call.writes) if call.loops else ():
+                if len(buffer.home) < len(call.loops):  # what a step leaves, the next may read
+                    first, last = spans[call.loops[len(buffer.home)]]
+                    buffer.born = min(buffer.born, first)
+                    buffer.dies = max(buffer.dies, last)
         for access in self.outputs.values():
             access.buffer.dies = end
 
@@ -231,8 +276,9 @@ class Program:
             reads = ", ".join(b.name for b in call.reads)
             writes = ", ".join(b.name for b in call.writes)
             flops = dim_at(call.flops, NOMINAL_BATCH)
+            loops = "".join(f"{loop.variable}: " for loop in call.loops)
             lines.append(
-                f"{number:4d} {type(call.work).__name__}({nodes}): {reads} -> {writes}"
+                f"{number:4d} {loops}{type(call.work).__name__}({nodes}): {reads} -> {writes}"
                 f"  {flops} flops, {call.nbytes(NOMINAL_BATCH)} bytes"
             )
         return "\n".join(lines)

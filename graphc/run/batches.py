@@ -131,6 +131,7 @@ class Batches:
                 kernel.parts,
                 kernel.descent,
                 kernel.guards,
+                tuple([loop.number for loop in call.loops]),
             )
         if training:
             yield from accounting(self._program.outputs[s].buffer.dtype for s in self._added)

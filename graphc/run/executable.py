@@ -15,6 +15,7 @@ import numpy as np
 from graphc import forks
 from graphc.build.loader import LOADER
 from graphc.codegen.module import Module
+from graphc.errors import IndexingError
 from graphc.ir.graph import Graph
 from graphc.ir.op import Array
 from graphc.ir.sizes import OpenSizes
@@ -313,6 +314,11 @@ class Executable:
         self._verdict[0] = 0
         indices = self._view(bound, moved, guard.indices)
         check_indices(indices, guard.low, guard.high, bound.batch, guard.node, guard.operand)
+        raise IndexingError(  # a slice that the loop has passed
+            f"{guard.node.op.name}: an index in {guard.operand.describe()} is out of bounds for "
+            f"an axis of size {dim_at(guard.high, bound.batch)} in a step of a loop"
+            f"\n  at {guard.node.loc}"
+        )
 
     def _output(self, bound: Bound, moved: Mapping[str, Array], name: str) -> Array:
         """Return an output where it lies after a run with the buffers ``moved``."""

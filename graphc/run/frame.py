@@ -17,6 +17,7 @@ from graphc.codegen.module import size_variable
 from graphc.emit.kernel import Kernel
 from graphc.errors import VerificationError
 from graphc.ir.op import Array
+from graphc.plan.program import step_name
 from graphc.schedule.footprint import Pointer, Prediction, Slice, slice_at
 from graphc.schedule.levels import Record
 from graphc.types import Sizes
@@ -65,12 +66,14 @@ class CaptureFrame(Frame["Pointer"]):
         self._kept = kept
         self._known: Known = {} if known is None else known
         self._entries = entries
-        self._predictions = iter(predictions)
+        self._sizes = batch
+        """The sizes of a call, and the steps of the loops around it."""
+        self._predictions = list(predictions)
         self.records: list[Record] = []
         self._count = 0
 
     def run(self, kernel: Kernel, extent: int, *arguments: Any) -> None:
-        known = next(self._predictions)
+        known = self._predictions[self._count]
         if known.kernel != kernel.name:
             raise VerificationError(f"{known.kernel} was planned, {kernel.name} is called")
         self._count += 1
@@ -122,13 +125,30 @@ class CaptureFrame(Frame["Pointer"]):
         before = self._known.get(key)
         if before is not None and before[0] == extent and before[1] == words:
             return before[2]
-        found = {slice_at(t, arguments[t.position], self.batch, extent): None for t in call.touches}
+        found = {
+            slice_at(t, arguments[t.position], self._sizes, extent): None for t in call.touches
+        }
         if call.guards:
             found[self._kept] = None
         result = tuple(s for s in found if s is not None)
         if all(t.is_fixed for t in call.touches):
             self._known[key] = extent, list(words), result
         return result
+
+    def loop(self, number: int, steps: range) -> Iterator[int]:
+        """Yield the steps of a loop; each takes down its calls anew, as those of the first."""
+        start, sizes = self._count, self._sizes
+        named = sizes.named if isinstance(sizes, Sizes) else ()
+        for step in steps:
+            self._count = start
+            self._sizes = Sizes(sizes, (*named, (step_name(number), step)))
+            yield step
+        self._sizes = sizes
+        self._count = start
+        while self._count < len(self._predictions):
+            if number not in self._predictions[self._count].loops:
+                break
+            self._count += 1
 
     def steps(self) -> Iterator[int]:
         """Yield once: the replay repeats what one iteration records."""
@@ -155,6 +175,10 @@ class PlainFrame(Frame[Array]):
             return
         with np.errstate(all="ignore"):
             kernel(0, extent, *arguments)
+
+    def loop(self, number: int, steps: range) -> Iterator[int]:
+        """Yield the steps of a loop."""
+        yield from steps
 
     def steps(self) -> Iterator[int]:
         yield from range(self._repeat)

@@ -67,6 +67,8 @@ class Prediction:
     parts: tuple[tuple[int, int], ...] = ()
     descent: Descent | None = None
     guards: bool = False
+    loops: tuple[int, ...] = ()
+    """Numbers of the loops around it."""
 
 
 def slice_at(touch: Touch, pointer: Pointer, batch: int, extent: int) -> Slice | None:

@@ -1,0 +1,308 @@
+"""Loops with a body, from the graph to the table, against recurrences unrolled by hand."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphc as gx
+from graphc import nn, optim
+from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.ir.interpret import evaluate
+from graphc.ops.scan import scan
+
+rng = np.random.default_rng(0)
+
+
+def unrolled(step, init, xs, length=None, reverse=False):
+    """Return what ``scan`` does, as one node a step."""
+    count = length if xs is None else xs.type.shape[0]
+    carry, ys = init, [None] * count
+    for t in reversed(range(count)) if reverse else range(count):
+        carry, ys[t] = step(carry, None if xs is None else xs[t])
+    return carry, ys
+
+
+def agrees(inputs, outputs, wanted, feeds, rtol=1e-10):
+    """Compile both, and interpret the first; the three must agree."""
+    f = gx.function(inputs, outputs)
+    got = f(*feeds)
+    hand = gx.function(inputs, wanted)(*feeds)
+    read = evaluate(outputs, dict(zip(inputs, feeds, strict=True)))
+    for a, b, tensor in zip(got, hand, outputs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
+        np.testing.assert_allclose(read[tensor], b, rtol=rtol, atol=rtol)
+    return f
+
+
+def derivatives(outputs, wrt):
+    """Return a scalar of ``outputs``, its gradients, and a scalar's of those again."""
+    loss = sum((gx.sum(gx.sin(t)) for t in outputs[1:]), gx.sum(gx.sin(outputs[0])))
+    first = gx.grad(loss, wrt, unconnected="zero")
+    again = sum((gx.sum(t * t) for t in first[1:]), gx.sum(first[0] * first[0]))
+    return [loss, *first, *gx.grad(again, wrt, unconnected="zero")]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("length", [1, 2, 7])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_recurrent_network_and_its_derivatives(dtype, length, reverse):
+    x = gx.input("x", (length, 3, 4), dtype=dtype)
+    u = gx.input("u", (4, 5), dtype=dtype)
+    w = gx.input("w", (5, 5), dtype=dtype)
+    h = gx.input("h", (3, 5), dtype=dtype)
+
+    def step(h, v):
+        new = gx.tanh(v @ u + h @ w)
+        return new, new * h
+
+    last, ys = scan(step, h, x, reverse=reverse)
+    hand_last, hand = unrolled(step, h, x, reverse=reverse)
+    assert ys.shape == (length, 3, 5)
+    feeds = [rng.standard_normal(t.shape).astype(dtype) for t in (x, u, w, h)]
+    wrt = [x, u, w, h]
+    rtol = 1e-9 if dtype == "float64" else 3e-4
+    agrees(
+        wrt,
+        [last, ys, *derivatives([last, ys], wrt)],
+        [hand_last, gx.stack(hand), *derivatives([hand_last, gx.stack(hand)], wrt)],
+        feeds,
+        rtol,
+    )
+
+
+def test_no_step_leaves_the_carry():
+    x, h = gx.input("x", (0, 2), dtype="float64"), gx.input("h", (2,), dtype="float64")
+    last, ys = scan(lambda c, v: (c * v, c + v), h, x)
+    loss = gx.sum(last * last) + gx.sum(ys)
+    f = gx.function([x, h], [last, ys, *gx.grad(loss, [x, h])])
+    values = np.array([2.0, 3.0])
+    got = f(np.zeros((0, 2)), values)
+    np.testing.assert_array_equal(got[0], values)
+    np.testing.assert_array_equal(got[3], 2 * values)
+    assert [g.shape for g in got] == [(2,), (0, 2), (0, 2), (2,)]
+
+
+def test_structures_captured_tensors_and_no_sequence():
+    n = gx.input("n", (3,), dtype="float64")
+    k = gx.parameter(np.arange(3.0), name="k")
+
+    def step(carry, x):
+        assert x is None
+        return {"a": carry["b"], "b": carry["a"] + k * n}, (carry["a"], None)
+
+    init = {"a": gx.constant(np.ones(3)), "b": n}
+    carry, (trail, none) = scan(step, init, length=5)
+    hand, ys = unrolled(step, init, None, 5)
+    assert none is None
+    wrt = [n, k]
+    outs, wanted = (
+        [carry["a"], carry["b"], trail],
+        [hand["a"], hand["b"], gx.stack([y[0] for y in ys])],
+    )
+    agrees([n], [*outs, *derivatives(outs, wrt)], [*wanted, *derivatives(wanted, wrt)],
+           [rng.standard_normal(3)])  # fmt: skip
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_loops_within_loops(reverse):
+    x = gx.input("x", (4, 3), dtype="float64")
+    w = gx.input("w", (), dtype="float64")
+
+    def inner(c, v):
+        return gx.sin(c * w + v), c * v
+
+    def step(c, row):
+        last, ys = scan(inner, c, row, reverse=reverse)
+        return last, gx.sum(ys) + c
+
+    def by_hand(c, row):
+        last, ys = unrolled(inner, c, row, reverse=reverse)
+        return last, sum(ys, 0.0) + c
+
+    first = gx.input("c", (), dtype="float64")
+    last, ys = scan(step, first, x)
+    hand, wanted = unrolled(by_hand, first, x)
+    wrt = [x, w, first]
+    agrees(
+        wrt,
+        [last, ys, *derivatives([last, ys], wrt)],
+        [hand, gx.stack(wanted), *derivatives([hand, gx.stack(wanted)], wrt)],
+        [rng.standard_normal((4, 3)), np.float64(0.7), np.float64(0.3)],
+        1e-8,
+    )
+
+
+def test_forward_mode_and_finite_differences():
+    x = gx.input("x", (4, 2), dtype="float64")
+    w = gx.input("w", (2, 2), dtype="float64")
+    last, ys = scan(lambda h, v: (gx.tanh(h @ w + v), gx.exp(h)), gx.constant(np.ones(2)), x)
+    feeds = {"x": rng.standard_normal((4, 2)), "w": rng.standard_normal((2, 2))}
+    gx.check_grads([last, ys], [x, w], feeds)
+
+
+def test_the_axis_of_slices_and_of_what_is_left():
+    x = gx.input("x", (2, 5, 3))
+    last, ys = scan(lambda c, v: (c + v, c), gx.constant(np.zeros((2, 3), "float32")), x, axis=1)
+    assert (last.shape, ys.shape) == ((2, 3), (2, 5, 3))
+    values = rng.standard_normal((2, 5, 3)).astype("float32")
+    got = gx.function(x, [last, ys])(values)
+    np.testing.assert_allclose(got[0], values.sum(1), rtol=1e-5)
+    np.testing.assert_allclose(got[1], values.cumsum(1) - values, rtol=1e-5, atol=1e-5)
+
+
+def test_lengths_that_are_open():
+    x = gx.input("x", (None, "length", 2), dtype="float64")
+    w = gx.parameter(np.float64(0.5), name="w")
+    first = gx.sum(x, axis=1) * 0.0
+    last, ys = scan(lambda c, v: (c * w + v, gx.sum(c, axis=1)), first, x, axis=1)
+    f = gx.function(x, [last, ys, gx.grad(gx.sum(last), w)])
+    for n, length in ((2, 3), (4, 6), (2, 1)):
+        values = rng.standard_normal((n, length, 2))
+        c, trail, slope = np.zeros((n, 2)), [], np.zeros((n, 2))
+        for t in range(length):
+            trail.append(c.sum(1))
+            c, slope = c * 0.5 + values[:, t], slope * 0.5 + c
+        got = f(values)
+        np.testing.assert_allclose(got[0], c, rtol=1e-12)
+        np.testing.assert_allclose(got[1], np.stack(trail, 1), rtol=1e-12)
+        np.testing.assert_allclose(got[2], slope.sum(), rtol=1e-12)
+
+
+def test_a_program_does_not_grow_with_the_length():
+    sizes = set()
+    for length in (10, 1000):
+        x = gx.input("x", (length,))
+        last, _ = scan(lambda h, v: (gx.tanh(h * v), None), gx.constant(np.float32(1.0)), x)
+        f = gx.function(x, gx.grad(last, x))
+        assert f(np.ones(length, "float32")).shape == (length,)
+        sizes.add((len(f.optimized_graph), f.source.count("\n"), f.report.cache_misses > 20))
+    assert len(sizes) == 1
+
+
+def test_what_the_user_reads():
+    x = gx.input("x", (6, 2))
+    last, ys = scan(lambda c, v: (c * 2.0 + v, c), gx.constant(np.zeros(2, "float32")), x)
+    f = gx.function(x, [last, ys])
+    assert "for step_0 in m.loop(0, range(6)):" in f.source
+    assert "length=6" in str(f.graph)
+    loop = next(n for n in f.optimized_graph if n.op.name == "scan")
+    assert Path(__file__).name in loop.loc
+
+
+def test_passes_look_inside():
+    x = gx.input("x", (6,))
+    y = gx.input("y", ())
+
+    def step(c, v):
+        return c + gx.log(gx.exp(v)) * 1.0 + (y * y) + (y * y), gx.cos(c) * 0.0 + v
+
+    last, ys = scan(step, gx.constant(np.float32(0.0)), x)
+    f = gx.function([x, y], last)
+    (loop,) = (n for n in f.optimized_graph if n.op.name == "scan")
+    names = [n.op.name for n in loop.op.body.nodes if n.inputs]
+    assert names == ["add", "add"] or names == ["add"] * 3, names
+    assert ys.shape == (6,)
+
+
+def test_random_programs_of_loops():
+    ops = [gx.sin, gx.tanh, lambda t: t * t, lambda t: t * 0.5 + 1.0, gx.cos]
+    for seed in range(8):
+        draw = np.random.default_rng(seed)
+        a, b = (ops[k] for k in draw.integers(0, len(ops), 2))
+        x = gx.input("x", (3, 2), dtype="float64")
+        w = gx.input("w", (2,), dtype="float64")
+        k = int(draw.integers(0, 3))
+
+        def step(carry, v, a=a, b=b, k=k, w=w):
+            p, q = carry
+            new = (a(p * w) + v, b(q) * 0.3 + p)
+            return (new if k else new[::-1]), (p * q, new[k % 2])
+
+        init = (w * 1.0, gx.constant(np.ones(2)))
+        flip = bool(draw.integers(0, 2))
+        (p, q), (y, z) = scan(step, init, x, reverse=flip)
+        (hp, hq), hand = unrolled(step, init, x, reverse=flip)
+        outs = [p, q, y, z]
+        wanted = [hp, hq, gx.stack([h[0] for h in hand]), gx.stack([h[1] for h in hand])]
+        agrees([x, w], [*outs, *derivatives(outs, [x, w])], [*wanted, *derivatives(wanted, [x, w])],
+               [draw.standard_normal((3, 2)), draw.standard_normal(2)], 1e-8)  # fmt: skip
+
+
+@pytest.mark.parametrize("passes", ["", "fold,simplify,cse,dce,fuse,merge,stabilize"])
+def test_a_recurrent_network_learns(passes):
+    x, y = gx.input("x", (None, 6, 2)), gx.input("y", (None,))
+    cell, wide = nn.Linear(8, 8), nn.Linear(2, 8)
+
+    def step(h, v):
+        return gx.tanh(cell(h) + wide(v)), None
+
+    first = x[:, 0, :1] * gx.constant(np.zeros((1, 8), "float32"))
+    h, _ = scan(step, first, x, axis=1)
+    out = nn.Linear(8, 1)(h)[:, 0]
+    with gx.config(disable_passes=passes):
+        model = gx.Model(inputs=x, outputs=out, targets=y, loss=nn.mse_loss(out, y),
+                         optimizer=optim.Adam(1e-2), seed=0)  # fmt: skip
+        values = np.random.default_rng(1).standard_normal((256, 6, 2)).astype("float32")
+        targets = np.tanh(values[:, :, 0].sum(1) * 0.5)
+        history = model.fit(values, targets, epochs=40, batch_size=64, verbose=0)
+    assert history["loss"][-1] < 0.1 * history["loss"][0]
+
+
+def test_a_wrong_index_inside_stops_the_step():
+    table = gx.parameter(np.arange(8.0).reshape(4, 2), name="table")
+    at = gx.input("at", (3,), dtype="int64")
+    last, _ = scan(lambda c, k: (c + table[k], None), gx.constant(np.zeros(2)), at)
+    f = gx.function(at, last, updates={table: table + 1.0})
+    np.testing.assert_array_equal(f(np.array([0, 1, 3])), [8.0, 11.0])
+    with pytest.raises(IndexError, match="out of bounds for an axis of size 4"):
+        f(np.array([0, 4, 1]))
+    np.testing.assert_array_equal(f(np.array([0, 0, 0])), [3.0, 6.0])
+
+
+def test_errors_say_what_to_do():
+    x = gx.input("x", (5, 2))
+    zero = gx.constant(np.zeros(2, "float32"))
+    cases = [
+        (ShapeError, "its shape must stay", lambda: scan(lambda c, v: (gx.sum(v), c), zero, x)),
+        (DTypeError, "give init this type",
+         lambda: scan(lambda c, v: (c.astype("float64"), v), zero, x)),
+        (ArgumentError, "must have one structure", lambda: scan(lambda c, v: ((c, c), v), zero, x)),
+        (DTypeError, "must return a pair", lambda: scan(lambda c, v: c * 2, (zero, zero), x)),
+        (ShapeError, "xs must have one length",
+         lambda: scan(lambda c, v: (c, v), zero, (x, gx.input("z", (4,))))),
+        (ArgumentError, "pass xs, or a length", lambda: scan(lambda c, v: (c, v), zero)),
+        (ArgumentError, "cannot be negative", lambda: scan(lambda c, v: (c, v), zero, length=-1)),
+        (ShapeError, "no axis", lambda: scan(lambda c, v: (c, v), 0.0, gx.input("s"))),
+    ]  # fmt: skip
+    for kind, words, make in cases:
+        with pytest.raises(kind, match=words) as caught:
+            make()
+        assert Path(__file__).name in str(caught.value)
+
+
+def test_plain_python_runs_the_same_loop():
+    code = """
+import numpy as np, graphc as gx
+from graphc.ops.scan import scan
+x = gx.input("x", (5, 2), dtype="float64")
+last, ys = scan(lambda c, v: (c * 0.5 + v, c), gx.constant(np.zeros(2)), x, reverse=True)
+f = gx.function(x, [last, ys, gx.grad(gx.sum(last * last), x)])
+v = np.arange(10.0).reshape(5, 2)
+c, trail = np.zeros(2), []
+for row in v[::-1]:
+    trail.append(c)
+    c = c * 0.5 + row
+got = f(v)
+np.testing.assert_allclose(got[0], c)
+np.testing.assert_allclose(got[1], trail[::-1])
+np.testing.assert_allclose(got[2][4], 2 * c * 0.5 ** 4)
+"""
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    )
