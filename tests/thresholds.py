@@ -42,6 +42,8 @@ SWEPT = {
     "passes/matrix_chain.py:_LONGEST": (2, 1000),
     "passes/rewrite.py:_ROUNDS": (1, 1000),
     "passes/rewrite.py:_TURNS": (1, 1000),
+    "plan/cost.py:DEAR": (0.0, 1e9),
+    "plan/cost.py:LANES": (0, MANY),
     "plan/division.py:CHUNK": (2, MANY),
     "plan/division.py:COLUMNS": (1, MANY),
     "plan/division.py:EXACT_ROWS": (1, MANY),
@@ -137,8 +139,10 @@ MACHINE = {
 """Functions that ask for the machine or the threads, with the test that runs several of either."""
 
 NONE = {
+    "ops/cumulative.py:_AHEAD": "a price of the cost model, which decides no value",
     "machine/trial.py:_CHAINS": "instructions of a trial, which decides no value",
     "machine/trial.py:_MOVED": "bytes of a trial",
+    "machine/trial.py:_SUMS": "instructions of a trial, which decides no value",
     "machine/trial.py:_LARGEST": "bytes of a trial",
     "train/scores.py:_ROWS": "rows on which ops are tried",
     "codegen/kernel.py:DIGITS": "digits of a digest in a name; clashes are told apart",

@@ -304,6 +304,8 @@ class Reduction(Op):
 
     axes: tuple[int, ...]
     keepdims: bool
+    cost: ClassVar[float] = 1.0
+    """Cost of folding one element, in multiplications."""
 
     def result_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return dtype
@@ -447,6 +449,14 @@ class Loops(Op):
         The body must write each element of the result. Start with ``e.parallel`` over an axis
         whose iterations are independent, if there is one.
         """
+
+    def read(self, out: TensorType, *types: TensorType) -> AnyDim:
+        """Return the bytes that are read, each once."""
+        return sum((t.nbytes for t in types), start=0)
+
+    def waits(self, out: TensorType, *types: TensorType) -> AnyDim:
+        """Return the number of additions that wait for one before, if they are many."""
+        return 0
 
 
 class Composite(Op):

@@ -20,6 +20,16 @@ USUAL = (32 << 10, 512 << 10, 8 << 20)
 CALL = 15.0
 """Nanoseconds that a call takes which has nothing to do."""
 
+WAIT = 3
+"""Cycles of an addition, on all processors that graphc has met: it tells how long one takes."""
+
+TURN = 5
+"""Cycles that it takes to start a loop and to end one whose lanes add up."""
+
+
+SINGLE = 0.7
+"""Cycles of an element that lanes do not take: two are loaded in a cycle, and one or two stored."""
+
 _GIGAHERTZ = 3.0
 _UNITS = 2
 """Of a present core: cycles in a nanosecond, and vectors that it multiplies in one."""
@@ -38,6 +48,13 @@ class Rates:
     memory: float
     meeting: float
     """Nanoseconds until two threads that come to a barrier at once have left it."""
+    read_first: float
+    """Bytes in a nanosecond that are only read, in the first cache."""
+    read_second: float
+    read_third: float
+    read_memory: float
+    addition: float
+    """Nanoseconds of an addition that waits for the one before."""
 
     @property
     def product_flops(self) -> float:
@@ -46,8 +63,8 @@ class Rates:
 
     @property
     def loop_flops(self) -> float:
-        """Operations in a nanosecond of a fused loop."""
-        return 0.25 * self.flops
+        """Operations in a nanosecond of a fused loop, which seldom multiplies and adds at once."""
+        return 0.45 * self.flops
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,22 @@ class Machine:
         """Bytes of the third cache, which cores may share, or what is usual."""
         return self.caches[2] or USUAL[2]
 
+    def moving(self, nbytes: int, read: int, written: int) -> float:
+        """Return the nanoseconds that it takes to read and write so many bytes, of ``nbytes``.
+
+        Moving is half reading, half writing, so that both rates tell what writing alone takes.
+        """
+        rates, level = self.rates, self._level(nbytes)
+        both = (rates.first, rates.second, rates.third, rates.memory)[level]
+        reading = (rates.read_first, rates.read_second, rates.read_third, rates.read_memory)[level]
+        writing = max(2 / both - 1 / reading, 1 / both)
+        return read / reading + written * writing
+
+    def _level(self, nbytes: int) -> int:
+        """Return the number of the cache that holds so many bytes, from 0; 3 is memory."""
+        caches = (self.first, self.second, self.third)
+        return next((n for n, size in enumerate(caches) if nbytes <= size), 3)
+
     def moved(self, nbytes: int) -> float:
         """Return the bytes that a nanosecond moves of work on ``nbytes``, from where they lie."""
         rates = self.rates
@@ -102,6 +135,11 @@ def expected(isa: Isa) -> Rates:
         third=30.0,
         memory=20.0,
         meeting=200.0,
+        read_first=4.0 * isa.vector_bytes,
+        read_second=2.0 * isa.vector_bytes,
+        read_third=40.0,
+        read_memory=20.0,
+        addition=WAIT / _GIGAHERTZ,
     )
 
 

@@ -23,10 +23,11 @@ def show(machine: Machine) -> str:
         f"caches        {caches}",
         f"rates         {origin}",
         f"  multiply-adds  {rates.flops:7.1f} operations/ns in float32",
-        f"  first cache    {rates.first:7.1f} bytes/ns, read and written",
-        f"  second cache   {rates.second:7.1f}",
-        f"  third cache    {rates.third:7.1f}",
-        f"  memory         {rates.memory:7.1f}",
+        f"  first cache    {rates.first:7.1f} bytes/ns moved, {rates.read_first:7.1f} read",
+        f"  second cache   {rates.second:7.1f} {rates.read_second:20.1f}",
+        f"  third cache    {rates.third:7.1f} {rates.read_third:20.1f}",
+        f"  memory         {rates.memory:7.1f} {rates.read_memory:20.1f}",
+        f"  addition       {rates.addition:7.2f} ns after the one before",
         f"  barrier        {rates.meeting:7.0f} ns for two threads",
     ]
     return "\n".join(lines)

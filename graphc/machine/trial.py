@@ -1,6 +1,6 @@
 """Trying a machine: short loops in LLVM's language, the best of several turns of each.
 
-A tenth of a second on an idle machine. Other processes make figures worse, never better, so the
+A third of a second on an idle machine. Other processes make figures worse, never better, so the
 best is kept; and nothing but speed depends on them.
 """
 
@@ -23,9 +23,12 @@ from graphc.machine.record import Machine, Rates
 _CHAINS = 10
 """Multiply-adds in flight: as many as two units of four to five cycles need."""
 
+_SUMS = 8
+"""Sums at once of what is read: as many additions in flight."""
+
 _TURNS = 60_000
-_MOVED = 2 << 20
-"""Bytes that a turn moves at least."""
+_MOVED = 16 << 20
+"""Bytes that a turn moves at least, lest the call be a part of what is measured."""
 
 _LARGEST = 24 << 20
 """Bytes of an operand that is taken to lie in memory: more would take long to fill."""
@@ -42,14 +45,19 @@ def try_machine(machine: Machine) -> Rates:
     with whole(logs=False):
         engine, calls = _compiled(machine.isa)
     first, second, third = machine.first, machine.second, machine.third
+    operands = (
+        first // 4, max(first, second // 4), min(_LARGEST, max(second, third // 8)),
+        min(_LARGEST, 2 * third),
+    )  # fmt: skip
+    moved = [_moved(calls["move"], nbytes) for nbytes in operands]
+    read = [_read(calls["read"], 2 * nbytes) for nbytes in operands]
     rates = Rates(
         flops=_flops(calls["multiply"], machine.isa),
-        first=_moved(calls["move"], first // 4),
-        second=_moved(calls["move"], max(first, second // 4)),
-        third=_moved(calls["move"], min(_LARGEST, max(second, third // 8))),
-        memory=_moved(calls["move"], min(_LARGEST, 2 * third)),
+        first=moved[0], second=moved[1], third=moved[2], memory=moved[3],
         meeting=_meeting(calls["meet"], usual) if machine.processors > 1 else usual,
-    )
+        read_first=read[0], read_second=read[1], read_third=read[2], read_memory=read[3],
+        addition=_addition(calls["add"]),
+    )  # fmt: skip
     del engine  # the calls live until here
     return rates
 
@@ -66,7 +74,7 @@ def _best(action: Callable[[], object], turns: int) -> float:
 
 def _flops(multiply: _Call, isa: Isa) -> float:
     memory = np.zeros(isa.vector_bytes, np.uint8)
-    best = _best(lambda: multiply(_TURNS, memory.ctypes.data), 9)
+    best = _best(lambda: multiply(_TURNS, memory.ctypes.data), 60)
     operations = (2 if isa.fma else 1) * _CHAINS * isa.vector_bytes / 4
     return operations * _TURNS / best
 
@@ -77,8 +85,23 @@ def _moved(move: _Call, nbytes: int) -> float:
     source, result = np.ones(nbytes, np.uint8), np.ones(nbytes, np.uint8)
     times = max(1, _MOVED // nbytes)
     addresses = source.ctypes.data, result.ctypes.data
-    best = _best(lambda: move(nbytes, times, *addresses), 3 if nbytes > _MOVED else 9)
+    best = _best(lambda: move(nbytes, times, *addresses), 5 if nbytes > _MOVED else 25)
     return 2 * nbytes * times / best
+
+
+def _read(read: _Call, nbytes: int) -> float:
+    """Return bytes in a nanosecond of the sum of an operand."""
+    nbytes -= nbytes % 512
+    source = np.ones(nbytes, np.uint8)
+    times = max(1, _MOVED // nbytes)
+    best = _best(lambda: read(nbytes, times, source.ctypes.data), 5 if nbytes > _MOVED else 25)
+    return nbytes * times / best
+
+
+def _addition(add: _Call) -> float:
+    """Return how long an addition takes that waits for the one before, in nanoseconds."""
+    memory = np.ones(1, np.float32)
+    return _best(lambda: add(_TURNS, memory.ctypes.data), 60) / _TURNS
 
 
 def _meeting(meet: _Call, usual: float) -> float:
@@ -107,7 +130,7 @@ def _best_meetings(meet: _Call, rounds: int) -> float:
 
 
 def _compiled(isa: Isa) -> tuple[object, dict[str, _Call]]:
-    """Return the three functions, and what keeps their code."""
+    """Return the functions, and what keeps their code."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     name, features = target()
@@ -127,6 +150,8 @@ def _compiled(isa: Isa) -> tuple[object, dict[str, _Call]]:
         "multiply": call("multiply", 2),
         "move": call("move", 4),
         "meet": call("meet", 3),
+        "read": call("read", 3),
+        "add": call("add", 2),
     }
 
 
@@ -134,7 +159,8 @@ def _text(isa: Isa) -> str:
     """Return the functions in LLVM's language.
 
     ``multiply(turns, memory)`` keeps chains of multiply-adds in registers, ``move(bytes, times,
-    from, to)`` reads and writes, and ``meet(rounds, patience, word)`` meets another thread.
+    from, to)`` reads and writes, ``read(bytes, times, from)`` only reads, ``add(turns, memory)``
+    is a chain of additions, and ``meet(rounds, patience, word)`` meets another thread.
     """
     lanes, lines = isa.vector_bytes // 4, "\n".join
     vector = f"<{lanes} x float>"
@@ -148,14 +174,29 @@ def _text(isa: Isa) -> str:
     sums = [f"  %s{i} = fadd {vector} %{f's{i - 1}' if i > 1 else 'y0'}, %y{i}" for i in chains[1:]]
     moves = [
         f"""
-  %i{k} = add i64 %i, {k}
-  %p{k} = getelementptr {vector}, {vector}* %p, i64 %i{k}
-  %q{k} = getelementptr {vector}, {vector}* %q, i64 %i{k}
+  %p{k} = getelementptr {vector}, {vector}* %pi, i64 {k}
+  %q{k} = getelementptr {vector}, {vector}* %qi, i64 {k}
   %v{k} = load {vector}, {vector}* %p{k}, align 4
   %w{k} = fadd {vector} %v{k}, %v{k}
   store {vector} %w{k}, {vector}* %q{k}, align 4"""
         for k in range(4)
     ]
+    loads = [
+        f"""
+  %p{k} = getelementptr {vector}, {vector}* %pi, i64 {k}
+  %v{k} = load {vector}, {vector}* %p{k}, align 4
+  %b{k} = fadd {vector} %a{k}, %v{k}"""
+        for k in range(_SUMS)
+    ]
+    sums_begin = [
+        f"  %a{k} = phi {vector} [ %z{k}, %again ], [ %b{k}, %loop ]" for k in range(_SUMS)
+    ]
+    sums_again = [
+        f"  %z{k} = phi {vector} [ zeroinitializer, %entry ], [ %b{k}, %done ]"
+        for k in range(_SUMS)
+    ]
+    total = [f"  %t{k} = fadd {vector} %{f't{k - 1}' if k > 1 else 'b0'}, %b{k}"
+             for k in range(1, _SUMS)]  # fmt: skip
     return f"""
 declare {vector} @llvm.fma.v{lanes}f32({vector}, {vector}, {vector})
 
@@ -185,6 +226,8 @@ again:
   br label %loop
 loop:
   %i = phi i64 [ 0, %again ], [ %j, %loop ]
+  %pi = getelementptr {vector}, {vector}* %p, i64 %i
+  %qi = getelementptr {vector}, {vector}* %q, i64 %i
 {"".join(moves)}
   %j = add i64 %i, 4
   %more = icmp slt i64 %j, %n
@@ -194,6 +237,48 @@ done:
   %repeat = icmp slt i64 %u, %times
   br i1 %repeat, label %again, label %end
 end:
+  ret i64 0
+}}
+
+define i64 @read(i64 %bytes, i64 %times, {vector}* %p) {{
+entry:
+  %n = udiv i64 %bytes, {isa.vector_bytes}
+  br label %again
+again:
+  %t = phi i64 [ 0, %entry ], [ %u, %done ]
+{lines(sums_again)}
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %again ], [ %j, %loop ]
+{lines(sums_begin)}
+  %pi = getelementptr {vector}, {vector}* %p, i64 %i
+{"".join(loads)}
+  %j = add i64 %i, {_SUMS}
+  %more = icmp slt i64 %j, %n
+  br i1 %more, label %loop, label %done
+done:
+  %u = add i64 %t, 1
+  %repeat = icmp slt i64 %u, %times
+  br i1 %repeat, label %again, label %end
+end:
+{lines(total)}
+  store {vector} %t{_SUMS - 1}, {vector}* %p, align 4
+  ret i64 0
+}}
+
+define i64 @add(i64 %turns, float* %p) {{
+entry:
+  %a = load float, float* %p, align 4
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %entry ], [ %j, %loop ]
+  %x = phi float [ %a, %entry ], [ %y, %loop ]
+  %y = fadd float %x, %a
+  %j = add i64 %i, 1
+  %more = icmp slt i64 %j, %turns
+  br i1 %more, label %loop, label %end
+end:
+  store float %y, float* %p, align 4
   ret i64 0
 }}
 

@@ -31,6 +31,7 @@ from graphc.types import (
     INT64,
     AnyDim,
     DTypeLike,
+    Shape,
     TensorType,
     as_dtype,
     normalize_axis,
@@ -41,6 +42,9 @@ SECTION = "Cumulative"
 
 FEW_LANES = 2
 """Lines beside each other below which each is walked by itself."""
+
+_AHEAD = 128
+"""Steps of a line up to which a processor begins with the next before it is done."""
 
 
 class Running(Loops):
@@ -56,11 +60,23 @@ class Running(Loops):
         return types[0]
 
     def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
-        beside = size_of(out.dims[self.axis + 1 :])
-        if isinstance(beside, int) and beside < FEW_LANES:
+        if self._goes_line_by_line(out.dims):
             self._line_by_line(e, out, ins)
         else:
             self._side_by_side(e, out, ins)
+
+    def waits(self, out: TensorType, *types: TensorType) -> AnyDim:
+        if not self._goes_line_by_line(out.shape):
+            return 0
+        length = out.shape[self.axis]
+        if not isinstance(length, int) or length > _AHEAD:
+            return out.size
+        others = (*out.shape[: self.axis], *out.shape[self.axis + 1 :])
+        return size_of(others) * ((length + 1) // 2)  # the next line has begun
+
+    def _goes_line_by_line(self, shape: Shape) -> bool:
+        beside = size_of(shape[self.axis + 1 :])
+        return isinstance(beside, int) and beside < FEW_LANES
 
     def _line_by_line(self, e: Emitter, out: Access, ins: Sequence[Access]) -> None:
         at = places(out)

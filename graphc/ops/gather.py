@@ -179,6 +179,12 @@ class Take(Indexed, Loops):
                 place = (*names[: self.axis], *at, *names[split:])
                 read(e, out.at(*names), x, at, self.axis, place)
 
+    def read(self, out: TensorType, *types: TensorType) -> AnyDim:
+        return sum((t.nbytes for t in types[1:]), start=out.nbytes)
+
+    def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
+        return 0
+
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         x, *indices = inputs
         back = apply(ScatterAdd(self.axis, x.type.shape), g, *indices)
@@ -230,6 +236,9 @@ class ScatterAdd(Indexed, Loops):
                 with nest(e, g, range(split, len(names))):
                     place = (*names[: self.axis], *at, *names[split:])
                     add(e, out, at, self.axis, place, g.at(*names))
+
+    def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
+        return types[0].size
 
     def _is_divided(self, out: Access, count: int) -> bool:
         """Tell whether threads share out the places of the first axis.

@@ -108,7 +108,7 @@ def test_the_loops_are_llvm_s_language_for_every_machine(isa):
     module = binding.parse_assembly(trial._text(isa), context=binding.create_context())
     module.verify()
     assert {f.name for f in module.functions if not f.is_declaration} == {
-        "multiply", "move", "meet",
+        "multiply", "move", "meet", "read", "add",
     }  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def test_what_was_tried_is_kept(fresh, monkeypatch):
     assert json.loads(store.read(key, identity)) == asdict(found.rates)
 
 
-RATES = Rates(1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+RATES = Rates(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,8 @@ def test_what_cannot_be_tried_again_says_so(fresh, monkeypatch, capsys):
 # -- nothing but speed depends on it ---------------------------------------------------------------
 
 EXTREMES = [
-    Rates(*[1e-3] * 5, 1e9), Rates(*[1e6] * 5, 1e-3), Rates(1e-3, 1e6, 1e-3, 1e6, 1e-3, 50.0),
+    Rates(*[1e-3] * 5, 1e9, *[1e-3] * 4, 1e9), Rates(*[1e6] * 5, 1e-3, *[1e6] * 4, 1e-3),
+    Rates(1e-3, 1e6, 1e-3, 1e6, 1e-3, 50.0, 1e6, 1e-3, 1e6, 1e-3, 1.0),
 ]  # fmt: skip
 
 
