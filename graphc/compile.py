@@ -13,7 +13,7 @@ from graphc.ir.tensor import PHASES, Tensor
 from graphc.passes.bounds import computed_indices
 from graphc.passes.pipeline import PassReport, disabled, dump, optimize
 from graphc.plan.planner import plan
-from graphc.plan.program import Program
+from graphc.plan.program import BY_PHASE, Program
 from graphc.run.executable import Executable
 from graphc.run.report import KernelReport, Report
 from graphc.types import dim_at
@@ -77,6 +77,8 @@ def _reporter(
     def report(batch: int) -> Report:
         rows = []
         for call, kernel in zip(program.calls, module.calls, strict=True):
+            if call.made == BY_PHASE:
+                continue
             computes = ", ".join(dict.fromkeys(n.op.name for n in call.nodes))
             rows.append(
                 KernelReport(

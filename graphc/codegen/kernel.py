@@ -179,11 +179,11 @@ class Touch:
 
 @dataclass(frozen=True)
 class Descent:
-    """What a call does if that is ``target[i] -= factor * direction[i]``: argument positions."""
+    """What a call does if that is ``target[i] -= factor * direction[i]``, with whole arrays."""
 
-    factor: int
-    direction: int
-    target: int
+    factor: Buffer
+    direction: Buffer
+    target: Buffer
 
 
 @dataclass(frozen=True)

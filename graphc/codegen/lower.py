@@ -43,8 +43,7 @@ def lower(call: Call) -> KernelCall:
 
 def _lowered(work: Work) -> KernelCall:
     if isinstance(work, LoopNest):
-        kernel = loop_kernel(work)
-        return replace(kernel, descent=descent(work, kernel))
+        return replace(loop_kernel(work), descent=descent(work))
     if isinstance(work, MatrixProduct):
         return product_kernel(work)
     if isinstance(work, OwnLoops):
@@ -54,7 +53,7 @@ def _lowered(work: Work) -> KernelCall:
     return copy_kernel(work)
 
 
-def descent(nest: LoopNest, kernel: KernelCall) -> Descent | None:
+def descent(nest: LoopNest) -> Descent | None:
     """Return what the kernel does, if it is a step ``p - f * g`` of each element of a whole p."""
     products = [n for n in nest.nodes if _writes(n, "*")]
     steps = [n for n in nest.nodes if _writes(n, "-")]
@@ -74,8 +73,7 @@ def descent(nest: LoopNest, kernel: KernelCall) -> Descent | None:
     (factor,), (direction,) = factors.values(), directions
     if len({access.buffer.dtype for access in (factor, direction, target)}) > 1:
         return None
-    buffers = [a[0] if isinstance(a, tuple) else None for a in kernel.arguments]
-    return Descent(*(buffers.index(a.buffer) for a in (factor, direction, target)))
+    return Descent(factor.buffer, direction.buffer, target.buffer)
 
 
 def _writes(node: Tensor, symbol: str) -> bool:

@@ -14,7 +14,7 @@ from graphc.codegen.kernel import KernelCall
 from graphc.kernel.code import Loop, statements, values, within
 from graphc.kernel.value import Element
 from graphc.machine.record import TYPICAL
-from graphc.plan.program import Buffer, Call
+from graphc.plan.program import LAID_OUT, Buffer, Call
 
 PADDING = TYPICAL.isa.vector_bytes // 4
 """Elements to whose multiple each part of a flat buffer is padded: a vector of float32. The
@@ -37,9 +37,10 @@ def merge_flat_calls(
 ) -> tuple[list[Pair], list[FlatBuffer]]:
     """Merge calls of one kernel that differ in flat static buffers only.
 
-    ``placeable`` are the persistent buffers whose place may still be chosen. Returns the calls
-    and the flat buffers they need.
+    ``placeable`` are the persistent buffers whose place may still be chosen. Of calls that are not
+    made only these have places, the first. Returns the calls and the flat buffers they need.
     """
+    done = {i for i, (call, _) in enumerate(pairs) if call.made == LAID_OUT}
     families: dict[object, list[int]] = {}
     for index, (call, kernel) in enumerate(pairs):
         shape = _shape_of(kernel, placeable)
@@ -50,16 +51,20 @@ def merge_flat_calls(
     flats: list[FlatBuffer] = []
     taken: set[Buffer] = set()
     for members in families.values():
+        rest = [i for i in members if i not in done]
+        members = [*(i for i in members if i in done), *rest]
         used = [b for i in members for b in _moving(pairs[i][1], placeable)]
         if len(members) < 2 or len(set(used)) != len(used) or taken & set(used):
             continue
-        if not _can_wait(pairs, members):
+        if rest and not _can_wait(pairs, rest):
             continue
         taken.update(used)
         columns = list(zip(*(_moving(pairs[i][1], placeable) for i in members), strict=True))
         flats += [_flat(column) for column in columns]
-        merged[members[-1]] = _merged([pairs[i] for i in members], flats[-1])
-        dropped.update(members[:-1])
+        if len(rest) > 1:
+            merged[rest[-1]] = _merged([pairs[i] for i in rest], flats[-1])
+            dropped.update(rest[:-1])
+    dropped |= done
     result = [merged.get(i, pair) for i, pair in enumerate(pairs) if i not in dropped]
     return result, flats
 
@@ -134,7 +139,7 @@ def _merged(pairs: Sequence[Pair], flat: FlatBuffer) -> Pair:
         tuple(dict.fromkeys(b for c in calls for b in c.writes)),
         flops,
     )
-    parts = tuple((start, b.size) for b, start in flat.parts.items() if isinstance(b.size, int))
-    descents = {kernel.descent for _, kernel in pairs}
-    descent = kernel.descent if len(descents) == 1 else None
-    return call, replace(kernel, extent=flat.size, parts=parts, descent=descent)
+    places = [(start, b.size) for b, start in flat.parts.items() if isinstance(b.size, int)]
+    (before, _), *_ = own = places[-len(pairs) :]
+    parts = tuple((start - before, size) for start, size in own)
+    return call, replace(kernel, extent=flat.size - before, parts=parts, descent=None)

@@ -10,11 +10,12 @@ import functools
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from functools import cached_property
 
 from graphc.codegen.alike import Lowering, shared
+from graphc.codegen.descent import take_steps
 from graphc.codegen.kernel import (
     Argument,
     KernelCall,
@@ -26,7 +27,7 @@ from graphc.codegen.kernel import (
 from graphc.codegen.merge import FlatBuffer, merge_flat_calls
 from graphc.ir.source import Parameter
 from graphc.ir.tensor import PHASES
-from graphc.plan.program import Buffer, Call, Guard, Loop, Program
+from graphc.plan.program import BY_PHASE, STEP, Buffer, Call, Guard, Loop, Program
 from graphc.print.python import INDENT, words
 from graphc.types import AnyDim, Dim, named_sizes, shape_at, show_shape
 
@@ -86,9 +87,11 @@ def generate(
     """
     placeable = _placeable(program) if merge else set()
     lowering, shown = Lowering(), {access.buffer for access in program.outputs.values()}
-    lowered = [_showing(lowering.kernel(call), shown) for call in program.calls]
-    named = zip(program.calls, told_apart(shared(lowered)), strict=True)
-    pairs, flats = merge_flat_calls(list(named), placeable)
+    lowered = [lowering.kernel(call) for call in program.calls]
+    named = list(zip(program.calls, told_apart(shared(lowered)), strict=True))
+    if merge:
+        named = take_steps(named, shown, by_phase=epoch is not None)
+    pairs, flats = merge_flat_calls(named, placeable)
     program.calls = [call for call, _ in pairs]
     program.find_lifetimes()
     calls = tuple(kernel for _, kernel in pairs)
@@ -105,15 +108,6 @@ def generate(
     texts = (GAP.join(head) + GAP, GAP.join(functions) + "\n")
     called = (*shipped, *(_epoch_kernels(program, epoch) if epoch is not None else ()))
     return Module(*texts, kernels, calls, tuple(flats), called)
-
-
-def _showing(kernel: KernelCall, outputs: Set[Buffer]) -> KernelCall:
-    """Return the call as one whose direction must be written, if that is an output."""
-    if kernel.descent is None:
-        return kernel
-    direction = kernel.arguments[kernel.descent.direction]
-    assert isinstance(direction, tuple)
-    return replace(kernel, descent=None) if direction[0] in outputs else kernel
 
 
 def _placeable(program: Program) -> set[Buffer]:
@@ -166,23 +160,25 @@ def _training(
         "forward": "Compute the outputs and the loss.",
         "backward": "Compute the gradient of the loss for every parameter.",
         "update": "Replace the parameters by their new values.",
+        "descend": "Do both: products step as they have the gradient, which is not written.",
     }
-    for number, phase in enumerate(PHASES):
-        chosen = [i for i, c in enumerate(program.calls) if c.phase == number]
-        yield _function(
-            phase,
-            docs[phase],
-            [program.calls[i] for i in chosen],
-            [calls[i] for i in chosen],
-            scopes,
-        )
+
+    def function(name: str, chosen: Callable[[Call], bool]) -> str:
+        own = [pair for pair in zip(program.calls, calls, strict=True) if chosen(pair[0])]
+        return _function(name, docs[name], [c for c, _ in own], [k for _, k in own], scopes)
+
+    steps = list(PHASES)
+    if any(c.made == STEP for c in program.calls):
+        steps = ["forward", "descend"]
+    for number, phase in enumerate(PHASES[:-1] if "descend" in steps else PHASES):
+        yield function(phase, lambda c: c.phase == number and c.made != STEP)  # noqa: B023
+    if "descend" in steps:
+        yield function("descend", lambda c: c.phase > 0 and c.made != BY_PHASE)
     yield "\n".join(
         [
             "def train_step(m):",
-            f'{INDENT}"""Take one step: forward, backward, update."""',
-            f"{INDENT}forward(m)",
-            f"{INDENT}backward(m)",
-            f"{INDENT}update(m)",
+            f'{INDENT}"""Take one step: {", ".join(steps)}."""',
+            *(f"{INDENT}{step}(m)" for step in steps),
         ]
     )
     lines = [

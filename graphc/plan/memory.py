@@ -69,11 +69,12 @@ def plan_arena(buffers: Sequence[Buffer], batch: int, levels: Lifetimes | None =
 
 
 def level_lifetimes(
-    buffers: Sequence[Buffer], calls: Sequence[Call], levels: Iterable[tuple[int, int]]
+    buffers: Sequence[Buffer], calls: Sequence[Call], levels: Iterable[tuple[int, int]], end: int
 ) -> Lifetimes:
     """Return the levels from which and to which each buffer is needed.
 
-    ``levels`` are pairs (number of a call, level); one call may be on several.
+    ``levels`` are pairs (number of a call, level); one call may be on several. What dies with
+    the program's ``end``, the number of its calls, is needed after the last.
     """
     needed: dict[Buffer, list[int]] = {b: [] for b in buffers}
     for number, level in set(levels):
@@ -84,7 +85,7 @@ def level_lifetimes(
     return {
         b: (
             -1 if b.born < 0 else min(found, default=0),
-            last if b.dies >= len(calls) else max(found, default=-1),
+            last if b.dies >= end else max(found, default=-1),
         )
         for b, found in needed.items()
     }

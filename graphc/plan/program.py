@@ -186,6 +186,10 @@ class Guard:
     """They, in the user's graph."""
 
 
+BY_PHASE, STEP, LAID_OUT = "by phase", "step", "laid out"
+"""Calls made only where phases run one by one; only in a step, in place of these; and never: of
+them, only where their buffers lie counts."""
+
 Work = LoopNest | MatrixProduct | OwnLoops | Copy | Guard
 
 
@@ -202,6 +206,9 @@ class Call:
     """Operations of each time that it is made."""
     loops: tuple[Loop, ...] = ()
     """The loops that stand around it, outermost first; calls of one loop follow one another."""
+
+    made: str = ""
+    """Where it is made, if not wherever its phase runs."""
 
     @property
     def times(self) -> AnyDim:

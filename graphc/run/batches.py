@@ -19,7 +19,7 @@ from graphc.ir.source import address_of, aligned_empty
 from graphc.ir.tensor import PHASES
 from graphc.plan.cost import Cost
 from graphc.plan.memory import ArenaPlan, Lifetimes, level_lifetimes, plan_arena
-from graphc.plan.program import Call, Program
+from graphc.plan.program import BY_PHASE, STEP, Call, Program
 from graphc.run.checks import CallChecks
 from graphc.run.frame import CaptureFrame, Known
 from graphc.run.places import far, parameters_written, pointers
@@ -129,7 +129,6 @@ class Batches:
                 self._costs[call].nanoseconds(batch),
                 kernel.touches,
                 kernel.parts,
-                kernel.descent,
                 kernel.guards,
                 tuple([loop.number for loop in call.loops]),
             )
@@ -138,10 +137,10 @@ class Batches:
 
     def calls_of(self, function: str) -> list[tuple[Call, KernelCall]]:
         """Return the calls of the program that a module's function makes, in order."""
-        if function == "call":
-            return self._pairs
-        phases = [PHASES.index(function)] if function in PHASES else range(len(PHASES))
-        return [pair for phase in phases for pair in self._pairs if pair[0].phase == phase]
+        if function in PHASES:
+            own = PHASES.index(function)
+            return [p for p in self._pairs if p[0].phase == own and p[0].made != STEP]
+        return [pair for pair in self._pairs if pair[0].made != BY_PHASE]
 
     # -- a size that is new ------------------------------------------------------------------------
 
@@ -186,7 +185,9 @@ class Batches:
         places = {**pointers(self._persistent), **self._apart}
         threads = options().thread_count()
         schedule = self._captured(self._main, batch, places, threads, self._known)
-        return schedule, level_lifetimes(self._buffers, self._calls, schedule.levels)
+        return schedule, level_lifetimes(
+            self._buffers, self._calls, schedule.levels, end=len(self._program.calls)
+        )
 
     def _plan(self, batch: int, lifetimes: Lifetimes | None) -> ArenaPlan:
         """Return where buffers lie: where they do for more rows, if that is in the arena."""

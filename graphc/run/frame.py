@@ -112,7 +112,6 @@ class CaptureFrame(Frame["Pointer"]):
                     ]
                 ),
                 kernel.name,
-                known.descent,
                 guards=known.guards,
             )
         )

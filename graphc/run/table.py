@@ -11,7 +11,6 @@ from graphc.ir.source import address_of
 from graphc.machine import this
 from graphc.plan.memory import ArenaPlan
 from graphc.run.pace import Pace
-from graphc.schedule.descent import take_steps
 from graphc.schedule.levels import Record, Schedule, by_levels, in_order
 from graphc.schedule.ownership import own_weights
 from graphc.types import shape_at
@@ -25,7 +24,6 @@ WORTH_SCHEDULING = 20.0
 
 def arranged(records: Sequence[Record], threads: int) -> Schedule:
     """Return captured records as a table for so many threads."""
-    records = take_steps(records)
     if sum(r.nanoseconds for r in records) < WORTH_SCHEDULING * this().rates.meeting:
         return in_order(own_weights(records, 1)[0])
     owned, planes = own_weights(records, threads)

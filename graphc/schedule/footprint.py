@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from graphc.codegen.kernel import Descent, Touch
+from graphc.codegen.kernel import Touch
 from graphc.types import dim_at
 
 
@@ -65,7 +65,6 @@ class Prediction:
     nanoseconds: float = 0.0
     touches: tuple[Touch, ...] = ()
     parts: tuple[tuple[int, int], ...] = ()
-    descent: Descent | None = None
     guards: bool = False
     loops: tuple[int, ...] = ()
     """Numbers of the loops around it."""

@@ -18,7 +18,6 @@ from typing import TypeAlias
 
 import numpy as np
 
-from graphc.codegen.kernel import Descent
 from graphc.ir.op import Array
 from graphc.machine import known, this
 from graphc.schedule.footprint import Slice
@@ -68,7 +67,6 @@ class Record:
     moving: tuple[tuple[int, str], ...] = ()
     """(argument, name of its buffer) for pointers whose buffer may lie elsewhere next time."""
     kernel: str = ""
-    descent: Descent | None = None
     times: int = 1
     """How often to run its iterations, each time ``pitch`` further on: as columns of a matrix."""
     pitch: int = 0

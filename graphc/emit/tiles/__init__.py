@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.codegen.product import COLUMNS, SUM
+from graphc.codegen.product import COLUMNS, SUM, UPDATE
 
 
 def _matrix(p: Any, shape: tuple[int, int], strides: tuple[int, int]) -> Any:
@@ -39,7 +39,7 @@ def _matrix(p: Any, shape: tuple[int, int], strides: tuple[int, int]) -> Any:
 def product(
     lo: int, hi: int, m: int, n: int, k: int, form: int,
     a: Any, a_b: int, a_i: int, a_k: int, b: Any, b_b: int, b_k: int, b_j: int,
-    c: Any, c_b: int, c_i: int, scratch: Any = None,
+    c: Any, c_b: Any, c_i: int, scratch: Any = None,
 ) -> None:  # fmt: skip
     """C[e, i, j] = sum_k A[e, i, k] B[e, k, j] for i < m, j < n and e in the batch.
 
@@ -60,14 +60,16 @@ def product(
         c[start : start + size] = sum(a[p * a_b + start :][:size] for p in range(k))
         return
     columns = form & COLUMNS
+    batch = 0 if form & UPDATE else c_b
     for e in range(0 if columns else lo // max(m, 1), 1 if columns else -(-hi // max(m, 1))):
         rows = slice(None) if columns else slice(max(0, lo - e * m), min(m, hi - e * m))
         left = _matrix(a[e * a_b :], (m, k), (a_i, a_k))[rows]
         right = _matrix(b[e * b_b :], (k, n), (b_k, b_j))
-        out = _matrix(c[e * c_b :], (m, n), (c_i, 1))[rows]
+        out = _matrix(c[e * batch :], (m, n), (c_i, 1))[rows]
         if columns:
             right, out = right[:, lo:hi], out[:, lo:hi]
-        out[...] = left @ right
+        found = left @ right
+        out[...] = out - c_b[0] * found if form & UPDATE else found
 
 
 def apply(
