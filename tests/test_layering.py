@@ -180,3 +180,30 @@ def test_errors_of_shape_speak_of_shapes(module):
             said = " ".join(n.value for a in node.args for n in ast.walk(a) if is_text(n))
             passed_on = said in ("", ":  \n  at ")
             assert passed_on or ABOUT_SHAPES.search(said), said
+
+
+LONG_FILES = {
+    "ir/op.py": 520, "ir/tensor.py": 520, "ops/scan.py": 470, "ops/shape.py": 430,
+    "plan/planner.py": 630, "types.py": 410,
+}  # fmt: skip
+LONG_FUNCTIONS = {"emit/tiles/driver.py:emit_sweep": 80, "train/model.py:fit": 80}
+"""What is longer than a sitting yet, and how long it may be: a list that only gets shorter."""
+
+
+def test_each_file_is_read_in_a_sitting():
+    lengths = {p.relative_to(ROOT).as_posix(): p.read_text().count("\n") for p in MODULES}
+    long = {path: n for path, n in lengths.items() if n > LONG_FILES.get(path, 400)}
+    assert not long, "split these by meaning"
+    assert all(lengths.get(path, 0) > 400 for path in LONG_FILES), "some are short by now"
+
+
+def test_each_function_is_seen_whole():
+    lengths = {
+        f"{path.relative_to(ROOT).as_posix()}:{node.name}": node.end_lineno - node.lineno + 1
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    }
+    long = {name: n for name, n in lengths.items() if n > LONG_FUNCTIONS.get(name, 60)}
+    assert not long, "split these by meaning"
+    assert all(lengths.get(name, 0) > 60 for name in LONG_FUNCTIONS), "some are short by now"

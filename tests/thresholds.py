@@ -49,7 +49,7 @@ SWEPT = {
     "plan/division.py:EXACT_ROWS": (1, MANY),
     "plan/fusion.py:MAX_NODES": (1, MANY),
     "plan/fusion.py:CHEAP": (0.0, 1e9),
-    "plan/fusion.py:SERIAL": (0, MANY),
+    "plan/group.py:SERIAL": (0, MANY),
     "plan/memory.py:ROOMY": (0, MANY),
     "plan/memory.py:GENEROUS": (0.0, 1e9),
     "run/batches.py:KEPT_BYTES": (0, MANY),
@@ -140,9 +140,9 @@ MACHINE = {
 
 NONE = {
     "ops/cumulative.py:_AHEAD": "a price of the cost model, which decides no value",
-    "machine/trial.py:_CHAINS": "instructions of a trial, which decides no value",
+    "machine/loops.py:CHAINS": "instructions of a trial, which decides no value",
     "machine/trial.py:_MOVED": "bytes of a trial",
-    "machine/trial.py:_SUMS": "instructions of a trial, which decides no value",
+    "machine/loops.py:_SUMS": "instructions of a trial, which decides no value",
     "machine/trial.py:_LARGEST": "bytes of a trial",
     "train/scores.py:_ROWS": "rows on which ops are tried",
     "codegen/kernel.py:DIGITS": "digits of a digest in a name; clashes are told apart",

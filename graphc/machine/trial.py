@@ -18,13 +18,8 @@ from graphc.forks import whole
 from graphc.jit.llvm import binding
 from graphc.jit.processor import target
 from graphc.machine.isa import Isa
+from graphc.machine.loops import CHAINS, text
 from graphc.machine.record import Machine, Rates
-
-_CHAINS = 10
-"""Multiply-adds in flight: as many as two units of four to five cycles need."""
-
-_SUMS = 8
-"""Sums at once of what is read: as many additions in flight."""
 
 _TURNS = 60_000
 _MOVED = 16 << 20
@@ -75,7 +70,7 @@ def _best(action: Callable[[], object], turns: int) -> float:
 def _flops(multiply: _Call, isa: Isa) -> float:
     memory = np.zeros(isa.vector_bytes, np.uint8)
     best = _best(lambda: multiply(_TURNS, memory.ctypes.data), 60)
-    operations = (2 if isa.fma else 1) * _CHAINS * isa.vector_bytes / 4
+    operations = (2 if isa.fma else 1) * CHAINS * isa.vector_bytes / 4
     return operations * _TURNS / best
 
 
@@ -138,7 +133,7 @@ def _compiled(isa: Isa) -> tuple[object, dict[str, _Call]]:
         cpu=name, features=features, opt=2, jit=True
     )
     context = binding.create_context()
-    module = binding.parse_assembly(_text(isa), context=context)
+    module = binding.parse_assembly(text(isa), context=context)
     engine = binding.create_mcjit_compiler(module, machine)
     engine.finalize_object()
 
@@ -153,158 +148,3 @@ def _compiled(isa: Isa) -> tuple[object, dict[str, _Call]]:
         "read": call("read", 3),
         "add": call("add", 2),
     }
-
-
-def _text(isa: Isa) -> str:
-    """Return the functions in LLVM's language.
-
-    ``multiply(turns, memory)`` keeps chains of multiply-adds in registers, ``move(bytes, times,
-    from, to)`` reads and writes, ``read(bytes, times, from)`` only reads, ``add(turns, memory)``
-    is a chain of additions, and ``meet(rounds, patience, word)`` meets another thread.
-    """
-    lanes, lines = isa.vector_bytes // 4, "\n".join
-    vector = f"<{lanes} x float>"
-    chains = range(_CHAINS)
-    if isa.fma:
-        step = f"call {vector} @llvm.fma.v{lanes}f32({vector} %x{{0}}, {vector} %a, {vector} %a)"
-    else:
-        step = f"fmul {vector} %x{{0}}, %a"
-    begin = [f"  %x{i} = phi {vector} [ %a, %entry ], [ %y{i}, %loop ]" for i in chains]
-    steps = [f"  %y{i} = {step.format(i)}" for i in chains]
-    sums = [f"  %s{i} = fadd {vector} %{f's{i - 1}' if i > 1 else 'y0'}, %y{i}" for i in chains[1:]]
-    moves = [
-        f"""
-  %p{k} = getelementptr {vector}, {vector}* %pi, i64 {k}
-  %q{k} = getelementptr {vector}, {vector}* %qi, i64 {k}
-  %v{k} = load {vector}, {vector}* %p{k}, align 4
-  %w{k} = fadd {vector} %v{k}, %v{k}
-  store {vector} %w{k}, {vector}* %q{k}, align 4"""
-        for k in range(4)
-    ]
-    loads = [
-        f"""
-  %p{k} = getelementptr {vector}, {vector}* %pi, i64 {k}
-  %v{k} = load {vector}, {vector}* %p{k}, align 4
-  %b{k} = fadd {vector} %a{k}, %v{k}"""
-        for k in range(_SUMS)
-    ]
-    sums_begin = [
-        f"  %a{k} = phi {vector} [ %z{k}, %again ], [ %b{k}, %loop ]" for k in range(_SUMS)
-    ]
-    sums_again = [
-        f"  %z{k} = phi {vector} [ zeroinitializer, %entry ], [ %b{k}, %done ]"
-        for k in range(_SUMS)
-    ]
-    total = [f"  %t{k} = fadd {vector} %{f't{k - 1}' if k > 1 else 'b0'}, %b{k}"
-             for k in range(1, _SUMS)]  # fmt: skip
-    return f"""
-declare {vector} @llvm.fma.v{lanes}f32({vector}, {vector}, {vector})
-
-define i64 @multiply(i64 %turns, {vector}* %p) {{
-entry:
-  %a = load {vector}, {vector}* %p, align 4
-  br label %loop
-loop:
-  %i = phi i64 [ 0, %entry ], [ %j, %loop ]
-{lines(begin)}
-{lines(steps)}
-  %j = add i64 %i, 1
-  %more = icmp slt i64 %j, %turns
-  br i1 %more, label %loop, label %end
-end:
-{lines(sums)}
-  store {vector} %s{_CHAINS - 1}, {vector}* %p, align 4
-  ret i64 0
-}}
-
-define i64 @move(i64 %bytes, i64 %times, {vector}* noalias %p, {vector}* noalias %q) {{
-entry:
-  %n = udiv i64 %bytes, {isa.vector_bytes}
-  br label %again
-again:
-  %t = phi i64 [ 0, %entry ], [ %u, %done ]
-  br label %loop
-loop:
-  %i = phi i64 [ 0, %again ], [ %j, %loop ]
-  %pi = getelementptr {vector}, {vector}* %p, i64 %i
-  %qi = getelementptr {vector}, {vector}* %q, i64 %i
-{"".join(moves)}
-  %j = add i64 %i, 4
-  %more = icmp slt i64 %j, %n
-  br i1 %more, label %loop, label %done
-done:
-  %u = add i64 %t, 1
-  %repeat = icmp slt i64 %u, %times
-  br i1 %repeat, label %again, label %end
-end:
-  ret i64 0
-}}
-
-define i64 @read(i64 %bytes, i64 %times, {vector}* %p) {{
-entry:
-  %n = udiv i64 %bytes, {isa.vector_bytes}
-  br label %again
-again:
-  %t = phi i64 [ 0, %entry ], [ %u, %done ]
-{lines(sums_again)}
-  br label %loop
-loop:
-  %i = phi i64 [ 0, %again ], [ %j, %loop ]
-{lines(sums_begin)}
-  %pi = getelementptr {vector}, {vector}* %p, i64 %i
-{"".join(loads)}
-  %j = add i64 %i, {_SUMS}
-  %more = icmp slt i64 %j, %n
-  br i1 %more, label %loop, label %done
-done:
-  %u = add i64 %t, 1
-  %repeat = icmp slt i64 %u, %times
-  br i1 %repeat, label %again, label %end
-end:
-{lines(total)}
-  store {vector} %t{_SUMS - 1}, {vector}* %p, align 4
-  ret i64 0
-}}
-
-define i64 @add(i64 %turns, float* %p) {{
-entry:
-  %a = load float, float* %p, align 4
-  br label %loop
-loop:
-  %i = phi i64 [ 0, %entry ], [ %j, %loop ]
-  %x = phi float [ %a, %entry ], [ %y, %loop ]
-  %y = fadd float %x, %a
-  %j = add i64 %i, 1
-  %more = icmp slt i64 %j, %turns
-  br i1 %more, label %loop, label %end
-end:
-  store float %y, float* %p, align 4
-  ret i64 0
-}}
-
-define i64 @meet(i64 %rounds, i64 %patience, i64* %word) {{
-entry:
-  br label %round
-round:
-  %r = phi i64 [ 0, %entry ], [ %s, %met ]
-  %before = atomicrmw add i64* %word, i64 1 seq_cst
-  %s = add i64 %r, 1
-  %all = mul i64 %s, 2
-  br label %look
-look:
-  %k = phi i64 [ 0, %round ], [ %l, %look ]
-  %l = add i64 %k, 1
-  %now = load atomic i64, i64* %word seq_cst, align 8
-  %here = icmp sge i64 %now, %all
-  %late = icmp sge i64 %l, %patience
-  %go = or i1 %here, %late
-  br i1 %go, label %met, label %look
-met:
-  %more = icmp slt i64 %s, %rounds
-  %on = and i1 %more, %here
-  br i1 %on, label %round, label %end
-end:
-  %result = zext i1 %here to i64
-  ret i64 %result
-}}
-"""

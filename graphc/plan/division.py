@@ -15,7 +15,7 @@ import numpy as np
 
 from graphc.ir.op import Layout, Reduction
 from graphc.ir.tensor import Tensor
-from graphc.plan.fusion import Group, nominal_size
+from graphc.plan.group import Group, nominal_size
 from graphc.plan.program import Access, Buffer, Division, LoopNest
 from graphc.types import Shape, dim_ceildiv, size_of
 

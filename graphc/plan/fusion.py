@@ -9,24 +9,31 @@ of its own. Grouping goes by traits alone, in two linear sweeps that cannot crea
    takes along its later producers. (All other operands of those are ready by then.)
 
 Then groups of one element that do not need each other become one, stage by stage.
-
-A group iterates over a *domain*: outer axes, whose iterations are independent, and inner axes,
-along which its reductions fold. Reductions that keep the last axis (a bias gradient) are
-*column* groups: the fold runs outside and the kept axis inside.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
 
 from graphc.ir.graph import Graph, ancestors
 from graphc.ir.op import Elementwise, Reduction, Source
 from graphc.ir.results import Result
 from graphc.ir.tensor import PHASES, Tensor
+from graphc.plan.group import (
+    AxisMap,
+    Group,
+    folds_nothing,
+    gathers_batch,
+    is_fusible,
+    is_long,
+    is_prefix,
+    is_serial,
+    own_map,
+    runs_once,
+    same_loops,
+)
 from graphc.plan.places import Places
-from graphc.types import NOMINAL_BATCH, AnyDim, Dim, dim_at, size_of
 
 MAX_NODES = 48
 """Nodes of one group: beyond, compile time grows faster than the loops saved."""
@@ -34,35 +41,7 @@ MAX_NODES = 48
 CHEAP = 4.0
 """Cost of an element, in multiplications, below which computing it again is no loss."""
 
-SERIAL = 16384
-"""Elements up to which a loop nest may give up its independent outer axis."""
-
 _UPDATE = PHASES.index("update")
-
-AxisMap = tuple[int | None, ...]
-"""For each axis of a tensor, the domain axis that moves it (None: it does not move)."""
-
-
-@dataclass(eq=False)
-class Group:
-    """Operations computed by one kernel."""
-
-    nodes: list[Tensor]
-    phase: int
-    dims: tuple[AnyDim, ...] = ()
-    inner: int = 0
-    """The domain axes from this number on are folded; ``len(dims)`` if none is."""
-    column: tuple[int, int] | None = None
-    """In a column group, the range of the folded axes."""
-    maps: dict[Tensor, AxisMap] = field(default_factory=dict)
-    """For each node, how its own axes lie in the domain."""
-    operand_maps: dict[Tensor, AxisMap] = field(default_factory=dict)
-    """For each node, how the axes of its (broadcast) operands lie in the domain."""
-    is_loop: bool = True
-
-    @property
-    def folds(self) -> bool:
-        return self.inner < len(self.dims)
 
 
 class Fusion:
@@ -188,7 +167,7 @@ class Fusion:
         place = {k: d for d, k in enumerate(order)}
         operand_map = tuple(place.get(k) for k in range(len(shape)))
         group.operand_maps[node] = operand_map
-        group.maps[node] = _own_map(node, operand_map)
+        group.maps[node] = own_map(node, operand_map)
         return group
 
     def _join(self, node: Tensor, group: Group) -> bool:
@@ -204,12 +183,12 @@ class Fusion:
             return self._join_reduction(node, own, group)
         if any(m is None and d != 1 for m, d in zip(own, node.type.shape, strict=True)):
             return False
-        if not _is_prefix(own) and len(set(own) - {None}) < len(group.dims):
+        if not is_prefix(own) and len(set(own) - {None}) < len(group.dims):
             # It would be computed again in every iteration of an outer loop.
             assert isinstance(node.op, Elementwise)
             if node.op.cost > CHEAP or node in self.kept:
                 return False
-        if node in self.kept and (not _runs_once(own, group) or _gathers_batch(group)):
+        if node in self.kept and (not runs_once(own, group) or gathers_batch(group)):
             return False
         group.nodes.append(node)
         group.maps[node] = group.operand_maps[node] = own
@@ -242,7 +221,7 @@ class Fusion:
         shape = node.inputs[0].type.shape
         if any(m is None and d != 1 for m, d in zip(own, node.type.shape, strict=True)):
             return False
-        if _folds_nothing(group):
+        if folds_nothing(group):
             return False
         kept_axes = [k for k in range(len(shape)) if node.op.keepdims or k not in node.op.axes]
         where: dict[int, int] = {
@@ -262,7 +241,7 @@ class Fusion:
             group.dims = (*group.dims, *inner_dims)
         else:
             outer = len(group.dims) - len(fold)
-            if outer < 0 or (outer == 0 and _is_long(group.dims)):
+            if outer < 0 or (outer == 0 and is_long(group.dims)):
                 return False
             if group.folds and outer != group.inner:
                 return False
@@ -313,7 +292,7 @@ class Fusion:
         first: dict[int, Group] = {}
         gathered = False
         for group in self.groups:
-            if not group.is_loop or group.dims or _folds_nothing(group):
+            if not group.is_loop or group.dims or folds_nothing(group):
                 continue
             into = first.setdefault(group.phase, group)
             ready = all(order[p] < order[into] for p in self._producers(group))
@@ -344,13 +323,13 @@ class Fusion:
             return False
         if into.phase != group.phase and group.phase == _UPDATE:
             return False
-        if not _same_loops(group, into):
+        if not same_loops(group, into):
             return False
-        if (group.folds and _folds_nothing(into)) or (into.folds and _folds_nothing(group)):
+        if (group.folds and folds_nothing(into)) or (into.folds and folds_nothing(group)):
             return False
-        if group.folds != into.folds and (_gathers_batch(group) or _gathers_batch(into)):
+        if group.folds != into.folds and (gathers_batch(group) or gathers_batch(into)):
             return False
-        serial = bool(group.dims) and _is_serial(into)
+        serial = bool(group.dims) and is_serial(into)
         for node in group.nodes:
             where = group.operand_maps[node]
             for operand in node.inputs:
@@ -379,73 +358,6 @@ class Fusion:
         into.operand_maps.update(group.operand_maps)
         for node in group.nodes:
             self.group[node] = into
-
-
-def _is_prefix(axes: AxisMap) -> bool:
-    """Tell whether the domain axes in ``axes`` are the first ones."""
-    moving = {m for m in axes if m is not None}
-    return moving == set(range(len(moving)))
-
-
-def _folds_nothing(group: Group) -> bool:
-    """Tell whether the group has a reduction over axes of length 1, which no loop stands for."""
-    return any(
-        isinstance(n.op, Reduction) and all(group.operand_maps[n][k] is None for k in n.op.axes)
-        for n in group.nodes
-    )
-
-
-def _runs_once(own: AxisMap, group: Group) -> bool:
-    """Tell whether what lies along ``own`` is computed once, whatever the lengths and threads.
-
-    What lies outside a divided loop would be stored by each thread, and not at all if the loop
-    has no iterations.
-    """
-    moving = set(own) - {None}
-    if group.column is not None:
-        return len(moving) == len(group.dims)
-    return bool(moving) or group.inner == 0
-
-
-def _is_serial(group: Group) -> bool:
-    """Tell whether what needs the group's reductions would have to wait for many elements."""
-    return group.folds and group.inner == 0 and _is_long(group.dims)
-
-
-def _is_long(dims: tuple[AnyDim, ...]) -> bool:
-    return any(isinstance(d, Dim) for d in dims) or nominal_size(dims) > SERIAL
-
-
-def _gathers_batch(group: Group) -> bool:
-    """Tell whether the group folds the whole batch: what else it did could not be divided."""
-    return group.folds and group.inner == 0 and any(isinstance(d, Dim) for d in group.dims)
-
-
-def nominal_size(dims: tuple[AnyDim, ...]) -> int:
-    return dim_at(size_of(dims), NOMINAL_BATCH)
-
-
-def is_fusible(node: Tensor) -> bool:
-    """Tell whether ``node`` can stand in a loop nest with others."""
-    return isinstance(node.op, (Elementwise, Reduction))
-
-
-def _same_loops(a: Group, b: Group) -> bool:
-    """Tell whether the domains agree, or one is the outer part of the other."""
-    if a.dims == b.dims:
-        return not (a.folds and b.folds) or a.inner == b.inner
-    if len(a.dims) > len(b.dims):
-        a, b = b, a
-    return b.folds and not a.folds and a.dims == b.dims[: b.inner]
-
-
-def _own_map(node: Tensor, operand_map: AxisMap) -> AxisMap:
-    """Return the map of the node's own axes, given that of its operand's."""
-    if not isinstance(node.op, Reduction):
-        return operand_map
-    if node.op.keepdims:
-        return tuple(None if k in node.op.axes else m for k, m in enumerate(operand_map))
-    return tuple(m for k, m in enumerate(operand_map) if k not in node.op.axes)
 
 
 def _stages(graph: Graph) -> dict[Tensor, int]:

@@ -17,7 +17,8 @@ from graphc.ir.tensor import PHASES, Tensor
 from graphc.ops.scan import Body, Scan
 from graphc.passes.bounds import IndexBounds, unsure_indices
 from graphc.plan.division import divided
-from graphc.plan.fusion import AxisMap, Fusion, Group, stored_nodes
+from graphc.plan.fusion import Fusion, stored_nodes
+from graphc.plan.group import AxisMap, Group
 from graphc.plan.places import Places
 from graphc.plan.program import (
     Access,

@@ -16,7 +16,7 @@ import numpy as np
 from graphc.errors import VerificationError
 from graphc.ir.op import Layout
 from graphc.ir.tensor import Tensor
-from graphc.plan.fusion import Group
+from graphc.plan.group import Group
 from graphc.plan.places import Places
 from graphc.types import NOMINAL_BATCH, AnyDim, Dim, Shape, dim_at, show_shape, size_of
 

@@ -16,6 +16,7 @@ import pytest
 from llvmlite import binding
 
 import graphc as gx
+import graphc.machine.loops as loops
 import graphc.machine.trial as trial
 from graphc import machine, nn, optim
 from graphc.__main__ import main
@@ -105,7 +106,7 @@ def fill(address):
 
 @pytest.mark.parametrize("isa", [AVX512, AVX2, NEON, BASELINE])
 def test_the_loops_are_llvm_s_language_for_every_machine(isa):
-    module = binding.parse_assembly(trial._text(isa), context=binding.create_context())
+    module = binding.parse_assembly(loops.text(isa), context=binding.create_context())
     module.verify()
     assert {f.name for f in module.functions if not f.is_declaration} == {
         "multiply", "move", "meet", "read", "add",
