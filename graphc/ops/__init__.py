@@ -145,6 +145,10 @@ from graphc.ops.reduce import (
     prod,
     sum,
 )
+from graphc.ops.repetition import (
+    repeat,
+    tile,
+)
 from graphc.ops.rounding import (
     ceil,
     copysign,
@@ -177,11 +181,9 @@ from graphc.ops.shape import (
     moveaxis,
     permute_dims,
     ravel,
-    repeat,
     reshape,
     squeeze,
     swapaxes,
-    tile,
 )
 from graphc.ops.slices import (
     diag,
