@@ -21,6 +21,7 @@ MANY = 1 << 60
 
 SWEPT = {
     "codegen/alike.py:FEW": (0, MANY),
+    "codegen/columns.py:NARROW_BYTES": (range(1, 1), range(1 << 40, 1 << 41)),
     "codegen/columns.py:_UNROLLED_COST": (0.0, 1e9),
     "codegen/folds.py:DEAR": (0.0, 1e9),
     "codegen/kernel.py:STACK_BYTES": (0, 1 << 20),

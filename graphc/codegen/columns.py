@@ -17,6 +17,7 @@ from graphc.codegen.nest import CHUNK_INDEX, Axis, NestPrinter
 from graphc.ir.op import Elementwise, Reduction
 from graphc.kernel.value import Element, Integer, Name, Value
 from graphc.plan.program import LoopNest
+from graphc.types import size_of
 
 _ROWS = 8
 """Rows added up at once."""
@@ -24,12 +25,15 @@ _ROWS = 8
 _UNROLLED_COST = 8.0
 """Cost of an element, in multiplications, up to which those of all rows are written out."""
 
+NARROW_BYTES = range(32, 256)
+"""Of kept elements: fewer fill no vector; of more, what is left after the vectors is little."""
+
 
 class ColumnPrinter(NestPrinter):
-    """Writes a fold whose kept last axes run innermost; one text serves all lengths."""
+    """Writes a fold whose kept last axes run innermost; one text serves all but narrow ones."""
 
     def __init__(self, nest: LoopNest) -> None:
-        super().__init__(nest, generic=True)
+        super().__init__(nest, generic=not _is_narrow(nest))
         assert self.group.column is not None
         start, stop = self.group.column
         (self.fold,) = (n for n in self.group.nodes if isinstance(n.op, Reduction))
@@ -148,3 +152,23 @@ class ColumnPrinter(NestPrinter):
     def _op(self) -> Reduction:
         assert isinstance(self.fold.op, Reduction)
         return self.fold.op
+
+
+def _is_narrow(nest: LoopNest) -> bool:
+    """Tell whether LLVM must know how many elements are kept, for they do not fill its vectors.
+
+    Those left after the vectors go one by one, and it writes what is more than an addition, such
+    as a look for NaN, as branches, which are taken as the data falls. Loops of known lengths it
+    writes out instead.
+    """
+    group = nest.group
+    assert group.column is not None
+    if group.column[0] == 0 and (nest.division is None or nest.division.finishing):
+        return False  # threads divide them: what a call gets of them is known when it runs
+    (fold,) = (n for n in group.nodes if isinstance(n.op, Reduction))
+    assert isinstance(fold.op, Reduction)
+    nbytes = size_of(group.dims[group.column[1] :]) * fold.dtype.itemsize
+    if not isinstance(nbytes, int) or nbytes >= NARROW_BYTES.stop:
+        return False
+    left = nbytes % NARROW_BYTES.start
+    return nbytes < NARROW_BYTES.start or (left > 0 and fold.op.cost > 1.0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.codegen import columns
 from graphc.ops import cumulative, gather
 
 RNG = np.random.default_rng(0)
@@ -68,3 +69,25 @@ def test_a_scatter_of_wide_parts_is_divided():
     gradient = gx.grad(gx.sum(gx.take(table, np.arange(50) % 7, axis=0) ** 2), [table])
     kernels = gx.function([], gradient).report.kernels
     assert [k.extent for k in kernels if k.computes == "scatter_add"] == [1000]
+
+
+@pytest.mark.parametrize("kept", [2, 3, 7, 8, 9, 15, 16])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_narrow_columns_have_the_bits_of_wide_ones(kept, dtype, monkeypatch):
+    x = RNG.standard_normal((3, 701, kept)).astype(dtype)
+    x[1, 5] = np.nan
+    found = []
+    for bounds in (range(1, 1), columns.NARROW_BYTES, range(1 << 40, 1 << 41)):
+        monkeypatch.setattr(columns, "NARROW_BYTES", bounds)
+        a = gx.parameter(x)
+        f = gx.function([], [gx.max(a, axis=1), gx.sum(a, axis=1), gx.sum(a, axis=(0, 1))])
+        found.append(f())
+    for other in found[1:]:
+        for value, wanted in zip(other, found[0], strict=True):
+            np.testing.assert_array_equal(value, wanted)
+    np.testing.assert_array_equal(found[0][0], x.max(1))
+
+
+def test_llvm_knows_how_many_columns_fill_no_vector():
+    text = gx.function([], gx.max(gx.parameter(np.ones((3, 70, 5), "float32")), axis=1)).source
+    assert "range(5)" in text
