@@ -62,6 +62,7 @@ SWEPT = {
     "schedule/levels.py:MEETINGS": (0.0, 1e12),
     "schedule/levels.py:WINDOW": (256, 1 << 14),
     "run/table.py:WORTH_SCHEDULING": (0.0, 1e12),
+    "run/frame.py:UNROLLED": (1, MANY),
 }
 """Numbers that are looked up as they are needed, each with a value for either side."""
 

@@ -20,7 +20,12 @@ from graphc.ir.op import Array
 from graphc.plan.program import step_name
 from graphc.schedule.footprint import Pointer, Prediction, Slice, slice_at
 from graphc.schedule.levels import Record
+from graphc.schedule.loops import Part, repeated
 from graphc.types import Sizes
+
+UNROLLED = 8
+"""Steps of a loop up to which each has its own records: those that need nothing of each other can
+then run side by side."""
 
 View = TypeVar("View")
 """What a module's text sees of a buffer."""
@@ -69,7 +74,7 @@ class CaptureFrame(Frame["Pointer"]):
         self._sizes = batch
         """The sizes of a call, and the steps of the loops around it."""
         self._predictions = list(predictions)
-        self.records: list[Record] = []
+        self.records: list[Part] = []
         self._count = 0
 
     def run(self, kernel: Kernel, extent: int, *arguments: Any) -> None:
@@ -135,14 +140,22 @@ class CaptureFrame(Frame["Pointer"]):
         return result
 
     def loop(self, number: int, steps: range) -> Iterator[int]:
-        """Yield the steps of a loop; each takes down its calls anew, as those of the first."""
-        start, sizes = self._count, self._sizes
+        """Yield the steps of a loop, of a long one two: they tell what moves from step to step."""
+        start, sizes, before = self._count, self._sizes, self.records
         named = sizes.named if isinstance(sizes, Sizes) else ()
-        for step in steps:
+        taken: list[list[Part]] = []
+        for step in steps if len(steps) <= UNROLLED else steps[:2]:
             self._count = start
             self._sizes = Sizes(sizes, (*named, (step_name(number), step)))
+            self.records = []
             yield step
+            taken.append(self.records)
         self._sizes = sizes
+        self.records = before
+        if len(steps) <= UNROLLED:
+            before += [part for parts in taken for part in parts]
+        else:
+            before.append(repeated(taken[0], taken[1], len(steps)))
         self._count = start
         while self._count < len(self._predictions):
             if number not in self._predictions[self._count].loops:

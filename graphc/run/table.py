@@ -12,6 +12,7 @@ from graphc.machine import this
 from graphc.plan.memory import ArenaPlan
 from graphc.run.pace import Pace
 from graphc.schedule.levels import Record, Schedule, by_levels, in_order
+from graphc.schedule.loops import Part, with_loops
 from graphc.schedule.ownership import own_weights
 from graphc.types import shape_at
 
@@ -22,8 +23,16 @@ WORTH_SCHEDULING = 20.0
 """Length of a step, in barriers, below which it runs on one thread, call by call."""
 
 
-def arranged(records: Sequence[Record], threads: int) -> Schedule:
-    """Return captured records as a table for so many threads."""
+def arranged(parts: Sequence[Part], threads: int) -> Schedule:
+    """Return captured records, and loops of them, as a table for so many threads."""
+    records = [part for part in parts if isinstance(part, Record)]
+    if len(records) == len(parts):
+        return _without_loops(records, threads)
+    short = sum(p.nanoseconds for p in parts) < WORTH_SCHEDULING * this().rates.meeting
+    return with_loops(parts, 1 if short else threads, threads, _without_loops)
+
+
+def _without_loops(records: Sequence[Record], threads: int) -> Schedule:
     if sum(r.nanoseconds for r in records) < WORTH_SCHEDULING * this().rates.meeting:
         return in_order(own_weights(records, 1)[0])
     owned, planes = own_weights(records, threads)

@@ -8,7 +8,7 @@ from typing import Any
 from graphc.emit.tiles.code import INT, Address, Code, Int, Variable, declared, least
 from graphc.jit.llvm import ir
 from graphc.run.replay import ARRIVED, AWAKE, BASE, JOB, SEEN, TABLE, TIMES, WORDS
-from graphc.schedule.levels import BARRIER, CHAIN, FACTOR, GUARD, RECORD_HEAD, SHARED
+from graphc.schedule.levels import BARRIER, CHAIN, FACTOR, GUARD, RECORD_HEAD, SHARED, SPLIT, TURN
 
 PATIENCE = 200
 """Turns that a barrier spins before it gives way to other threads at each further turn."""
@@ -72,6 +72,7 @@ def emit_replay(function: Any) -> None:
         with code.while_(lambda: at.value < words):
             record = table + at.value
             rows, sharing = (record + 2).load(), (record + 3).load()
+            looping = (sharing & (SPLIT | TURN)).differs(0)
             with code.when(several & (sharing & BARRIER).differs(0)):
                 arrivals.set(arrivals.value + threads)
                 team.meet(arrivals.value)
@@ -84,18 +85,43 @@ def emit_replay(function: Any) -> None:
                 stop.set(found.differs(0).choose(0, stop.value))
             with code.when((sharing & GUARD).differs(0)):
                 guard.set(at.value)
-            with code.either((sharing & CHAIN).differs(0)) as (chain, single):
-                with chain:
-                    at.set(_chain(code, table, at.value, start, stop.value, scratch))
-                with single:
-                    with code.when(start.value < stop.value):
-                        _run(code, record, start.value, stop.value, scratch)
-                    at.set(at.value + record.load())
+            with code.either(looping) as (loop, work):
+                with loop:
+                    at.set(_looped(code, table, at.value, lo, sharing))
+                with work, code.either((sharing & CHAIN).differs(0)) as (chain, single):
+                    with chain:
+                        at.set(_chain(code, table, at.value, start, stop.value, scratch))
+                    with single:
+                        with code.when(start.value < stop.value):
+                            _run(code, record, start.value, stop.value, scratch)
+                        at.set(at.value + record.load())
     with code.when(several):
         team.meet(arrivals.value + threads)
         with code.when(lo.equals(0)):
             (shared_words + SEEN).store((shared_words + JOB).load())
     code.end()
+
+
+def _looped(code: Code, table: Address, at: Int, thread: Int, sharing: Int) -> Int:
+    """Lead a thread to its copy of a loop, or end a step of it; return where the next record is."""
+    head = table + at
+    own = head + RECORD_HEAD
+    following = code.variable(at + head.load())
+    with code.either((sharing & SPLIT).differs(0)) as (split, turn):
+        with split:
+            following.set(following.value + thread * own.load())
+        with turn:
+            left = own.load() - 1
+            again, count = left > 0, (own + 1).load()
+            own.store(again.choose(left, count))
+            times = again.choose(code.number(1), 1 - count)
+            with code.loop(0, (own + 4).load()) as move:
+                pair = own + (move * 2 + 5)
+                word = head + (0 - pair.load())
+                word.store(word.load() + (pair + 1).load() * times)
+            on = following.value + (own + 3).load()
+            following.set(again.choose(at - (own + 2).load(), on))
+    return following.value
 
 
 def _share(

@@ -40,6 +40,13 @@ GUARD = 8
 """In the sharing word: the record may stop the table. Its first argument points to the verdict,
 which is not 0 then, and no thread runs a record that follows."""
 
+SPLIT = 16
+"""In the sharing word: the threads part, each to its own copy of what follows. The argument is the
+number of words of one."""
+
+TURN = 32
+"""In the sharing word: the end of a loop's step, see :mod:`graphc.schedule.loops`."""
+
 FACTOR = 8
 """Bits by which the sharing word holds the iterations of a row."""
 

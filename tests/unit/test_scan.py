@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from graphc import nn, optim
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir.interpret import evaluate
 from graphc.ops.scan import scan
+from graphc.types import Sizes
 
 rng = np.random.default_rng(0)
 
@@ -236,7 +238,7 @@ def test_random_programs_of_loops():
 
 @pytest.mark.parametrize("passes", ["", "fold,simplify,cse,dce,fuse,merge,stabilize"])
 def test_a_recurrent_network_learns(passes):
-    x, y = gx.input("x", (None, 6, 2)), gx.input("y", (None,))
+    x, y = gx.input("x", (None, 12, 2)), gx.input("y", (None,))
     cell, wide = nn.Linear(8, 8), nn.Linear(2, 8)
 
     def step(h, v):
@@ -248,10 +250,86 @@ def test_a_recurrent_network_learns(passes):
     with gx.config(disable_passes=passes):
         model = gx.Model(inputs=x, outputs=out, targets=y, loss=nn.mse_loss(out, y),
                          optimizer=optim.Adam(1e-2), seed=0)  # fmt: skip
-        values = np.random.default_rng(1).standard_normal((256, 6, 2)).astype("float32")
-        targets = np.tanh(values[:, :, 0].sum(1) * 0.5)
+        values = np.random.default_rng(1).standard_normal((256, 12, 2)).astype("float32")
+        targets = np.tanh(values[:, -5:, 0].sum(1) * 0.5)
         history = model.fit(values, targets, epochs=40, batch_size=64, verbose=0)
     assert history["loss"][-1] < 0.1 * history["loss"][0]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("width", [4, 256])
+def test_long_loops_stand_in_the_table_once(threads, width):
+    """Records move with the step, for each thread its own, and are as before after the last."""
+    x = gx.input("x", ("length", 32, width))
+    w = gx.input("w", (width, width))
+    first = gx.constant(np.zeros((32, width), "float32"))
+    last, ys = scan(lambda h, v: (gx.tanh(h @ w * 0.1 + v), gx.sum(h, axis=1)), first, x)
+    with gx.config(threads=threads):
+        f = gx.function([x, w], [last, ys, gx.grad(gx.sum(last * last), w)])
+        sizes = {}
+        weight = (rng.standard_normal((width, width)) / width).astype("float32")
+        for length in (20, 150, 20, 3):
+            values = rng.standard_normal((length, 32, width)).astype("float32")
+            h, trail = np.zeros((32, width)), []
+            for v in values:
+                trail.append(h.sum(1))
+                h = np.tanh(h @ weight * 0.1 + v)
+            for _ in range(2):
+                got = f(values, weight)
+                np.testing.assert_allclose(got[0], h, rtol=2e-4, atol=1e-5)
+                np.testing.assert_allclose(got[1], trail, rtol=2e-4, atol=1e-3)
+            bound = f._executable._batches.bind(Sizes(1, [("length", length)]))
+            sizes[length] = max(len(table.words) for table in bound.tables.values())
+        assert sizes[150] == sizes[20]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_long_loops_within_long_loops(threads):
+    x = gx.input("x", (12, 20, 3), dtype="float64")
+    w = gx.input("w", (3,), dtype="float64")
+
+    def inner(c, v):
+        return gx.sin(c * w + v), c * 0.5
+
+    def step(c, rows):
+        last, ys = scan(inner, c, rows, reverse=True)
+        return last * 0.9, gx.sum(ys, axis=0)
+
+    first = gx.constant(np.ones(3))
+    last, ys = scan(step, first, x)
+    loss = gx.sum(last * last) + gx.sum(ys)
+    c, trail, values = np.ones(3), [], rng.standard_normal((12, 20, 3))
+    weight = np.array([0.3, -0.2, 0.1])
+    for rows in values:
+        total = np.zeros(3)
+        for v in rows[::-1]:
+            total += c * 0.5
+            c = np.sin(c * weight + v)
+        c = c * 0.9
+        trail.append(total)
+    outputs = [last, ys, *gx.grad(loss, [x, w])]
+    with gx.config(threads=threads):
+        f = gx.function([x, w], outputs)
+        for _ in range(2):
+            got = f(values, weight)
+    read = evaluate(outputs, {x: values, w: weight})
+    np.testing.assert_allclose(got[0], c, rtol=1e-10)
+    np.testing.assert_allclose(got[1], trail, rtol=1e-10)
+    for a, tensor in zip(got, outputs, strict=True):
+        np.testing.assert_allclose(a, read[tensor], rtol=1e-9, atol=1e-12)
+
+
+def test_a_loop_of_many_steps_is_made_as_fast_as_a_short_one():
+    seconds = {}
+    for length in (50, 10_000, 50, 10_000):
+        x = gx.input("x", (length,))
+        last, _ = scan(lambda h, v: (gx.tanh(h * v), None), gx.constant(np.float32(1.0)), x)
+        start = time.perf_counter()
+        with gx.config(check=False):  # to interpret so many steps takes seconds
+            f = gx.function(x, gx.grad(last, x))
+        f(np.ones(length, "float32"))
+        seconds[length] = time.perf_counter() - start
+    assert seconds[10_000] < 3 * seconds[50] + 0.1
 
 
 def test_a_wrong_index_inside_stops_the_step():
