@@ -38,6 +38,7 @@ SWEPT = {
     "ops/gather.py:LEAST_BYTES": (0, MANY),
     "ops/searching.py:_FEW": (0, MANY),
     "ops/stable.py:_LONGEST": (0, MANY),
+    "plan/contraction.py:WORTH": (0, MANY),
     "passes/fold.py:_LARGEST": (0, MANY),
     "passes/fold.py:_FREE": (0, MANY),
     "passes/matrix_chain.py:_LONGEST": (2, 1000),

@@ -63,6 +63,7 @@ def _is_whole(pair: Pair, step: Descent) -> bool:
     return (
         isinstance(work, MatrixProduct)
         and not call.loops
+        and not work.has_loops
         and len(kernel.arguments) > FACTOR  # no matrix times a vector
         and work.batch == 1
         and step.direction.dtype.kind == "f"

@@ -10,7 +10,9 @@ from typing import Any
 
 from graphc.codegen.kernel import KernelCall, Touch
 from graphc.machine.record import TYPICAL
-from graphc.plan.program import Buffer, MatrixProduct
+from graphc.plan.contraction import AROUND, DEPTH
+from graphc.plan.contraction import COLUMNS as COLUMNS_AROUND
+from graphc.plan.program import Axis, Buffer, MatrixProduct
 from graphc.types import AnyDim
 
 ROWS, COLUMNS = 0, 4
@@ -35,6 +37,8 @@ _BROAD = 128
 def product_kernel(work: MatrixProduct) -> KernelCall:
     """Return the call of a matrix product."""
     dtype = work.out.buffer.dtype.name
+    if work.has_loops:
+        return _contraction_kernel(work, dtype)
     m, n, k = work.m, work.n, work.k
     a, b, c = ((x.buffer, x.layout.offset) for x in (work.left, work.right, work.out))
     (a_b, a_i, a_k), (b_b, b_k, b_j) = work.left.layout.strides, work.right.layout.strides
@@ -52,6 +56,37 @@ def product_kernel(work: MatrixProduct) -> KernelCall:
     else:
         touches = touches_by_rows(arguments) if work.batch == 1 else touches_by_batch(arguments)
     return KernelCall(f"matmul_{dtype}", extent, arguments, touches)
+
+
+def _contraction_kernel(work: MatrixProduct, dtype: str) -> KernelCall:
+    """Return the call of a product with loops around it, whose rows lie one behind the other.
+
+    Its arguments are (m, n, k, a, a_i, a_k, b, b_k, b_j, c, c_i), and of each axis around the
+    product, of columns and of depth its length and its strides in what it moves.
+    """
+    m, n, k = work.m, work.n, work.k
+    a, b, c = ((x.buffer, x.layout.offset) for x in (work.left, work.right, work.out))
+    (_, a_i, a_k), (_, b_k, b_j) = work.left.layout.strides, work.right.layout.strides
+    _, c_i, _ = work.out.layout.strides
+    none = Axis(1, 0, 0, 0)
+
+    def filled(axes: tuple[Axis, ...], count: int) -> tuple[Axis, ...]:
+        return (*(none for _ in range(count - len(axes))), *axes)
+
+    loops = [x for axis in filled(work.around, AROUND) for x in (axis.size, axis.left, axis.right)]
+    loops += [x for axis in filled(work.columns, COLUMNS_AROUND)
+              for x in (axis.size, axis.right, axis.out)]  # fmt: skip
+    loops += [x for axis in filled(work.depth, DEPTH) for x in (axis.size, axis.left, axis.right)]
+    inner = (Axis(m, a_i, 0, c_i), Axis(n, 0, b_j, 1), Axis(k, a_k, b_k, 0))
+    axes = (*work.around, *work.columns, *work.depth, *inner)
+    columns = ((n, 1), *((axis.size, axis.out) for axis in work.columns))
+    touches = (
+        Touch(3, False, 0, tuple((axis.size, axis.left) for axis in axes)),
+        Touch(6, False, 0, tuple((axis.size, axis.right) for axis in axes)),
+        Touch(9, True, c_i, columns),
+    )
+    arguments = (m, n, k, a, a_i, a_k, b, b_k, b_j, c, c_i, *loops)
+    return KernelCall(f"contract_{dtype}", m * work.batch, arguments, touches)
 
 
 def _by_columns(work: MatrixProduct) -> bool:

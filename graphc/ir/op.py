@@ -24,7 +24,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
+from typing import Any, ClassVar, Protocol, Self, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -361,12 +361,23 @@ class Layout:
         return same and self.offset == 0
 
 
+Axes: TypeAlias = tuple[tuple[AnyDim, AnyDim], ...]
+"""Lengths and strides of axes that are counted through as one, outermost first."""
+
+
 class View(Op):
     """Only reinterprets the strides of its one operand."""
 
     @abstractmethod
     def layout(self, layout: Layout, x: TensorType, out: TensorType) -> Layout | None:
         """Return the result's layout over the buffer of ``x``, or None if it needs a copy."""
+
+    def groups(self, layout: Layout, x: TensorType, out: TensorType) -> tuple[Axes, ...] | None:
+        """Return the axes of ``x`` that each axis of the result is made of, from its offset on.
+
+        That is asked where one stride for each axis cannot say it; None if these cannot either.
+        """
+        return None
 
 
 class Assembly(Op):

@@ -216,6 +216,7 @@ from graphc.ops.trigonometric import (
     tan,
     tanh,
 )
+from graphc.ops.windows import sliding_window_view
 
 __all__ = [
     "abs",
@@ -349,6 +350,7 @@ __all__ = [
     "silu",
     "sin",
     "sinh",
+    "sliding_window_view",
     "softmax",
     "softplus",
     "softsign",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -86,7 +86,8 @@ def einsum(subscripts: str, *operands: object) -> Tensor:
     while len(terms) > 1:
         left, right = min(combinations(terms, 2), key=_cost)
         terms = [t for t in terms if t is not left and t is not right]
-        terms.append(_product(left, right, {*output}.union(*(t.labels for t in terms))))
+        needed = dict.fromkeys((*output, *(x for t in terms for x in t.labels)))
+        terms.append(_product(left, right, needed))
     term = _summed(terms[0], output)
     missing = [label for label in output if label not in term.labels]
     if missing:  # all its operands have length 1 there
@@ -216,15 +217,18 @@ def _summed(term: _Term, needed: Iterable[str]) -> _Term:
     return _Term(sum(term.tensor, axes), kept)
 
 
-def _product(left: _Term, right: _Term, needed: set[str]) -> _Term:
-    """Multiply two terms and sum over the labels that nothing else needs."""
-    left = _summed(left, needed.union(right.labels))
-    right = _summed(right, needed.union(left.labels))
+def _product(left: _Term, right: _Term, needed: Collection[str]) -> _Term:
+    """Multiply two terms and sum over the labels that nothing else needs.
+
+    The others come in the order in which they are needed, as far as a product has it.
+    """
+    left = _summed(left, (*needed, *right.labels))
+    right = _summed(right, (*needed, *left.labels))
     shared = [x for x in left.labels if x in right.labels]
-    batch = [x for x in shared if x in needed]
+    batch = [x for x in needed if x in shared]
     folded = [x for x in shared if x not in needed]
-    rows = [x for x in left.labels if x not in shared]
-    columns = [x for x in right.labels if x not in shared]
+    rows = [x for x in needed if x in left.labels and x not in shared]
+    columns = [x for x in needed if x in right.labels and x not in shared]
     if not folded or not (rows or columns):  # no matrix: an elementwise product fuses
         return _summed(_outer(left, right, [*batch, *folded], rows, columns), needed)
     lead = [left.dim(x) for x in batch]

@@ -12,6 +12,7 @@ from graphc.ir.op import (
     TRANSPOSED,
     UNSEEN,
     Array,
+    Axes,
     Layout,
     Linear,
     Notation,
@@ -73,6 +74,18 @@ class Reshape(Linear, View):
             return None
         strides = iter(s for _, s in kept)
         return Layout(layout.offset, tuple(0 if d == 1 else next(strides) for d in out.shape))
+
+    def groups(self, layout: Layout, x: TensorType, out: TensorType) -> tuple[Axes, ...] | None:
+        left = [(d, s) for d, s in zip(x.shape, layout.strides, strict=True) if d != 1]
+        result: list[Axes] = []
+        for dim in out.shape:
+            group: list[tuple[AnyDim, AnyDim]] = []
+            while dim != 1 and left and size_of(d for d, _ in group) != dim:
+                group.append(left.pop(0))
+            if size_of(d for d, _ in group) != dim:
+                return None  # an axis is split, or axes without elements are
+            result.append(tuple(group) or ((dim, 0),))
+        return None if left else tuple(result)
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         return (reshape(g, inputs[0].type.shape),)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from graphc.ir.graph import Graph
-from graphc.ir.op import Layout, View
+from graphc.ir.op import Axes, Contraction, Layout, View
 from graphc.ir.results import Result
 from graphc.ir.tensor import Tensor
 from graphc.types import Dim
@@ -17,6 +18,8 @@ class Place:
 
     base: Tensor
     layout: Layout
+    groups: tuple[Axes, ...] | None = None
+    """The axes that each axis is made of, if one stride cannot walk it."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,13 @@ class Trace:
 
 
 class Places:
-    """Place and trace of every tensor of a graph."""
+    """Place and trace of every tensor of a graph, of which those of ``kept`` need one of theirs."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, kept: Iterable[Tensor] = ()) -> None:
+        users = [(x, isinstance(n.op, Contraction)) for n in graph.nodes for x in n.inputs]
+        others = {x for x, is_product in users if not is_product}
+        self._read = {x for x, _ in users} - others - {*graph.roots, *kept}
+        """What only products read, which can walk several axes as one."""
         self.place: dict[Tensor, Place] = {}
         self.trace: dict[Tensor, Trace] = {}
         self._results: dict[tuple[Tensor, int], Tensor] = {}
@@ -53,8 +60,13 @@ class Places:
             return own
         (x,) = node.inputs
         seen = self.place[x]
+        if seen.groups is not None:
+            return own
         layout = node.op.layout(seen.layout, x.type, node.type)
-        return own if layout is None else Place(seen.base, layout)
+        if layout is not None:
+            return Place(seen.base, layout)
+        groups = node.op.groups(seen.layout, x.type, node.type) if node in self._read else None
+        return own if groups is None else Place(seen.base, seen.layout, groups)
 
     def _follow(self, node: Tensor) -> Trace:
         base = self.place[node].base
@@ -68,7 +80,7 @@ class Places:
         # where each of them ends up.
         probes = tuple(_PROBE + k for k in range(x.ndim))
         layout = node.op.layout(Layout(0, probes), x.type, node.type)
-        if layout is None or layout.offset != 0:
+        if self.place[node].groups or layout is None or layout.offset != 0:
             return Trace(base, None)
         axes: list[int | None] = []
         for stride, dim in zip(layout.strides, node.type.shape, strict=True):

@@ -16,6 +16,7 @@ from graphc.ir.source import Constant, Input, Parameter
 from graphc.ir.tensor import PHASES, Tensor
 from graphc.ops.scan import Body, Scan
 from graphc.passes.bounds import IndexBounds, unsure_indices
+from graphc.plan import contraction
 from graphc.plan.division import divided
 from graphc.plan.fusion import Fusion, stored_nodes
 from graphc.plan.group import AxisMap, Group
@@ -28,12 +29,11 @@ from graphc.plan.program import (
     Guard,
     Loop,
     LoopNest,
-    MatrixProduct,
     OwnLoops,
     Program,
     Work,
 )
-from graphc.types import INT64, AnyDim, Several, Shape, never_below, size_of
+from graphc.types import INT64, AnyDim, Several, Shape, size_of
 
 _KINDS = {Input: "input", Parameter: "parameter", Constant: "constant"}
 _PREFIXES = {"input": "x", "parameter": "p", "constant": "c", "gradient": "g"}
@@ -71,7 +71,7 @@ class _Planner:
         """Where in its buffer a tensor begins, if that is not its first element."""
         self.count = itertools.count()
         """Numbers of loops."""
-        self.places = Places(graph)
+        self.places = Places(graph, gradients.values())
         self.fusion = Fusion(graph, self.places, fuse)
         self.order = {g: i for i, g in enumerate(self.fusion.groups)}
         self.gradient_of: dict[Tensor, Tensor] = {}
@@ -455,24 +455,33 @@ class _Planner:
 
     def _emit_product(self, group: Group, node: Tensor, flops: AnyDim) -> None:
         assert isinstance(node.op, Contraction)
-        a, b = (self._forwards(self._access(x), group) for x in node.inputs)
-        if node.op.transpose_a:
-            a = _swapped(a)
-        if node.op.transpose_b:
-            b = _swapped(b)
         out = self._access(node)
-        lead = out.shape[:-2]
-        if lead:
-            a, b = _broadcast(a, lead), _broadcast(b, lead)
-        if not all(map(_unrolls, (a, b, out))):
-            a, b = (x if _fold(x, lead) is not None else self._packed(x, group) for x in (a, b))
-        for work in _products(a, b, out):
-            self._call(work, group, (a, b), (out,), flops)
-            flops = 0
+        operands = []
+        flags = (node.op.transpose_a, node.op.transpose_b)
+        for x, flag in zip(node.inputs, flags, strict=True):
+            operand = self._operand(x)
+            operand = operand.swapped() if flag else operand
+            operand = operand.broadcast(out.shape[:-2])
+            operands.append(operand if operand.is_forward else self._copied(operand, group))
+        a, b = operands
+        work = contraction.product(a, b, out)
+        if work is None:
+            a, b = (self._copied(x, group) for x in operands)
+            work = contraction.product(a, b, out)
+        assert work is not None, "operands that no loops walk have been copied"
+        self._call(work, group, (work.left, work.right), (out,), flops)
 
-    def _forwards(self, x: Access, group: Group) -> Access:
-        """Return ``x``, copied if it is walked backwards along an axis."""
-        return x if all(never_below(s, 0) for s in x.layout.strides) else self._packed(x, group)
+    def _operand(self, x: Tensor) -> contraction.Operand:
+        place = self.places.place[x]
+        if place.groups is None:
+            return contraction.Operand.of(self._access(x))
+        start = self.starts.get(place.base, 0) + place.layout.offset
+        return contraction.Operand(self._buffer(place.base), start, place.groups)
+
+    def _copied(self, x: contraction.Operand, group: Group) -> contraction.Operand:
+        """Return a row-major copy of ``x``."""
+        packed = self._packed(x.access(), group)
+        return contraction.Operand.of(Access(packed.buffer, Layout.contiguous(x.shape), x.shape))
 
     def _packed(self, x: Access, group: Group) -> Access:
         """Return a row-major copy of ``x``."""
@@ -521,101 +530,3 @@ def _in_domain(access: Access, where: AxisMap, group: Group) -> Access:
         if domain is not None and dim != 1:
             strides[domain] = stride
     return Access(access.buffer, Layout(access.layout.offset, tuple(strides)), group.dims)
-
-
-def _swapped(access: Access) -> Access:
-    strides, shape = list(access.layout.strides), list(access.shape)
-    strides[-2:], shape[-2:] = strides[:-3:-1], shape[:-3:-1]
-    return Access(access.buffer, Layout(access.layout.offset, tuple(strides)), tuple(shape))
-
-
-def _broadcast(access: Access, lead: Shape) -> Access:
-    """Give ``access`` the leading axes ``lead``, repeated by strides of 0."""
-    missing = len(lead) - (len(access.shape) - 2)
-    own = [
-        0 if d != to else s
-        for s, d, to in zip(
-            access.layout.strides[:-2], access.shape[:-2], lead[missing:], strict=True
-        )
-    ]
-    strides = ((0,) * missing, tuple(own), access.layout.strides[-2:])
-    return Access(
-        access.buffer,
-        Layout(access.layout.offset, sum(strides, ())),
-        (*lead, *access.shape[-2:]),
-    )
-
-
-def _products(a: Access, b: Access, out: Access) -> list[MatrixProduct]:
-    """Return the product as few batched products: one if the leading axes fold into one."""
-    lead = out.shape[:-2]
-    m, n, k = out.shape[-2], out.shape[-1], a.shape[-1]
-    steps = [_fold(x, lead) for x in (a, b, out)]
-    if steps[1] == 0 and steps[0] is not None and size_of(lead) != 1:
-        # One right matrix: the left's leading axes are more rows, if they lie in step.
-        rows = _fold(a, (*lead, m), 1)
-        if rows is not None:
-            return [_product(a, b, out, 1, size_of((*lead, m)), n, k, (0, 0, 0), rows)]
-    if None not in steps:
-        return [_product(a, b, out, size_of(lead), m, n, k, tuple(steps), None)]  # type: ignore[arg-type]
-    axis = _unrolled(lead)
-    assert axis is not None, "operands that no one stride walks have been copied"
-    parts = []
-    for i in range(lead[axis]):  # type: ignore[arg-type]
-        parts.extend(_products(*(_take(x, axis, i) for x in (a, b, out))))
-    return parts
-
-
-def _unrolls(x: Access) -> bool:
-    """Tell whether one stride walks the leading axes of run-time length, without the others."""
-    axes = [k for k, d in enumerate(x.shape[:-2]) if not isinstance(d, int)]
-    if not axes:
-        return True
-    strides = tuple(x.layout.strides[k] for k in axes)
-    lead = tuple(x.shape[k] for k in axes)
-    return _fold(Access(x.buffer, Layout(0, strides), lead), lead) is not None
-
-
-def _unrolled(lead: Shape) -> int | None:
-    """Return the leading axis with the fewest products to write one by one, or None."""
-    fixed = [(d, axis) for axis, d in enumerate(lead) if isinstance(d, int) and d != 1]
-    return min(fixed)[1] if fixed else None
-
-
-def _product(
-    a: Access, b: Access, out: Access, batch: AnyDim, m: AnyDim, n: AnyDim, k: AnyDim,
-    steps: tuple[AnyDim, AnyDim, AnyDim], rows: AnyDim | None,
-) -> MatrixProduct:  # fmt: skip
-    def matrix(x: Access, step: AnyDim, shape: Shape, row: AnyDim | None = None) -> Access:
-        r, c = x.layout.strides[-2:]
-        return Access(
-            x.buffer, Layout(x.layout.offset, (step, r if row is None else row, c)), shape
-        )
-
-    return MatrixProduct(
-        matrix(a, steps[0], (batch, m, k), rows),
-        matrix(b, steps[1], (batch, k, n)),
-        matrix(out, steps[2], (batch, m, n)),
-        batch, m, n, k,
-    )  # fmt: skip
-
-
-def _fold(access: Access, axes: Shape, skip: int = 0) -> AnyDim | None:
-    """Return the one stride that walks the leading ``axes`` of ``access``, or None."""
-    strides = access.layout.strides[: len(axes)]
-    moving = [(s, d) for s, d in zip(strides, axes, strict=True) if d != 1]
-    for (s, _), (t, d) in itertools.pairwise(moving):
-        if s != d * t:
-            return None
-    return moving[-1][0] if moving else (strides[-1] if skip else 0)
-
-
-def _take(access: Access, axis: int, index: int) -> Access:
-    """Return the part at ``index`` of ``axis``."""
-    strides, shape = access.layout.strides, access.shape
-    layout = Layout(strides[axis] * index + access.layout.offset, _without(strides, axis))
-    return Access(access.buffer, layout, _without(shape, axis))
-
-
-def _without(dims: Shape, axis: int) -> Shape:
-    return (*dims[:axis], *dims[axis + 1 :])

@@ -135,9 +135,27 @@ class LoopNest:
         yield from dict.fromkeys(a.buffer for a in (*self.stores.values(), *parts, *wide))
 
 
+@dataclass(frozen=True)
+class Axis:
+    """A loop around a product: its length, and how far a step of it is in each operand."""
+
+    size: AnyDim
+    left: AnyDim
+    right: AnyDim
+    out: AnyDim
+
+    @property
+    def strides(self) -> tuple[AnyDim, AnyDim, AnyDim]:
+        return self.left, self.right, self.out
+
+
 @dataclass(frozen=True, eq=False)
 class MatrixProduct:
-    """One batched matrix product ``out[b] = left[b] @ right[b]``; layouts are per matrix."""
+    """One batched matrix product ``out[b] = left[b] @ right[b]``; layouts are per matrix.
+
+    With axes ``around`` the batch is theirs, outermost first; for those of ``columns`` there are
+    more columns, and over those of ``depth`` the products are added up.
+    """
 
     left: Access
     right: Access
@@ -146,6 +164,14 @@ class MatrixProduct:
     m: AnyDim
     n: AnyDim
     k: AnyDim
+    around: tuple[Axis, ...] = ()
+    columns: tuple[Axis, ...] = ()
+    depth: tuple[Axis, ...] = ()
+
+    @property
+    def has_loops(self) -> bool:
+        """Whether loops stand around the product, other than one over a batch."""
+        return bool(self.around or self.columns or self.depth)
 
 
 @dataclass(frozen=True, eq=False)

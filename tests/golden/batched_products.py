@@ -3,7 +3,7 @@
 x0   input     float64(None, 5, 2, 4)  x
 """
 
-from graphc.emit.products import matmul_float64
+from graphc.emit.products import contract_float64
 
 
 def call(m):
@@ -11,10 +11,6 @@ def call(m):
     batch, run = m.batch, m.run
     # matmul(None, 2, 5, 5)   models.py:36
     run(
-        matmul_float64, 5 * batch, 5, 5, 4, 0, m.x0, 40, 8, 1, m.x0, 40, 1, 8, m.matmul_0, 50,
-        5,
-    )
-    run(
-        matmul_float64, 5 * batch, 5, 5, 4, 0, m.x0[4:], 40, 8, 1, m.x0[4:], 40, 1, 8,
-        m.matmul_0[25:], 50, 5,
+        contract_float64, 10 * batch, 5, 5, 4, m.x0, 8, 1, m.x0, 1, 8, m.matmul_0, 5, 1, 0, 0,
+        batch, 40, 40, 2, 4, 4, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0,
     )

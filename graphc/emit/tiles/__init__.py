@@ -24,6 +24,8 @@ NumPy.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +72,38 @@ def product(
             right, out = right[:, lo:hi], out[:, lo:hi]
         found = left @ right
         out[...] = out - c_b[0] * found if form & UPDATE else found
+
+
+def contract(
+    lo: int, hi: int, m: int, n: int, k: int, a: Any, a_i: int, a_k: int, b: Any, b_k: int,
+    b_j: int, c: Any, c_i: int, *loops: Any,
+) -> None:  # fmt: skip
+    """C[e, i, p, j] = sum_tk A[e, i, t, k] B[e, t, k, p, j]; see :mod:`.grouped`.
+
+    e and t are of three axes each, p of one, given as (length, stride, stride) in what they move;
+    all rows of C lie one behind the other, and those with lo <= e * m + i < hi are computed.
+    """
+    axes = [loops[x : x + 3] for x in range(0, 21, 3)]
+    around, (columns, b_q, c_q), depth = axes[:3], axes[3], axes[4:]
+    for e in range(lo // max(m, 1), -(-hi // max(m, 1))):
+        rows = slice(max(0, lo - e * m), min(m, hi - e * m))
+        a_e, b_e = _moved(e, around)
+        for p in range(columns):
+            out = _matrix(c[e * m * c_i + p * c_q :], (m, n), (c_i, 1))[rows]
+            out[...] = 0
+            for t in range(math.prod(size for size, _, _ in depth)):
+                a_t, b_t = _moved(t, depth)
+                left = _matrix(a[a_e + a_t :], (m, k), (a_i, a_k))[rows]
+                out += left @ _matrix(b[b_e + p * b_q + b_t :], (k, n), (b_k, b_j))
+
+
+def _moved(number: int, axes: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
+    """Return how far element ``number`` of axes is, in row-major order, by strides of A and B."""
+    a_at = b_at = 0
+    for size, a_step, b_step in reversed(axes):
+        number, place = divmod(number, max(size, 1))
+        a_at, b_at = a_at + place * a_step, b_at + place * b_step
+    return a_at, b_at
 
 
 def apply(

@@ -65,14 +65,14 @@ def emit_product(v: Vectors, function: Any) -> None:
         top = by_column.choose(0, most(lo - e * m, 0))
         end = by_column.choose(m, least(hi - e * m, m))
         left, right = by_column.choose(lo, 0), by_column.choose(hi, n)
-        _compute(
+        compute(
             v, code, top, end, left, right, k, form, a + e * a_b, a_i, a_k,
             b + e * b_b, b_k, b_j, c + e * c_b, c_i, c.at(c_b), scratch,
         )  # fmt: skip
     code.end()
 
 
-def _compute(
+def compute(
     v: Vectors, code: Code, top: Int, end: Int, left: Int, right: Int, k: Int, form: Int,
     a: Address, a_i: Int, a_k: Int, b: Address, b_k: Int, b_j: Int,
     c: Address, c_i: Int, factor: Address, scratch: Address,
