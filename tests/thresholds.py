@@ -126,6 +126,8 @@ MACHINE = {
     "schedule/levels.py:by_levels": _TRIED,
     "emit/shape.py:piece": _GEMM + "test_matrix_times_vector",
     "run/table.py:arranged": _TRIED,
+    "run/table.py:_without_loops": _TRIED,
+    "schedule/loops.py:_is_shared": _TRIED,
     "emit/vmath/trace.py:fused": _CROSS,
     "emit/vmath/variants.py:call_guarded": _CROSS,
     "emit/vmath/variants.py:has_wide": _CROSS,

@@ -442,7 +442,12 @@ class Emitter(Protocol):
         ...
 
     def parallel(self, name: str, extent: AnyDim) -> AbstractContextManager[Name]:
-        """Open the outermost loop, whose iterations are independent; at most once."""
+        """Open the loop that threads share, whose iterations are independent.
+
+        Where there are several, one behind the other or within loops that each thread runs whole,
+        they are over the same axis, and an iteration needs what its own number did before, no
+        other's.
+        """
         ...
 
     def lit(self, value: Any, dtype: np.dtype[Any]) -> Value:

@@ -304,8 +304,14 @@ class _Levels:
 
 def _apart(a: Record, s: Slice, b: Record, t: Slice, rows: int) -> bool:
     """Tell whether two slices meet in equal rows only."""
-    one, two = s.row(a.extent // rows), t.row(b.extent // rows)
-    if one is None or two is None or one[0] != two[0] or s.pitch != t.pitch:
+    if s.stride <= 0 or t.stride <= 0 or s.pitch != t.pitch:
         return False
-    start = min(s.first, t.first)
-    return max(s.first + one[1], t.first + two[1]) - start <= one[0]
+    one, two = a.extent // rows, b.extent // rows
+    if one % s.every or two % t.every:
+        return False
+    one, two = one // s.every, two // t.every
+    row = one * s.stride
+    if row != two * t.stride:
+        return False
+    ends = s.first + row - s.stride + s.span, t.first + row - t.stride + t.span
+    return max(ends) - min(s.first, t.first) <= row

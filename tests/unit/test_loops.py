@@ -23,14 +23,18 @@ from graphc.types import TensorType
 class Text(Writer):
     """Collects statements."""
 
-    shared = 0
+    shared = None
+    """Name and extent of the loops that threads share."""
+    within = False
 
     @contextmanager
     def parallel(self, name, extent):
-        assert (self.depth, self.shared) == (0, 0), "parallel is the outermost loop, once"
-        self.shared += 1
+        assert self.shared in (None, (name, extent)), "threads share one axis"
+        assert not self.within, "threads share a loop, and not one within it"
+        self.shared, self.within = (name, extent), True
         with self.loop(name, extent) as index:
             yield index
+        self.within = False
 
     def lit(self, value, dtype):
         return Number(value, dtype)
@@ -68,8 +72,10 @@ def run(op: Loops, *arrays):
     text = Text()
     op.loops(text, Place("y", result), *(Place(n, a) for n, a in names.items()))
     lines = PythonPrinter().lines(text.body)
-    if text.shared and lines[0].startswith("for "):  # their order must not matter
-        lines[0] = re.sub(r"range\((\d+)\)", r"range(\1 - 1, -1, -1)", lines[0])
+    shared = "" if text.shared is None else text.shared[0]
+    for number, line in enumerate(lines):  # their order must not matter
+        if line.lstrip().startswith(f"for {shared} "):
+            lines[number] = re.sub(r"range\((\d+)\)", r"range(\1 - 1, -1, -1)", line)
     flat = {n: np.ascontiguousarray(a).reshape(-1) for n, a in names.items()}
     exec("\n".join(lines), {**SCOPE, **flat, "y": result.reshape(-1)})
     return result, text
@@ -93,7 +99,7 @@ def test_running(shape, axis):
     ):
         result, text = run(op, *arrays)
         np.testing.assert_allclose(result, op.numpy(*arrays), rtol=1e-13, err_msg=op.name)
-        assert text.shared == (len(shape) > 1)
+        assert (text.shared is not None) == (len(shape) > 1)
 
 
 @pytest.mark.parametrize(("shape", "axis"), CASES)
