@@ -10,11 +10,11 @@ A chain whose rows overflow the cache runs in blocks of rows, from its first cal
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import gcd
 from operator import attrgetter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -269,7 +269,7 @@ class _Levels:
             if rows == 1 and max(counts) == 1:
                 break
             if 1 < rows >= self._threads and all(
-                _apart(other, theirs, record, own, rows) for other, theirs, own in meetings
+                _apart(other, theirs, record, own, rows) for other, theirs, own in _outer(meetings)
             ):
                 break
         else:
@@ -300,6 +300,20 @@ class _Levels:
         self._written[self._count : end] = written
         self._slices += [(record, s) for s in record.slices]
         self._count = end
+
+
+def _outer(meetings: Sequence[Meeting]) -> Iterator[Meeting]:
+    """Yield, of meetings that differ in where they are alone, the first and the last in memory."""
+    alike: dict[tuple[Any, ...], list[Meeting]] = {}
+    for meeting in meetings:
+        other, theirs, own = meeting
+        found = alike.setdefault((other.extent, theirs[1:], own), [meeting, meeting])
+        if theirs.first < found[0][1].first:
+            found[0] = meeting
+        elif theirs.first > found[1][1].first:
+            found[1] = meeting
+    for found in alike.values():
+        yield from found
 
 
 def _apart(a: Record, s: Slice, b: Record, t: Slice, rows: int) -> bool:
