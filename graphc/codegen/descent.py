@@ -29,31 +29,26 @@ def take_steps(pairs: Sequence[Pair], kept: Set[Buffer], by_phase: bool) -> list
     the gradients remain for these. A step that a product takes stays where it was, so that its
     parameter finds a place beside the others, but is not made.
     """
-    keys = {place: float(place) for place in range(len(pairs))}
-    result = dict(enumerate(pairs))
-    traffic = _Traffic(pairs)
+    order = _Order(pairs)
     for place, (call, kernel) in enumerate(pairs):
         step = kernel.descent
         if step is None or call.loops or step.direction in kept:
             continue
-        before = traffic.product(step.direction, place)
+        before = order.product(step.direction, place)
         if before is None or not _is_whole(pairs[before], step):
             continue
-        after = traffic.last_user(step.target, before, place)
-        rising = traffic.rising(step.factor, after, place)
-        if rising is None or traffic.changes(pairs[before][0].reads, before, after):
+        after = order.last_user(step.target, before, place)
+        rising = order.rising(step.factor, after, place)
+        if rising is None or order.changes(pairs[before][0].reads, before, after):
             continue
-        for order, factor in enumerate(rising):
-            keys[factor] = min(keys[factor], after + 0.25 + order / (8 * len(pairs)))
-        fused = len(result)
-        result[fused] = _stepping(pairs[before], (call, kernel))
-        keys[fused] = after + 0.5
-        result[place] = replace(call, made=LAID_OUT), kernel
-        if by_phase:
-            result[before] = replace(pairs[before][0], made=BY_PHASE), pairs[before][1]
-        else:
-            del keys[before]
-    return [result[place] for place in sorted(keys, key=keys.__getitem__)]
+        fused = _stepping(pairs[before], (call, kernel))
+        product = replace(pairs[before][0], made=BY_PHASE), pairs[before][1]
+        order.leave(place, (replace(call, made=LAID_OUT), kernel))
+        order.leave(before, product if by_phase else None)
+        for factor in rising:
+            order.rise(factor, after)
+        order.insert(fused, after)
+    return order.pairs()
 
 
 def _is_whole(pair: Pair, step: Descent) -> bool:
@@ -83,53 +78,89 @@ def _stepping(product: Pair, step: Pair) -> Pair:
     assert isinstance(form, int)
     arguments[FORM] = form | UPDATE
     arguments[C], arguments[FACTOR] = (descent.target, 0), (descent.factor, 0)
+    reads = dict.fromkeys((*call.reads, *taken.reads))
+    del reads[descent.direction]
     fused = Call(
         call.work,
         taken.phase,
         (*call.nodes, *taken.nodes),
-        tuple(dict.fromkeys((*call.reads, *taken.reads))),
+        tuple(reads),
         taken.writes,
         call.flops + taken.flops,
         made=STEP,
     )
-    gone = {descent.direction}
-    fused = replace(fused, reads=tuple(b for b in fused.reads if b not in gone))
     touches = (*kernel.touches, Touch(FACTOR, False, 0))
     return fused, replace(kernel, arguments=tuple(arguments), touches=touches)
 
 
-class _Traffic:
-    """Which calls read and write what."""
+class _Order:
+    """The calls as a step makes them, and which read and write what; by numbers.
+
+    The number of a call is its place at first. Calls that are inserted have numbers of their own,
+    and count from then on: a step must not overwrite what a product reads that another moved.
+    """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
-        self._pairs = pairs
-        self._readers: dict[Buffer, list[int]] = {}
-        self._writers: dict[Buffer, list[int]] = {}
+        self._pairs = dict(enumerate(pairs))
+        self._moments = {number: (number, 0) for number in self._pairs}
+        """For each call the place that it has or follows, and how many were put there before."""
+        self._puts = 0
+        self._readers: dict[Buffer, set[int]] = {}
+        self._writers: dict[Buffer, set[int]] = {}
         self._guards = [i for i, (_, kernel) in enumerate(pairs) if kernel.guards]
-        for place, (call, _) in enumerate(pairs):
-            for buffer in call.reads:
-                self._readers.setdefault(buffer, []).append(place)
-            for buffer in call.writes:
-                self._writers.setdefault(buffer, []).append(place)
+        for number, (call, _) in enumerate(pairs):
+            self._enter(number, call)
+
+    def pairs(self) -> list[Pair]:
+        """Return the calls, in order."""
+        return [self._pairs[n] for n in sorted(self._pairs, key=self._moments.__getitem__)]
+
+    def leave(self, number: int, pair: Pair | None) -> None:
+        """Let a step not make a call; ``pair`` takes its place, for what is no step."""
+        call, _ = self._pairs.pop(number)
+        for buffer in call.reads:
+            self._readers[buffer].discard(number)
+        for buffer in call.writes:
+            self._writers[buffer].discard(number)
+        if pair is not None:
+            self._pairs[number] = pair
+
+    def rise(self, number: int, after: int) -> None:
+        """Let a call follow all that is put behind the place ``after`` so far."""
+        self._puts += 1
+        self._moments[number] = after, self._puts
+
+    def insert(self, pair: Pair, after: int) -> None:
+        """Add a call, which follows all that is put behind the place ``after`` so far."""
+        number = len(self._moments)
+        self.rise(number, after)
+        self._pairs[number] = pair
+        self._enter(number, pair[0])
 
     def product(self, gradient: Buffer, place: int) -> int | None:
         """Return the call that computes a gradient, if only the one at ``place`` reads it."""
-        writers = self._writers.get(gradient, [])
-        if len(writers) != 1 or self._readers[gradient] != [place] or writers[0] > place:
+        writers = self._writers.get(gradient, set())
+        if len(writers) != 1 or self._readers[gradient] != {place}:
             return None
-        return writers[0]
+        (writer,) = writers
+        return writer if writer < place else None
 
     def last_user(self, weight: Buffer, before: int, place: int) -> int:
-        """Return the last place before ``place`` that reads or writes a weight, or is a guard."""
+        """Return the place after which nobody uses a weight before ``place``, nor a guard stands.
+
+        It is that of ``before`` or a later one, and in no loop.
+        """
         users = (self._readers.get(weight, ()), self._writers.get(weight, ()), self._guards)
-        last = max((i for found in users for i in found if before < i < place), default=before)
-        while self._pairs[last][0].loops and last + 1 < place:  # whole loops
+        between = [i for found in users for i in found if self._is_between(i, before, place)]
+        last = max((self._moments[i][0] for i in between), default=before)
+        while last + 1 < place and self._loops(last) and self._loops(last + 1):
             last += 1
         return last
 
     def changes(self, buffers: Iterable[Buffer], before: int, after: int) -> bool:
         """Tell whether one of the buffers is written after ``before`` and up to ``after``."""
-        return any(before < i <= after for b in buffers for i in self._writers.get(b, ()))
+        writers = (i for b in buffers for i in self._writers.get(b, ()))
+        return any(self._is_between(i, before, after + 1) for i in writers)
 
     def rising(self, buffer: Buffer, after: int, place: int) -> list[int] | None:
         """Return the calls to make right after ``after``, in order, for the buffer to be there.
@@ -140,14 +171,31 @@ class _Traffic:
         wanted = [buffer]
         while wanted:
             for writer in self._writers.get(wanted.pop(), ()):
-                if after < writer < place and writer not in found:
+                if self._is_late(writer, after, place) and writer not in found:
                     found.add(writer)
                     wanted += self._pairs[writer][0].reads
         for writer in found:
             call = self._pairs[writer][0]
             users = [i for b in call.writes for i in self._readers.get(b, ())]
             written = [i for b in (*call.reads, *call.writes) for i in self._writers.get(b, ())]
-            met = any(after < i < writer and i not in found for i in (*users, *written))
-            if met or call.loops:
+            passed = {i for i in (*users, *written) if self._is_late(i, after, writer)}
+            if passed - found or call.loops:
                 return None
-        return sorted(found)
+        return sorted(found, key=self._moments.__getitem__)
+
+    def _enter(self, number: int, call: Call) -> None:
+        for buffer in call.reads:
+            self._readers.setdefault(buffer, set()).add(number)
+        for buffer in call.writes:
+            self._writers.setdefault(buffer, set()).add(number)
+
+    def _loops(self, place: int) -> bool:
+        return place in self._pairs and bool(self._pairs[place][0].loops)
+
+    def _is_between(self, number: int, before: int, place: int) -> bool:
+        """Tell whether a call comes after the one ``before``, and before all at ``place``."""
+        return self._moments[before] < self._moments[number] < (place, 0)
+
+    def _is_late(self, number: int, after: int, call: int) -> bool:
+        """Tell whether a call comes after all at the place ``after``, and before another call."""
+        return (after + 1, 0) <= self._moments[number] < self._moments[call]

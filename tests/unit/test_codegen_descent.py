@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+
 import numpy as np
 import pytest
 from compiled import build
@@ -151,6 +154,47 @@ def test_what_the_product_reads_is_not_overwritten_before():
     run.call([np.array(0.5)])
     np.testing.assert_allclose(w.op.cell.array, start - 0.5 * (v.T @ v), rtol=1e-12)
     np.testing.assert_allclose(s.v.op.cell.array, v + np.cumsum(other, 0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_factors_of_each_other_step_from_the_same_values(count, backwards):
+    """The gradient of each reads the others, which have not stepped yet."""
+    shapes = [(6, 5), (5, 7), (7, 4), (4, 8)][:count]
+    factors = [gx.parameter(RNG.standard_normal(shape)) for shape in shapes]
+    target = gx.input("t", (6, shapes[-1][1]), "float64")
+    product = functools.reduce(operator.matmul, factors)
+    gradients = gx.grad(gx.sum(gx.square(product - target)), factors)
+    updates = {p: p - 0.01 * g for p, g in zip(factors, gradients, strict=True)}
+    if backwards:
+        updates = dict(reversed(updates.items()))
+    values = [p.op.cell.array.copy() for p in factors]
+    data = RNG.standard_normal(target.shape)
+    run = build(Graph([target], {}, updates))
+    run.call([data])
+    error = 2 * (functools.reduce(operator.matmul, values) - data)
+    for n, (p, value) in enumerate(zip(factors, values, strict=True)):
+        left = functools.reduce(operator.matmul, values[:n], np.eye(6))
+        right = functools.reduce(operator.matmul, values[n + 1 :], np.eye(value.shape[1]))
+        expected = value - 0.01 * left.T @ error @ right.T
+        np.testing.assert_allclose(p.op.cell.array, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_a_gradient_in_loops_around_a_product_is_written():
+    """Depth in pieces: samples and places of windows, which no one stride walks."""
+    x, w = gx.input("x", (6, 20), "float64"), gx.parameter(RNG.standard_normal((8, 5)))
+    rate = gx.input("rate", (), "float64")
+    out = gx.einsum("nhk,kd->nhd", gx.sliding_window_view(x, 8, axis=1), w)
+    gradient = gx.grad(gx.sum(gx.tanh(out)), w)
+    data, start = RNG.standard_normal(x.shape), w.op.cell.array.copy()
+    run = build(Graph([x, rate], {}, {w: w - rate * gradient}))
+    run.call([data, np.array(0.5)])
+    view = np.lib.stride_tricks.sliding_window_view(data, 8, axis=1)
+    slope = 1 - np.tanh(view @ start) ** 2
+    expected = start - 0.5 * np.einsum("nhk,nhd->kd", view, slope)
+    np.testing.assert_allclose(w.op.cell.array, expected, rtol=1e-11, atol=1e-11)
+    assert any(k.name.startswith("contract") for k in run._calls)
+    assert not stepping(run)
 
 
 def test_the_factor_is_computed_before():
