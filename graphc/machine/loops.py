@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from graphc.machine.isa import Isa
 
 CHAINS = 10
@@ -68,30 +70,8 @@ def _move(isa: Isa, vector: str) -> str:
   store {vector} %w{k}, {vector}* %q{k}, align 4"""
         for k in range(4)
     ]
-    return f"""
-define i64 @move(i64 %bytes, i64 %times, {vector}* noalias %p, {vector}* noalias %q) {{
-entry:
-  %n = udiv i64 %bytes, {isa.vector_bytes}
-  br label %again
-again:
-  %t = phi i64 [ 0, %entry ], [ %u, %done ]
-  br label %loop
-loop:
-  %i = phi i64 [ 0, %again ], [ %j, %loop ]
-  %pi = getelementptr {vector}, {vector}* %p, i64 %i
-  %qi = getelementptr {vector}, {vector}* %q, i64 %i
-{"".join(moves)}
-  %j = add i64 %i, 4
-  %more = icmp slt i64 %j, %n
-  br i1 %more, label %loop, label %done
-done:
-  %u = add i64 %t, 1
-  %repeat = icmp slt i64 %u, %times
-  br i1 %repeat, label %again, label %end
-end:
-  ret i64 0
-}}
-"""
+    operands = [("p", "noalias"), ("q", "noalias")]
+    return _passing(isa, "move", vector, operands, "".join(moves), 4)
 
 
 def _read(isa: Isa, vector: str) -> str:
@@ -111,21 +91,39 @@ def _read(isa: Isa, vector: str) -> str:
     ]
     total = [f"  %t{k} = fadd {vector} %{f't{k - 1}' if k > 1 else 'b0'}, %b{k}"
              for k in range(1, _SUMS)]  # fmt: skip
+    total.append(f"  store {vector} %t{_SUMS - 1}, {vector}* %p, align 4")
+    return _passing(
+        isa, "read", vector, [("p", "")], "".join(loads), _SUMS,
+        again=_lines(sums_again), begin=_lines(sums_begin), end=_lines(total),
+    )  # fmt: skip
+
+
+def _passing(
+    isa: Isa, name: str, vector: str, operands: Sequence[tuple[str, str]], body: str, step: int,
+    *, again: str = "", begin: str = "", end: str = "",
+) -> str:  # fmt: skip
+    """Return a function (bytes, times, operands) that goes over its operands so many times.
+
+    ``body`` is for ``step`` vectors of each, which begin at ``%pi`` of ``%p``; ``again`` and
+    ``begin`` open a pass and its loop, and ``end`` stands behind all.
+    """
+    given = ", ".join(f"{vector}* {attribute} %{x}".replace("  ", " ") for x, attribute in operands)
+    places = [f"  %{x}i = getelementptr {vector}, {vector}* %{x}, i64 %i" for x, _ in operands]
     return f"""
-define i64 @read(i64 %bytes, i64 %times, {vector}* %p) {{
+define i64 @{name}(i64 %bytes, i64 %times, {given}) {{
 entry:
   %n = udiv i64 %bytes, {isa.vector_bytes}
   br label %again
 again:
   %t = phi i64 [ 0, %entry ], [ %u, %done ]
-{_lines(sums_again)}
+{again}
   br label %loop
 loop:
   %i = phi i64 [ 0, %again ], [ %j, %loop ]
-{_lines(sums_begin)}
-  %pi = getelementptr {vector}, {vector}* %p, i64 %i
-{"".join(loads)}
-  %j = add i64 %i, {_SUMS}
+{begin}
+{_lines(places)}
+{body}
+  %j = add i64 %i, {step}
   %more = icmp slt i64 %j, %n
   br i1 %more, label %loop, label %done
 done:
@@ -133,8 +131,7 @@ done:
   %repeat = icmp slt i64 %u, %times
   br i1 %repeat, label %again, label %end
 end:
-{_lines(total)}
-  store {vector} %t{_SUMS - 1}, {vector}* %p, align 4
+{end}
   ret i64 0
 }}
 """

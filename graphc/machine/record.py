@@ -115,15 +115,6 @@ class Machine:
         caches = (self.first, self.second, self.third)
         return next((n for n, size in enumerate(caches) if nbytes <= size), 3)
 
-    def moved(self, nbytes: int) -> float:
-        """Return the bytes that a nanosecond moves of work on ``nbytes``, from where they lie."""
-        rates = self.rates
-        if nbytes <= self.first:
-            return rates.first
-        if nbytes <= self.second:
-            return rates.second
-        return rates.third if nbytes <= self.third else rates.memory
-
 
 def expected(isa: Isa) -> Rates:
     """Return the rates of a present core with such vectors, where nothing was tried."""

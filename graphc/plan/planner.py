@@ -423,7 +423,8 @@ class _Planner:
             inner._emit(part, {})
             inner._guard(part)
         inner._carry_on(group, copied, list(zip(body.following, carries, strict=True)))
-        self.extra += [b for b in inner.buffers.values() if b not in self.buffers.values()]
+        known = set(self.buffers.values())
+        self.extra += [b for b in inner.buffers.values() if b not in known]
 
     def _carry_on(
         self,

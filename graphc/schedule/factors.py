@@ -77,12 +77,12 @@ class Product:
         steps = sum((n - 1) * self.record.arguments[position + stride] for n, stride in axes)
         return start, start + (steps + 1) * self.itemsize
 
-    def having(self, *touched: Touch, batch: bool = False, **changes: Any) -> Record:
-        """Return the record with changes, and what it and ``touched`` say it touches then."""
+    def having(self, *, batch: bool = False, **changes: Any) -> Record:
+        """Return the record with changes, and what it touches then."""
         record = replace(self.record, **changes)
         by = touches_by_columns if record.arguments[FORM] & COLUMNS else touches_by_rows
         touches = touches_by_batch(record.arguments) if batch else by(record.arguments)
-        record.slices = slices_of((*touches, *touched), record, self.itemsize)
+        record.slices = slices_of(touches, record, self.itemsize)
         return record
 
 
