@@ -239,8 +239,8 @@ def dim_ceildiv(a: AnyDim, k: int) -> AnyDim:
     """Return ``ceil(a / k)`` for ``k > 0``."""
     if isinstance(a, int):
         return -(-a // k)
-    if a.scale % k == 0 and a.offset % k == 0:
-        return Dim(a.scale // k, a.offset // k, a.atom)
+    if a.scale % k == 0:
+        return Dim(a.scale // k, -(-a.offset // k), a.atom)
     return Dim(1, 0, ("ceildiv", a, k))
 
 

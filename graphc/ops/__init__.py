@@ -60,6 +60,10 @@ from graphc.ops.comparison import (
     not_equal,
     where,
 )
+from graphc.ops.convolve import (
+    conv,
+    conv_transpose,
+)
 from graphc.ops.creation import (
     arange,
     asarray,
@@ -248,6 +252,8 @@ __all__ = [
     "celu",
     "clip",
     "concat",
+    "conv",
+    "conv_transpose",
     "copysign",
     "cos",
     "cosh",
