@@ -168,7 +168,7 @@ def test_a_first_tensor_loads_no_compiler():
 
 ABOUT_SHAPES = re.compile(
     "shape|axis|axes|dimension|rows|broadcast|length|size|scalar|operand|array|2-d|square|empty"
-    "|elements|channels|results|do not fit together|has another type|the gradient of"
+    "|element|channels|results|do not fit together|has another type|the gradient of"
 )
 
 

@@ -172,7 +172,7 @@ def conv_transpose(
         starts.append((k - 1) * d - low)
         lengths.append((n - 1) * s + (k - 1) * d + 1 - low - high + e)
     if any(isinstance(n, int) and n < 1 for n in lengths):
-        raise ShapeError(f"conv_transpose: padding {padding} leaves nothing of {x.type}")
+        raise ShapeError(f"conv_transpose: padding {padding} leaves no element of {x.type}")
     op = Convolution((1,) * rank, tuple(starts), own.dilation, own.stride, tuple(lengths), groups)
     return apply(op, x, flip(w, tuple(range(rank))))
 
