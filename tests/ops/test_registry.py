@@ -58,8 +58,8 @@ def test_scalar_text(name):
     try_all(harness.check_text, trials(name, FLOAT32))
 
 
-ELSEWHERE = {"dropout": "unit/test_nn_dropout.py"}
-"""Ops that belong to a layer, not to a function, and the tests that have them."""
+ELSEWHERE = {"dropout": "unit/test_nn_dropout.py", "interleave": "unit/test_convolution.py"}
+"""Ops that belong to a layer or to an expansion, not to a function, and the tests that have them."""
 
 
 def test_every_op_is_reached():

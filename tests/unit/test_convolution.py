@@ -7,6 +7,8 @@ import pytest
 
 import graphc as gx
 from graphc.errors import ArgumentError, ShapeError
+from graphc.ir.tensor import apply
+from graphc.ops.interleave import Interleave
 
 RNG = np.random.default_rng(0)
 
@@ -140,6 +142,28 @@ def test_zeros_between_elements_are_not_multiplied():
     f = gx.function([x, w], y)
     own = sum(n.op.flops(n.type, *(i.type for i in n.inputs)) for n in f.optimized_graph)
     assert own == 2 * 8 * 8 * 9 * 4 * 5 * 2
+
+
+@pytest.mark.parametrize("places", [((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)), ((1, 1),)])
+def test_what_is_interleaved(places):
+    """The op that phases come together by, with its derivatives; what no operand fills is zero."""
+    shape, steps = (5, 4), (2, 3)
+    shapes = [tuple(-(-(n - p) // s) for n, p, s in zip(shape, place, steps, strict=True))
+              for place in places]  # fmt: skip
+    inputs = [gx.input(f"x{i}", s, "float64") for i, s in enumerate(shapes)]
+    out = apply(Interleave(steps, places, shape), *inputs)
+    arrays = [RNG.standard_normal(s) for s in shapes]
+    wanted = np.zeros(shape)
+    for (row, column), array in zip(places, arrays, strict=True):
+        wanted[row::2, column::3] = array
+    np.testing.assert_array_equal(gx.function(inputs, out)(*arrays), wanted)
+    np.testing.assert_array_equal(out.op.numpy(*arrays), wanted)
+    feeds = dict(zip(inputs, arrays, strict=True))
+    gx.check_grads(gx.sum(gx.sin(out)), inputs, feeds)
+    tangent = gx.jvp(gx.sum(gx.sin(out)), inputs[:1], [gx.constant(np.ones(shapes[0]))])
+    (row, column), *_ = places
+    slope = gx.function(inputs, tangent)(*arrays)
+    np.testing.assert_allclose(slope, np.cos(wanted[row::2, column::3]).sum(), rtol=1e-12)
 
 
 @pytest.mark.parametrize(("stride", "padding"), [(1, 0), (1, 1), (1, "same"), (2, 0), (2, 1)])
