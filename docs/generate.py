@@ -58,7 +58,7 @@ Finite by themselves where their formulas would not be: `hypot` and `atan2` at t
 0` and by the exponent at 0, `prod` with zeros, `logaddexp` of equal infinities, `logsumexp`,
 `softmax` and `log_softmax` of anything finite. Infinite, as mathematics has them: `sqrt`,
 `rsqrt`, `log` and powers below 1 at 0, `asin`, `acos` and `atanh` at -1 and 1, `acosh` at 1; a
-norm written as `sqrt(sum(x * x))` is NaN at 0.
+norm written as `sqrt(sum(x * x))` is NaN at 0, where that of `vector_norm` is 0.
 """
 
 

@@ -136,6 +136,7 @@ from graphc.ops.masks import (
     tril,
     triu,
 )
+from graphc.ops.norms import vector_norm
 from graphc.ops.random import (
     random_bernoulli,
     random_uniform,
@@ -383,6 +384,7 @@ __all__ = [
     "unstack",
     "var",
     "vecdot",
+    "vector_norm",
     "where",
     "zeros",
     "zeros_like",
