@@ -59,7 +59,7 @@ def test_scalar_text(name):
 
 
 ELSEWHERE = {"dropout": "unit/test_nn_dropout.py", "interleave": "unit/test_convolution.py"}
-"""Ops that belong to a layer or to an expansion, not to a function, and the tests that have them."""
+"""Ops of a layer or of an expansion, not of a function, and the tests that have them."""
 
 
 def test_every_op_is_reached():
