@@ -14,7 +14,7 @@ from typing import Any
 from graphc.errors import VerificationError
 from graphc.ir.op import CLOSED, Array, Notation, Op
 from graphc.ir.tensor import Tensor, apply
-from graphc.types import Several, TensorType
+from graphc.types import AnyDim, Several, TensorType
 
 
 class Multiple(Op):
@@ -30,6 +30,10 @@ class Multiple(Op):
     @abstractmethod
     def numpy(self, *arrays: Array) -> Any:
         """Compute with NumPy: results by number."""
+
+    def result_bounds(self, number: int, *types: TensorType) -> tuple[AnyDim, AnyDim] | None:
+        """Return ``(low, high)`` if a result holds integers that surely lie in ``[low, high)``."""
+        return None
 
     def vjps(
         self, gs: Mapping[int, Tensor], out: Tensor, *inputs: Tensor

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from graphc.ir.graph import Graph
 from graphc.ir.op import Op, View
+from graphc.ir.results import Multiple, Result
 from graphc.ir.source import Constant
 from graphc.ir.tensor import Tensor
 from graphc.ops.cast import Cast
@@ -60,11 +61,19 @@ def unsure_indices(graph: Graph) -> Iterator[IndexBounds]:
         source = demand.source
         if source.type.size == 0:
             continue
-        known = source.op.value_bounds(*[x.type for x in source.inputs])
+        known = _value_bounds(source)
         if known is None or not (
             never_below(known[0], demand.low) and never_below(demand.high, known[1])
         ):
             yield demand
+
+
+def _value_bounds(source: Tensor) -> tuple[AnyDim, AnyDim] | None:
+    if isinstance(source.op, Result):
+        (node,) = source.inputs
+        several: Multiple = node.op  # type: ignore[assignment]
+        return several.result_bounds(source.op.number, *[x.type for x in node.inputs])
+    return source.op.value_bounds(*[x.type for x in source.inputs])
 
 
 def _traced(tensor: Tensor) -> tuple[Tensor, tuple[Op, ...]]:
