@@ -40,6 +40,22 @@ def pytest_xdist_auto_num_workers():
     return min(available_cpus(), 4)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def everything():
+    """Load every module before a test changes one.
+
+    What is imported while a number is another one keeps that number for all tests to come.
+    """
+    import pkgutil
+    from importlib import import_module
+
+    import graphc
+
+    for found in pkgutil.walk_packages(graphc.__path__, "graphc."):
+        if not found.name.endswith("__main__"):
+            import_module(found.name)
+
+
 @pytest.fixture
 def shared(monkeypatch):
     """Divide work among all threads, whether it pays at the moment or not."""
