@@ -54,6 +54,40 @@ def everything():
     for found in pkgutil.walk_packages(graphc.__path__, "graphc."):
         if not found.name.endswith("__main__"):
             import_module(found.name)
+    return _globals()
+
+
+def _globals():
+    """Return module, name and value of what is global in graphc, but for what it counts itself."""
+    return [
+        (module, name, value)
+        for path, module in sorted(sys.modules.items())
+        if path.partition(".")[0] == "graphc"
+        for name, value in vars(module).items()
+        if not name.startswith("_") or name.lstrip("_").isupper()
+    ]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(everything):
+    """Fail a test that leaves graphc other than it was: the tests after it would be of another.
+
+    Asked for before ``monkeypatch``, so that it looks when that has undone what it did.
+    """
+    from graphc import machine
+    from graphc.config import options
+
+    def state():
+        return {"the machine": machine.known(), "the options": options()}
+
+    before = state()
+    yield
+    left = [what for what, value in state().items() if value != before[what]]
+    for module, name, value in everything:
+        if vars(module).get(name) is not value:
+            left.append(f"{module.__name__}.{name}")
+            setattr(module, name, value)
+    assert not left, f"the test left another value of {', '.join(left)}"
 
 
 @pytest.fixture

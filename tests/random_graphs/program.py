@@ -190,7 +190,8 @@ class Program:
         laid = [f'laid({leaf.draw_text("B", call.again)}, "{leaf.layout if call.odd else "C"}")'
                 for leaf in self.inputs.values()]  # fmt: skip
         forced = ["import pytest", "from tests.thresholds import SWEPT, put",
-                  *[f'put(pytest.MonkeyPatch(), "{name}", SWEPT["{name}"][{side}])'
+                  "numbers = pytest.MonkeyPatch()",
+                  *[f'put(numbers, "{name}", SWEPT["{name}"][{side}])'
                     for name, side in self.thresholds]] if self.thresholds else []  # fmt: skip
         return "\n".join([
             f"# seed {self.seed}, {self.mode}; calls: "
@@ -210,6 +211,7 @@ class Program:
             "for i, (t, found) in enumerate(zip(outputs, f(*feeds))):",
             "    off = np.abs(np.asarray(found, float) - np.asarray(wanted[t], float))",
             "    print(f'output {i}: off by {off.max(initial=0)}', wanted[t].dtype)",
+            *(["numbers.undo()"] if forced else []),
         ])  # fmt: skip
 
     # -- the graph ----------------------------------------------------------------------------
