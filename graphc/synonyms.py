@@ -22,6 +22,7 @@ NUMPY = {
     "around": "round", "fix": "trunc", "concatenate": "concat", "hstack": "concat",
     "vstack": "concat", "cumsum": "cumulative_sum", "cumprod": "cumulative_prod",
     "transpose": "permute_dims", "inner": "vecdot", "product": "prod", "array": "asarray",
+    "percentile": "quantile", "nanmedian": "median", "nanquantile": "quantile",
     "fliplr": "flip", "flipud": "flip", "nanmax": "max", "identity": "eye",
 }  # fmt: skip
 """Functions of NumPy by another name."""
@@ -34,7 +35,7 @@ OTHERS = {
     "flatten": "gx.ravel or nn.Flatten", "gather": "gx.take_along_axis",
     "index_select": "gx.take", "mul": "gx.multiply", "sub": "gx.subtract", "div": "gx.divide",
     "neg": "gx.negative", "cumsum": "gx.cumulative_sum", "chunk": "gx.split",
-    "expand": "gx.broadcast_to", "sort": "gx.argmax for extremes", "to": "gx.astype",
+    "expand": "gx.broadcast_to", "topk": "gx.top_k", "to": "gx.astype",
     "float": "gx.astype", "double": "gx.astype", "type": "gx.astype", "cast": "gx.astype",
     "tensor": "gx.constant, gx.input or gx.parameter", "Variable": "gx.parameter",
     "placeholder": "gx.input", "Input": "gx.input", "Parameter": "gx.parameter",

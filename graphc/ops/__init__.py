@@ -136,7 +136,15 @@ from graphc.ops.masks import (
     tril,
     triu,
 )
-from graphc.ops.norms import vector_norm
+from graphc.ops.norms import (
+    vector_norm,
+)
+from graphc.ops.order import (
+    median,
+    quantile,
+    searchsorted,
+    unique,
+)
 from graphc.ops.pool import (
     adaptive_avg_pool,
     adaptive_max_pool,
@@ -207,6 +215,11 @@ from graphc.ops.softmax import (
     logsumexp,
     softmax,
 )
+from graphc.ops.sorting import (
+    argsort,
+    sort,
+    top_k,
+)
 from graphc.ops.statistics import (
     mean,
     std,
@@ -228,7 +241,9 @@ from graphc.ops.trigonometric import (
     tan,
     tanh,
 )
-from graphc.ops.windows import sliding_window_view
+from graphc.ops.windows import (
+    sliding_window_view,
+)
 
 __all__ = [
     "abs",
@@ -242,6 +257,7 @@ __all__ = [
     "arange",
     "argmax",
     "argmin",
+    "argsort",
     "array_split",
     "asarray",
     "asin",
@@ -323,6 +339,7 @@ __all__ = [
     "max_pool",
     "maximum",
     "mean",
+    "median",
     "meshgrid",
     "min",
     "minimum",
@@ -341,6 +358,7 @@ __all__ = [
     "positive",
     "pow",
     "prod",
+    "quantile",
     "random_bernoulli",
     "random_categorical",
     "random_choice",
@@ -362,6 +380,7 @@ __all__ = [
     "roll",
     "round",
     "rsqrt",
+    "searchsorted",
     "selu",
     "sigmoid",
     "sign",
@@ -373,6 +392,7 @@ __all__ = [
     "softmax",
     "softplus",
     "softsign",
+    "sort",
     "split",
     "sqrt",
     "square",
@@ -389,10 +409,12 @@ __all__ = [
     "tanh",
     "tensordot",
     "tile",
+    "top_k",
     "trace",
     "tril",
     "triu",
     "trunc",
+    "unique",
     "unstack",
     "var",
     "vecdot",
