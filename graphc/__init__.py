@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # the names below, as type checkers and editors read them
     from graphc.ir.source import parameter as parameter
     from graphc.ir.tensor import Tensor as Tensor
     from graphc.ops import *  # noqa: F403
+    from graphc.ops.control import scan as scan
     from graphc.train import callbacks as callbacks
     from graphc.train import data as data
     from graphc.train.model import Model as Model
@@ -54,6 +55,7 @@ _NAMES = {
         "graphc.ir.graph": ("Graph",),
         "graphc.ir.source": ("constant", "input", "parameter"),
         "graphc.ir.tensor": ("Tensor",),
+        "graphc.ops.control": ("scan",),
         "graphc.train.model": ("Model",),
         "graphc.viz": ("visualize",),
     }.items()

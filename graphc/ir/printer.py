@@ -1,15 +1,21 @@
-"""Graphs as text, one node a line."""
+"""Graphs as text, one node a line, and below a loop what it does in a step."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from graphc.ir.results import Multiple
+from graphc.types import Several
 
 if TYPE_CHECKING:
     from graphc.ir.graph import Graph
 
 
 def format_graph(graph: Graph) -> str:
-    """Return the graph as text: ``name: type = op(operands){parameters}   phase  file:line``."""
+    """Return the graph as text: ``name: type = op(operands){parameters}   phase  file:line``.
+
+    The graphs that stand in a node follow it, further to the right.
+    """
     key = graph.keys
     rows = []
     for node in graph.nodes:
@@ -20,10 +26,18 @@ def format_graph(graph: Graph) -> str:
         note = f"{node.phase} {place}".rstrip()
         if node.adjoint_of in key:
             note += f" adjoint of {key[node.adjoint_of]}"
-        rows.append((f"{key[node]}: {node.type}", call, note))
+        kind = f"{len(node.type.parts)} results" if isinstance(node.type, Several) else node.type
+        rows.append((f"{key[node]}: {kind}", call, note))
     left = max((len(r[0]) for r in rows), default=0)
     middle = min(max((len(r[1]) for r in rows), default=0), 60)
-    lines = [f"{a:<{left}} = {b:<{middle}}  # {c}" for a, b, c in rows]
+    lines: list[str] = []
+    for node, (a, b, c) in zip(graph.nodes, rows, strict=True):
+        lines.append(f"{a:<{left}} = {b:<{middle}}  # {c}")
+        inside = node.op.graphs() if isinstance(node.op, Multiple) else {}
+        for name, within in inside.items():
+            given = ", ".join(within.keys[x] for x in within.inputs)
+            lines.append(f"    {name}({given}):")
+            lines += [f"        {line}" for line in format_graph(within).splitlines()]
     lines.extend(f"return {name} = {key[t]}" for name, t in graph.outputs.items())
     lines.extend(f"update {key[p]} <- {key[t]}" for p, t in graph.updates.items())
     return "\n".join(lines)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphc.errors import VerificationError
 from graphc.ir.op import CLOSED, Array, Notation, Op
 from graphc.ir.tensor import Tensor, apply
 from graphc.types import AnyDim, Several, TensorType
+
+if TYPE_CHECKING:
+    from graphc.ir.graph import Graph
 
 
 class Multiple(Op):
@@ -30,6 +33,10 @@ class Multiple(Op):
     @abstractmethod
     def numpy(self, *arrays: Array) -> Any:
         """Compute with NumPy: results by number."""
+
+    def graphs(self) -> Mapping[str, Graph]:
+        """Return the graphs that stand in the node, by what they are called."""
+        return {}
 
     def result_bounds(self, number: int, *types: TensorType) -> tuple[AnyDim, AnyDim] | None:
         """Return ``(low, high)`` if a result holds integers that surely lie in ``[low, high)``."""

@@ -9,57 +9,25 @@ and is itself a loop, the other way, over them (Griewank and Walther, 2008, chap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphc.errors import ArgumentError, DTypeError, ShapeError, VerificationError, user_location
+from graphc.errors import VerificationError
 from graphc.ir.graph import Graph, ancestors
 from graphc.ir.interpret import evaluate
-from graphc.ir.op import Array, Source
+from graphc.ir.op import Array
 from graphc.ir.results import Multiple, result
-from graphc.ir.source import Constant, Input, Parameter, constant
-from graphc.ir.tensor import FUNCTIONS, Tensor, apply
-from graphc.ops.operands import as_tensor
-from graphc.tree import tree_leaves, tree_map
-from graphc.types import AnyDim, Several, TensorType, as_dim, dim_at, shape_at, show_shape
+from graphc.ir.source import Constant
+from graphc.ir.tensor import Tensor, apply
+from graphc.ops.body import Body, copied, placeholder, zeros
+from graphc.types import AnyDim, Several, TensorType, dim_at, shape_at
 
 Tensors = Sequence[Tensor]
 Derivative = Callable[[Tensors, Tensors, Tensors], Mapping[Tensor, Tensor]]
 """How a body is differentiated: from ``(outputs, wrt, given)`` to adjoints or tangents by tensor,
 for ``given`` cotangents of the outputs or tangents of ``wrt``; none where they are zero."""
-
-
-class Body:
-    """What a loop does in a step: a graph that stands for itself, equal to itself only."""
-
-    def __init__(
-        self,
-        carries: Sequence[Tensor],
-        slices: Sequence[Tensor],
-        captured: Sequence[Tensor],
-        following: Sequence[Tensor],
-        others: Sequence[Tensor] = (),
-    ) -> None:
-        """``following`` are the next carries; ``others`` more values that may be asked for."""
-        self.carries, self.slices, self.captured = map(tuple, (carries, slices, captured))
-        self.sliced, self.taken = frozenset(slices), frozenset(captured)
-        self.following, self.others = tuple(following), tuple(others)
-        roots = [*self.inputs, *following, *others]
-        self.nodes = tuple(ancestors(roots))
-        self.place = {node: place for place, node in enumerate(self.nodes)}
-
-    @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        """The operands of the loop, as the body sees them."""
-        return (*self.carries, *self.slices, *self.captured)
-
-    def graph_of(self, places: Iterable[int]) -> Graph:
-        """Return the graph of the next carries and of the values at ``places``."""
-        outputs = {f"next {k}": t for k, t in enumerate(self.following)}
-        outputs |= {f"value {place}": self.nodes[place] for place in places}
-        return Graph(self.inputs, outputs)
 
 
 class Steps:
@@ -97,6 +65,9 @@ class Scan(Multiple):
     def parameters(self) -> str:
         shown = f"length={self.length}" + (", reverse" if self.reverse else "")
         return f"{shown}, {len(self.body.nodes)} nodes"
+
+    def graphs(self) -> Mapping[str, Graph]:
+        return {"step": self.body.graph_of(self.body.place[t] for t in self.body.others)}
 
     def bind(self, batch: int) -> Scan:
         return self.replaced(length=dim_at(self.length, batch), sizes=batch)
@@ -138,7 +109,7 @@ class Scan(Multiple):
         outputs, cotangents, carried = [], [], []
         for k, (carry, new) in enumerate(zip(body.carries, body.following, strict=True)):
             if carry.dtype.kind == "f":
-                ct = loop.carry(gs[k] if k in gs else _zeros(carry.type))
+                ct = loop.carry(gs[k] if k in gs else zeros(carry.type))
                 outputs.append(new)
                 cotangents.append(ct)
                 carried.append((carry, ct))
@@ -150,10 +121,10 @@ class Scan(Multiple):
         found = pull(outputs, wrt, cotangents)
         finals: dict[Tensor, int] = {}
         for carry, ct in carried:
-            finals[carry] = loop.follow(ct, found.get(carry, _zeros(carry.type)))
+            finals[carry] = loop.follow(ct, found.get(carry, zeros(carry.type)))
         for t in body.captured:
             if t in found:
-                total = loop.carry(_zeros(t.type))
+                total = loop.carry(zeros(t.type))
                 finals[t] = loop.follow(total, total + found[t])
         kept = [found[t] for t in body.slices if t in found]
         made = loop.finish(not self.reverse, kept)
@@ -177,7 +148,7 @@ class Scan(Multiple):
             if own.dtype.kind != "f":
                 continue
             if place < count:
-                direction = loop.carry(_zeros(own.type) if t is None else t)
+                direction = loop.carry(zeros(own.type) if t is None else t)
                 carried.append((place, direction))
             elif t is None:
                 continue
@@ -187,7 +158,7 @@ class Scan(Multiple):
             directions.append(direction)
         found = push(body.nodes, wrt, directions)
         finals = {
-            place: loop.follow(t, found.get(body.following[place], _zeros(t.type)))
+            place: loop.follow(t, found.get(body.following[place], zeros(t.type)))
             for place, t in carried
         }
         values = {place: found[node] for node, place in body.place.items() if node in found}
@@ -221,7 +192,7 @@ class _Derived:
 
     def carry(self, first: Tensor) -> Tensor:
         """Return a new carry that begins as ``first``."""
-        own = _placeholder("carry", first.type)
+        own = placeholder("carry", first.type)
         self._numbers[own] = len(self._carries)
         self._carries[own] = first
         return own
@@ -232,12 +203,12 @@ class _Derived:
         return self._numbers[carry]
 
     def slice(self, sequence: Tensor) -> Tensor:
-        own = _placeholder("slice", sequence.type.with_shape(sequence.type.shape[1:]))
+        own = placeholder("slice", sequence.type.with_shape(sequence.type.shape[1:]))
         self._slices[own] = sequence
         return own
 
     def capture(self, value: Tensor) -> Tensor:
-        own = _placeholder("captured", value.type)
+        own = placeholder("captured", value.type)
         self._captured[own] = value
         return own
 
@@ -263,7 +234,7 @@ class _Derived:
                 images[node] = self.slice(given[node])
             else:
                 images[node] = self.slice(self._op.stacked(self._out, node))
-        _copied(roots, images)
+        copied(roots, images)
         carries = list(self._carries)
         made = Body(
             carries,
@@ -277,180 +248,3 @@ class _Derived:
             apply(Scan(made, self._op.length, reverse), *operands),
             {t: images.get(t, t) for t in others},
         )
-
-
-def _placeholder(label: str, type: TensorType) -> Tensor:
-    return Tensor(Input(label, type, object()), (), type, label=label)
-
-
-def _copied(roots: Sequence[Tensor], images: dict[Tensor, Tensor]) -> None:
-    """Copy what ``roots`` need, over the images of the tensors that have one; add the copies."""
-    for node in ancestors(roots, images):
-        if node in images or not node.inputs:
-            continue
-        new = tuple(images.get(x, x) for x in node.inputs)
-        images[node] = Tensor(node.op, new, node.type, label=node.label, like=node)
-
-
-def _zeros(type: TensorType) -> Tensor:
-    zeros: Tensor = FUNCTIONS["broadcast_to"](constant(np.zeros((), type.dtype)), type.shape)
-    return zeros
-
-
-def scan(
-    step: Callable[[Any, Any], tuple[Any, Any]],
-    init: Any,
-    xs: Any = None,
-    length: Any = None,
-    *,
-    axis: int = 0,
-    reverse: bool = False,
-) -> tuple[Any, Any]:
-    """Return ``(carry, ys)``: the last carry, and what every step leaves, along ``axis``.
-
-    ``step(carry, x) -> (carry, y)`` is called once, with symbols: carry has the structure, shapes
-    and data types of ``init``, ``x`` is a slice of each of ``xs`` along ``axis``, ``y`` any
-    structure of tensors, or None. The body is compiled once, whatever the ``length``, which is
-    that of ``xs`` unless there are none. With ``reverse`` the last slices come first. As
-    ``jax.lax.scan``.
-    """
-    where = f"\n  at {user_location()}"
-    firsts = [as_tensor(t) for t in _leaves(init)]
-    sequences = [_front(as_tensor(t), axis, where) for t in _leaves(xs)]
-    count = _length(sequences, length, where)
-    carries = [_placeholder(t.label or "carry", t.type) for t in firsts]
-    slices = [
-        _placeholder(t.label or "slice", t.type.with_shape(t.type.shape[1:])) for t in sequences
-    ]
-    carry = _filled(init, carries)
-    try:
-        new, y = step(carry, _filled(xs, slices))
-    except (TypeError, ValueError) as error:
-        if isinstance(error, (ShapeError, DTypeError, ArgumentError)):
-            raise
-        raise DTypeError(
-            f"scan: step(carry, x) must return a pair (carry, y): {error}{where}"
-        ) from error
-    following = [as_tensor(t) for t in _leaves(new)]
-    _check_carry(init, new, firsts, following, where)
-    ys = [as_tensor(t) for t in _leaves(y)]
-    loop = _closed(carries, slices, following, ys)
-    operands = [*firsts, *sequences, *loop.outside]
-    out = apply(Scan(loop.body, count, reverse), *operands)
-    finals = [result(out, k) for k in range(len(firsts))]
-    places = [len(firsts) + loop.body.place[t] for t in loop.values]
-    stacked = [_back(result(out, place), axis) for place in places]
-    return _filled(init, finals), _filled(y, stacked)
-
-
-class _Closed(NamedTuple):
-    body: Body
-    outside: list[Tensor]
-    values: list[Tensor]
-
-
-def _closed(
-    carries: Sequence[Tensor],
-    slices: Sequence[Tensor],
-    following: Sequence[Tensor],
-    ys: Sequence[Tensor],
-) -> _Closed:
-    """Return the body of a step: what it does not change from step to step comes from outside."""
-    roots = [*following, *ys]
-    inside = {*carries, *slices}
-    for node in ancestors(roots):
-        if not inside.isdisjoint(node.inputs):
-            inside.add(node)
-    images: dict[Tensor, Tensor] = {}
-    outside: dict[Tensor, Tensor] = {}
-    used = [x for node in ancestors(roots) if node in inside for x in node.inputs]
-    for x in dict.fromkeys([*used, *roots]):
-        if x in inside or isinstance(x.type, Several):
-            continue
-        if not _stays_inside(x):
-            outside[x] = images[x] = _placeholder(x.label or "captured", x.type)
-    _copied([t for t in roots if t in inside], images)
-    body = Body(
-        carries, slices, list(outside.values()),
-        [images.get(t, t) for t in following], [images.get(t, t) for t in ys],
-    )  # fmt: skip
-    return _Closed(body, list(outside), [images.get(t, t) for t in ys])
-
-
-def _stays_inside(x: Tensor) -> bool:
-    """Tell whether a body makes a value that is always the same itself, as kernels do."""
-    if isinstance(x.op, Constant):
-        return x.size == 1
-    return isinstance(x.op, Source) and not isinstance(x.op, (Input, Parameter))
-
-
-def _check_carry(
-    init: Any, new: Any, firsts: Sequence[Tensor], following: list[Tensor], where: str
-) -> None:
-    """Raise unless the carry has one structure and type before and after a step."""
-    if _structure(init) != _structure(new):
-        raise ArgumentError(
-            f"scan: the carry begins as {_structure(init)} and step returns {_structure(new)}; "
-            f"both must have one structure{where}"
-        )
-    for k, (old, t) in enumerate(zip(firsts, following, strict=True)):
-        if t.weak and t.type.shape == old.type.shape and t.dtype != old.dtype:
-            following[k] = t = FUNCTIONS["astype"](t, old.dtype)
-        if t.dtype != old.dtype:
-            raise DTypeError(
-                f"scan: the carry {old.describe()} becomes {t.type} (made at {t.loc}) in a step; "
-                f'give init this type, or cast with .astype("{old.dtype.name}"){where}'
-            )
-        if t.type.shape != old.type.shape:
-            raise ShapeError(
-                f"scan: the carry {old.describe()} becomes {show_shape(t.type.shape)} (made at "
-                f"{t.loc}) in a step; its shape must stay, so give init that shape{where}"
-            )
-
-
-def _length(sequences: Sequence[Tensor], length: Any, where: str) -> AnyDim:
-    if length is not None:
-        count = as_dim(length)
-        if isinstance(count, int) and count < 0:
-            raise ArgumentError(f"scan: length is {count}; it cannot be negative{where}")
-    elif sequences:
-        count = sequences[0].type.shape[0]
-    else:
-        raise ArgumentError(f"scan: pass xs, or a length{where}")
-    for t in sequences:
-        if t.type.shape[0] != count:
-            raise ShapeError(
-                f"scan: {t.describe()} has {t.type.shape[0]} slices where {count} are needed; xs "
-                f"must have one length{where}"
-            )
-    return count
-
-
-def _front(t: Tensor, axis: int, where: str) -> Tensor:
-    if not t.ndim:
-        raise ShapeError(f"scan: {t.describe()} has no axis to take slices along{where}")
-    moved: Tensor = t if axis == 0 else FUNCTIONS["moveaxis"](t, axis, 0)
-    return moved
-
-
-def _back(t: Tensor, axis: int) -> Tensor:
-    moved: Tensor = t if axis == 0 else FUNCTIONS["moveaxis"](t, 0, axis)
-    return moved
-
-
-def _leaves(tree: Any) -> list[Any]:
-    return [leaf for leaf in tree_leaves(tree) if leaf is not None]
-
-
-def _filled(tree: Any, tensors: Iterable[Tensor]) -> Any:
-    remaining = iter(tensors)
-    return tree_map(lambda leaf: None if leaf is None else next(remaining), tree)
-
-
-def _structure(tree: Any) -> str:
-    return str(tree_map(lambda leaf: None if leaf is None else _Leaf(), tree))
-
-
-class _Leaf:
-    def __repr__(self) -> str:
-        return "*"

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from graphc.ir.graph import Graph, replace_inputs
 from graphc.ir.results import Result
 from graphc.ir.tensor import Tensor
-from graphc.ops.scan import Body, Scan
+from graphc.ops.body import Body
+from graphc.ops.scan import Scan
 
 
 def in_bodies(graph: Graph, run: Callable[[Graph], Graph]) -> Graph:

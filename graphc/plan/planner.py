@@ -14,7 +14,8 @@ from graphc.ir.op import Assembly, Contraction, Layout, Loops, Source
 from graphc.ir.results import Result
 from graphc.ir.source import Constant, Input, Parameter
 from graphc.ir.tensor import PHASES, Tensor
-from graphc.ops.scan import Body, Scan
+from graphc.ops.body import Body
+from graphc.ops.scan import Scan
 from graphc.passes.bounds import IndexBounds, unsure_indices
 from graphc.plan import contraction
 from graphc.plan.division import divided
@@ -145,9 +146,12 @@ class _Planner:
 
     def _own(self, base: Tensor) -> Access:
         """Return the whole buffer of a tensor that is no view."""
-        shape = base.type.shape
-        layout = Layout(self.starts.get(base, 0), Layout.contiguous(shape).strides)
-        return Access(self._buffer(base), layout, shape)
+        return self._part(base, Layout.contiguous(base.type.shape), base.type.shape)
+
+    def _part(self, base: Tensor, layout: Layout, shape: Shape) -> Access:
+        """Return where, in the place of a tensor that is no view, ``layout`` says."""
+        start = self.starts.get(base, 0)
+        return Access(self._buffer(base), Layout(start + layout.offset, layout.strides), shape)
 
     # -- updates and outputs ---------------------------------------------------------------------
 
@@ -283,7 +287,7 @@ class _Planner:
         else:  # a view that no strides can express
             (x,) = node.inputs
             source = self._access(x)
-            target = Access(self._buffer(node), Layout.contiguous(x.type.shape), x.type.shape)
+            target = self._part(node, Layout.contiguous(x.type.shape), x.type.shape)
             self._call(Copy(source, target), group, (source,), (target,), 0)
 
     def _results(self, node: Tensor) -> list[Tensor]:
@@ -379,7 +383,7 @@ class _Planner:
         regions = node.op.regions(node.type, *(x.type for x in node.inputs))
         for x, region in zip(node.inputs, regions, strict=True):
             source = self._access(x)
-            target = Access(self._buffer(node), region, x.type.shape)
+            target = self._part(node, region, x.type.shape)
             self._call(Copy(source, target), group, (source,), (target,), 0)
 
     def _emit_scan(self, group: Group, node: Tensor, op: Scan) -> None:

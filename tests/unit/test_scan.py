@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +16,6 @@ import graphc as gx
 from graphc import nn, optim
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir.interpret import evaluate
-from graphc.ops.scan import scan
 from graphc.types import Sizes
 
 rng = np.random.default_rng(0)
@@ -37,8 +37,9 @@ def agrees(inputs, outputs, wanted, feeds, rtol=1e-10):
     hand = gx.function(inputs, wanted)(*feeds)
     read = evaluate(outputs, dict(zip(inputs, feeds, strict=True)))
     for a, b, tensor in zip(got, hand, outputs, strict=True):
-        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
-        np.testing.assert_allclose(read[tensor], b, rtol=rtol, atol=rtol)
+        atol = rtol * max(1.0, np.abs(b).max(initial=0.0))
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+        np.testing.assert_allclose(read[tensor], b, rtol=rtol, atol=atol)
     return f
 
 
@@ -63,7 +64,7 @@ def test_a_recurrent_network_and_its_derivatives(dtype, length, reverse):
         new = gx.tanh(v @ u + h @ w)
         return new, new * h
 
-    last, ys = scan(step, h, x, reverse=reverse)
+    last, ys = gx.scan(step, h, x, reverse=reverse)
     hand_last, hand = unrolled(step, h, x, reverse=reverse)
     assert ys.shape == (length, 3, 5)
     feeds = [rng.standard_normal(t.shape).astype(dtype) for t in (x, u, w, h)]
@@ -80,7 +81,7 @@ def test_a_recurrent_network_and_its_derivatives(dtype, length, reverse):
 
 def test_no_step_leaves_the_carry():
     x, h = gx.input("x", (0, 2), dtype="float64"), gx.input("h", (2,), dtype="float64")
-    last, ys = scan(lambda c, v: (c * v, c + v), h, x)
+    last, ys = gx.scan(lambda c, v: (c * v, c + v), h, x)
     loss = gx.sum(last * last) + gx.sum(ys)
     f = gx.function([x, h], [last, ys, *gx.grad(loss, [x, h])])
     values = np.array([2.0, 3.0])
@@ -99,7 +100,7 @@ def test_structures_captured_tensors_and_no_sequence():
         return {"a": carry["b"], "b": carry["a"] + k * n}, (carry["a"], None)
 
     init = {"a": gx.constant(np.ones(3)), "b": n}
-    carry, (trail, none) = scan(step, init, length=5)
+    carry, (trail, none) = gx.scan(step, init, length=5)
     hand, ys = unrolled(step, init, None, 5)
     assert none is None
     wrt = [n, k]
@@ -120,7 +121,7 @@ def test_loops_within_loops(reverse):
         return gx.sin(c * w + v), c * v
 
     def step(c, row):
-        last, ys = scan(inner, c, row, reverse=reverse)
+        last, ys = gx.scan(inner, c, row, reverse=reverse)
         return last, gx.sum(ys) + c
 
     def by_hand(c, row):
@@ -128,7 +129,7 @@ def test_loops_within_loops(reverse):
         return last, sum(ys, 0.0) + c
 
     first = gx.input("c", (), dtype="float64")
-    last, ys = scan(step, first, x)
+    last, ys = gx.scan(step, first, x)
     hand, wanted = unrolled(by_hand, first, x)
     wrt = [x, w, first]
     agrees(
@@ -143,14 +144,14 @@ def test_loops_within_loops(reverse):
 def test_forward_mode_and_finite_differences():
     x = gx.input("x", (4, 2), dtype="float64")
     w = gx.input("w", (2, 2), dtype="float64")
-    last, ys = scan(lambda h, v: (gx.tanh(h @ w + v), gx.exp(h)), gx.constant(np.ones(2)), x)
+    last, ys = gx.scan(lambda h, v: (gx.tanh(h @ w + v), gx.exp(h)), gx.constant(np.ones(2)), x)
     feeds = {"x": rng.standard_normal((4, 2)), "w": rng.standard_normal((2, 2))}
     gx.check_grads([last, ys], [x, w], feeds)
 
 
 def test_the_axis_of_slices_and_of_what_is_left():
     x = gx.input("x", (2, 5, 3))
-    last, ys = scan(lambda c, v: (c + v, c), gx.constant(np.zeros((2, 3), "float32")), x, axis=1)
+    last, ys = gx.scan(lambda c, v: (c + v, c), gx.constant(np.zeros((2, 3), "float32")), x, axis=1)
     assert (last.shape, ys.shape) == ((2, 3), (2, 5, 3))
     values = rng.standard_normal((2, 5, 3)).astype("float32")
     got = gx.function(x, [last, ys])(values)
@@ -162,7 +163,7 @@ def test_lengths_that_are_open():
     x = gx.input("x", (None, "length", 2), dtype="float64")
     w = gx.parameter(np.float64(0.5), name="w")
     first = gx.sum(x, axis=1) * 0.0
-    last, ys = scan(lambda c, v: (c * w + v, gx.sum(c, axis=1)), first, x, axis=1)
+    last, ys = gx.scan(lambda c, v: (c * w + v, gx.sum(c, axis=1)), first, x, axis=1)
     f = gx.function(x, [last, ys, gx.grad(gx.sum(last), w)])
     for n, length in ((2, 3), (4, 6), (2, 1)):
         values = rng.standard_normal((n, length, 2))
@@ -180,7 +181,7 @@ def test_a_program_does_not_grow_with_the_length():
     sizes = set()
     for length in (10, 1000):
         x = gx.input("x", (length,))
-        last, _ = scan(lambda h, v: (gx.tanh(h * v), None), gx.constant(np.float32(1.0)), x)
+        last, _ = gx.scan(lambda h, v: (gx.tanh(h * v), None), gx.constant(np.float32(1.0)), x)
         f = gx.function(x, gx.grad(last, x))
         assert f(np.ones(length, "float32")).shape == (length,)
         sizes.add((len(f.optimized_graph), f.source.count("\n"), f.report.cache_misses > 20))
@@ -189,10 +190,14 @@ def test_a_program_does_not_grow_with_the_length():
 
 def test_what_the_user_reads():
     x = gx.input("x", (6, 2))
-    last, ys = scan(lambda c, v: (c * 2.0 + v, c), gx.constant(np.zeros(2, "float32")), x)
+    last, ys = gx.scan(lambda c, v: (c * 2.0 + v, c), gx.constant(np.zeros(2, "float32")), x)
     f = gx.function(x, [last, ys])
     assert "for step_0 in m.loop(0, range(6)):" in f.source
-    assert "length=6" in str(f.graph)
+    shown = str(f.graph)
+    assert "length=6" in shown
+    inside = shown[shown.index("    step(carry, x):") :]
+    assert re.search(r"\n        add_0: float32\(2,\) += add\(multiply_0, x\) ", inside)
+    assert "return next 0 = add_0" in inside
     loop = next(n for n in f.optimized_graph if n.op.name == "scan")
     assert Path(__file__).name in loop.loc
 
@@ -204,7 +209,7 @@ def test_passes_look_inside():
     def step(c, v):
         return c + gx.log(gx.exp(v)) * 1.0 + (y * y) + (y * y), gx.cos(c) * 0.0 + v
 
-    last, ys = scan(step, gx.constant(np.float32(0.0)), x)
+    last, ys = gx.scan(step, gx.constant(np.float32(0.0)), x)
     f = gx.function([x, y], last)
     (loop,) = (n for n in f.optimized_graph if n.op.name == "scan")
     names = [n.op.name for n in loop.op.body.nodes if n.inputs]
@@ -228,7 +233,7 @@ def test_random_programs_of_loops():
 
         init = (w * 1.0, gx.constant(np.ones(2)))
         flip = bool(draw.integers(0, 2))
-        (p, q), (y, z) = scan(step, init, x, reverse=flip)
+        (p, q), (y, z) = gx.scan(step, init, x, reverse=flip)
         (hp, hq), hand = unrolled(step, init, x, reverse=flip)
         outs = [p, q, y, z]
         wanted = [hp, hq, gx.stack([h[0] for h in hand]), gx.stack([h[1] for h in hand])]
@@ -245,7 +250,7 @@ def test_a_recurrent_network_learns(passes):
         return gx.tanh(cell(h) + wide(v)), None
 
     first = x[:, 0, :1] * gx.constant(np.zeros((1, 8), "float32"))
-    h, _ = scan(step, first, x, axis=1)
+    h, _ = gx.scan(step, first, x, axis=1)
     out = nn.Linear(8, 1)(h)[:, 0]
     with gx.config(disable_passes=passes):
         model = gx.Model(inputs=x, outputs=out, targets=y, loss=nn.mse_loss(out, y),
@@ -263,7 +268,7 @@ def test_long_loops_stand_in_the_table_once(threads, width):
     x = gx.input("x", ("length", 32, width))
     w = gx.input("w", (width, width))
     first = gx.constant(np.zeros((32, width), "float32"))
-    last, ys = scan(lambda h, v: (gx.tanh(h @ w * 0.1 + v), gx.sum(h, axis=1)), first, x)
+    last, ys = gx.scan(lambda h, v: (gx.tanh(h @ w * 0.1 + v), gx.sum(h, axis=1)), first, x)
     with gx.config(threads=threads):
         f = gx.function([x, w], [last, ys, gx.grad(gx.sum(last * last), w)])
         sizes = {}
@@ -292,11 +297,11 @@ def test_long_loops_within_long_loops(threads):
         return gx.sin(c * w + v), c * 0.5
 
     def step(c, rows):
-        last, ys = scan(inner, c, rows, reverse=True)
+        last, ys = gx.scan(inner, c, rows, reverse=True)
         return last * 0.9, gx.sum(ys, axis=0)
 
     first = gx.constant(np.ones(3))
-    last, ys = scan(step, first, x)
+    last, ys = gx.scan(step, first, x)
     loss = gx.sum(last * last) + gx.sum(ys)
     c, trail, values = np.ones(3), [], rng.standard_normal((12, 20, 3))
     weight = np.array([0.3, -0.2, 0.1])
@@ -323,7 +328,7 @@ def test_a_loop_of_many_steps_is_made_as_fast_as_a_short_one():
     seconds = {}
     for length in (50, 10_000, 50, 10_000):
         x = gx.input("x", (length,))
-        last, _ = scan(lambda h, v: (gx.tanh(h * v), None), gx.constant(np.float32(1.0)), x)
+        last, _ = gx.scan(lambda h, v: (gx.tanh(h * v), None), gx.constant(np.float32(1.0)), x)
         start = time.perf_counter()
         with gx.config(check=False):  # to interpret so many steps takes seconds
             f = gx.function(x, gx.grad(last, x))
@@ -335,7 +340,7 @@ def test_a_loop_of_many_steps_is_made_as_fast_as_a_short_one():
 def test_a_wrong_index_inside_stops_the_step():
     table = gx.parameter(np.arange(8.0).reshape(4, 2), name="table")
     at = gx.input("at", (3,), dtype="int64")
-    last, _ = scan(lambda c, k: (c + table[k], None), gx.constant(np.zeros(2)), at)
+    last, _ = gx.scan(lambda c, k: (c + table[k], None), gx.constant(np.zeros(2)), at)
     f = gx.function(at, last, updates={table: table + 1.0})
     np.testing.assert_array_equal(f(np.array([0, 1, 3])), [8.0, 11.0])
     with pytest.raises(IndexError, match="out of bounds for an axis of size 4"):
@@ -347,16 +352,32 @@ def test_errors_say_what_to_do():
     x = gx.input("x", (5, 2))
     zero = gx.constant(np.zeros(2, "float32"))
     cases = [
-        (ShapeError, "its shape must stay", lambda: scan(lambda c, v: (gx.sum(v), c), zero, x)),
+        (ShapeError, "its shape must stay", lambda: gx.scan(lambda c, v: (gx.sum(v), c), zero, x)),
         (DTypeError, "give init this type",
-         lambda: scan(lambda c, v: (c.astype("float64"), v), zero, x)),
-        (ArgumentError, "must have one structure", lambda: scan(lambda c, v: ((c, c), v), zero, x)),
-        (DTypeError, "must return a pair", lambda: scan(lambda c, v: c * 2, (zero, zero), x)),
+         lambda: gx.scan(lambda c, v: (c.astype("float64"), v), zero, x)),
+        (ArgumentError, "must have one structure",
+         lambda: gx.scan(lambda c, v: ((c, c), v), zero, x)),
+        (ArgumentError, r"begins as \{'a': \*\} and step returns \{'b': \*\}",
+         lambda: gx.scan(lambda c, v: ({"b": c["a"]}, v), {"a": zero}, x)),
+        (DTypeError, "must return a pair", lambda: gx.scan(lambda c, v: c * 2, (zero, zero), x)),
         (ShapeError, "xs must have one length",
-         lambda: scan(lambda c, v: (c, v), zero, (x, gx.input("z", (4,))))),
-        (ArgumentError, "pass xs, or a length", lambda: scan(lambda c, v: (c, v), zero)),
-        (ArgumentError, "cannot be negative", lambda: scan(lambda c, v: (c, v), zero, length=-1)),
-        (ShapeError, "no axis", lambda: scan(lambda c, v: (c, v), 0.0, gx.input("s"))),
+         lambda: gx.scan(lambda c, v: (c, v), zero, (x, gx.input("z", (4,))))),
+        (ArgumentError, "pass xs, or a length", lambda: gx.scan(lambda c, v: (c, v), zero)),
+        (ArgumentError, "cannot be negative",
+         lambda: gx.scan(lambda c, v: (c, v), zero, length=-1)),
+        (DTypeError, "length: a dimension must be an integer",
+         lambda: gx.scan(lambda c, v: (c, v), zero, length=2.5)),
+        (DTypeError, "must be known before the function runs",
+         lambda: gx.scan(lambda c, v: (c, v), zero, length=gx.input("n", (), dtype="int64"))),
+        (ShapeError, "5 slices where 4 are needed",
+         lambda: gx.scan(lambda c, v: (c, v), zero, x, length=4)),
+        (DTypeError, "must be a function", lambda: gx.scan(zero, zero, x)),
+        (DTypeError, "must return a pair", lambda: gx.scan(lambda c, v: None, zero, x)),
+        (ArgumentError, "unroll is 0", lambda: gx.scan(lambda c, v: (c, v), zero, x, unroll=0)),
+        (ShapeError, "cannot be stacked along axis 1",
+         lambda: gx.scan(lambda c, v: (c, gx.sum(v)), 0.0, x, axis=1)),
+        (DTypeError, "scan: ", lambda: gx.scan(lambda c, v: (c, "y"), zero, x)),
+        (ShapeError, "no axis", lambda: gx.scan(lambda c, v: (c, v), 0.0, gx.input("s"))),
     ]  # fmt: skip
     for kind, words, make in cases:
         with pytest.raises(kind, match=words) as caught:
@@ -367,9 +388,8 @@ def test_errors_say_what_to_do():
 def test_plain_python_runs_the_same_loop():
     code = """
 import numpy as np, graphc as gx
-from graphc.ops.scan import scan
 x = gx.input("x", (5, 2), dtype="float64")
-last, ys = scan(lambda c, v: (c * 0.5 + v, c), gx.constant(np.zeros(2)), x, reverse=True)
+last, ys = gx.scan(lambda c, v: (c * 0.5 + v, c), gx.constant(np.zeros(2)), x, reverse=True)
 f = gx.function(x, [last, ys, gx.grad(gx.sum(last * last), x)])
 v = np.arange(10.0).reshape(5, 2)
 c, trail = np.zeros(2), []
@@ -384,3 +404,138 @@ np.testing.assert_allclose(got[2][4], 2 * c * 0.5 ** 4)
     subprocess.run(
         [sys.executable, "-c", code], check=True, env={**os.environ, "NUMBA_DISABLE_JIT": "1"}
     )
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("unroll", [1, 2, 3, 7, 100, True])
+def test_several_steps_of_one(unroll, reverse):
+    x = gx.input("x", (7, 2), dtype="float64")
+    w = gx.input("w", (2,), dtype="float64")
+    first = gx.constant(np.ones(2))
+
+    def step(c, v):
+        return {"h": gx.sin(c["h"] * w + v)}, (c["h"] * v, None)
+
+    last, (ys, none) = gx.scan(step, {"h": first}, x, reverse=reverse, unroll=unroll)
+    hand, wanted = gx.scan(step, {"h": first}, x, reverse=reverse)
+    assert none is None
+    (loop,) = (n for n in gx.Graph([x, w], {"y": ys, "c": last["h"]}) if n.op.name == "scan")
+    assert loop.op.length == 7 // (7 if unroll is True else min(7, unroll))
+    outs, wants = [last["h"], ys], [hand["h"], wanted[0]]
+    agrees([x, w], [*outs, *derivatives(outs, [x, w])], [*wants, *derivatives(wants, [x, w])],
+           [rng.standard_normal((7, 2)), rng.standard_normal(2)])  # fmt: skip
+
+
+def test_numbers_of_python_take_the_type_of_what_they_become():
+    x = gx.input("x", (4,), dtype="float64")
+    (total, count), ys = gx.scan(lambda c, v: ((c[0] + v, c[1] + 1), v), (0.0, 0), x)
+    assert (total.dtype, count.dtype, ys.dtype) == ("float64", "int64", "float64")
+    got = gx.function(x, [total, count])([1.0, 2.0, 3.0, 4.5])
+    assert got[0] == 10.5
+    assert got[1] == 4
+    mean, _ = gx.scan(lambda c, v: (c + v / 4, None), 0, x)
+    assert mean.dtype == "float64"
+
+
+def test_dictionaries_may_come_in_another_order():
+    x = gx.input("x", (3,), dtype="float64")
+    zero = gx.constant(np.float64(0.0))
+    last, _ = gx.scan(lambda c, v: ({"b": c["b"] + 2 * v, "a": c["a"] + v}, None),
+                      {"a": zero, "b": zero}, x)  # fmt: skip
+    got = gx.function(x, last)([1.0, 2.0, 3.0])
+    assert (got["a"], got["b"]) == (6.0, 12.0)
+
+
+def test_an_error_of_the_step_is_the_users_own():
+    x = gx.input("x", (3,))
+    with pytest.raises(TypeError, match=r"^mine$"):
+        gx.scan(lambda c, v: (_ for _ in ()).throw(TypeError("mine")), 0.0, x)
+
+
+def test_as_jax_has_it():
+    """Values, gradients, tangents and second derivatives, of structures, with and without xs."""
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    jnp = jax.numpy
+
+    def body(np_, w):
+        def step(carry, x):
+            h, (n,) = carry["h"], carry["n"]
+            a, b = x
+            new = np_.tanh(h @ w + a) * np_.cos(n)
+            return {"h": new, "n": [n + np_.sum(b * new)]}, {"y": (new * b, n), "none": None}
+
+        return step
+
+    feeds = {"w": (3, 3), "h": (2, 3), "a": (5, 2, 3), "b": (5, 3)}
+    values = {k: 0.4 * rng.standard_normal(shape) for k, shape in feeds.items()}
+    directions = [0.3 * rng.standard_normal(shape) for shape in feeds.values()]
+    symbols = [gx.input(k, shape, dtype="float64") for k, shape in feeds.items()]
+
+    def run(np_, scan, reverse, w, h, a, b):
+        init = {"h": h, "n": [np_.sum(h) * 0.1]}
+        last, ys = scan(body(np_, w), init, (a, b), reverse=reverse)
+        return [last["h"], last["n"][0], *ys["y"]]
+
+    def loss(np_, outs):
+        return sum(np_.sum(np_.sin(t)) for t in outs)
+
+    for reverse in (False, True):
+        outs = run(gx, gx.scan, reverse, *symbols)
+        total = loss(gx, outs)
+        slopes = gx.grad(total, symbols)
+        curve = gx.jvp(slopes, symbols, [gx.constant(d) for d in directions])
+        pushed = gx.jvp(outs, symbols, [gx.constant(d) for d in directions])
+        got = gx.function(symbols, [*outs, *slopes, *pushed, *curve])(*values.values())
+
+        def theirs(*args, reverse=reverse):
+            return run(jnp, jax.lax.scan, reverse, *args)
+
+        given = tuple(values.values())
+        gradient = jax.grad(lambda *a: loss(jnp, theirs(*a)), argnums=(0, 1, 2, 3))
+        wanted = [
+            *theirs(*given), *gradient(*given),
+            *jax.jvp(theirs, given, tuple(directions))[1],
+            *jax.jvp(gradient, given, tuple(directions))[1],
+        ]  # fmt: skip
+        for mine, other in zip(got, wanted, strict=True):
+            np.testing.assert_allclose(mine, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_parameters_captured_in_a_body_are_trained(threads):
+    """A step of training against the same network, unrolled."""
+    x, y = gx.input("x", (None, 9, 3)), gx.input("y", (None, 4))
+    values = rng.standard_normal((16, 9, 3)).astype("float32")
+    targets = rng.standard_normal((16, 4)).astype("float32")
+
+    def trained(loop):
+        wide = gx.parameter(nn.init.xavier_uniform(), (3, 4), name="wide")
+        deep = gx.parameter(nn.init.xavier_uniform(), (4, 4), name="deep")
+        first = gx.broadcast_to(gx.constant(np.float32(0.0)), (*x.type.shape[:1], 4))
+        out = loop(lambda h, v: (gx.tanh(h @ deep + v @ wide), h), first)
+        loss = nn.mse_loss(out, y)
+        return gx.Model(
+            inputs=x, outputs=out, targets=y, loss=loss, optimizer=optim.SGD(0.2), seed=3
+        )
+
+    def by_hand(step, h):
+        for t in range(9):
+            h, _ = step(h, x[:, t])
+        return h
+
+    with gx.config(threads=threads):
+        one = trained(lambda step, first: gx.scan(step, first, x, axis=1)[0])
+        two = trained(by_hand)
+        for k, value in one.parameters.items():
+            two.parameters[k][...] = value
+        for _ in range(20):
+            mine, other = one.train_step(values, targets), two.train_step(values, targets)
+            np.testing.assert_allclose(mine, other, rtol=2e-5)
+        for k, value in one.parameters.items():
+            np.testing.assert_allclose(value, two.parameters[k], rtol=1e-3, atol=1e-5)
+        history, wanted = (
+            model.fit(values, targets, epochs=3, batch_size=5, shuffle=False, verbose=0)["loss"]
+            for model in (one, two)
+        )
+        np.testing.assert_allclose(history, wanted, rtol=1e-3)

@@ -1,0 +1,253 @@
+"""Loops and branches as functions of functions: ``scan``, after ``jax.lax``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import is_
+from typing import Any
+
+from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError, user_location
+from graphc.ir.results import result
+from graphc.ir.tensor import FUNCTIONS, Tensor, apply
+from graphc.ops.body import closed, placeholder
+from graphc.ops.operands import as_tensor, is_weak
+from graphc.ops.scan import Scan
+from graphc.tree import tree_aligned, tree_leaves, tree_map, tree_shown
+from graphc.types import AnyDim, as_dim, promote, show_shape
+
+Step = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def scan(
+    step: Step,
+    init: Any,
+    xs: Any = None,
+    length: Any = None,
+    *,
+    axis: int = 0,
+    reverse: bool = False,
+    unroll: int | bool = 1,
+) -> tuple[Any, Any]:
+    """Return ``(carry, ys)``: the last carry, and what every step leaves, along ``axis``.
+
+    ``step(carry, x) -> (carry, y)`` is called once, with symbols. ``carry`` has the structure,
+    shapes and data types of ``init``; ``x`` is a slice of each of ``xs`` along ``axis``; ``y`` is
+    anything. Each is a tensor or tuples, lists and dicts of tensors, or None. Tensors and
+    parameters from outside are used as they are, and have derivatives of any order like the rest.
+    The body is compiled once, whatever the ``length``: an integer, the name of a size, or that of
+    ``xs`` along ``axis``. With ``reverse`` the last slices come first, and what a step leaves
+    stands where its slices do. With ``unroll=k`` the loop takes k steps at once, with True all;
+    that may save time, and changes nothing where the length is open. As ``jax.lax.scan``.
+
+    A tensor of the body that depends on neither carry nor slice is computed once, before the loop:
+    random numbers, too, are the same in every step, unless they are scanned over.
+
+    Raises :class:`ShapeError` or :class:`DTypeError` if the carry changes its shape or type or
+    ``xs`` differ in length, :class:`ArgumentError` if its structure changes or nothing tells the
+    length.
+    """
+    where = f"\n  at {user_location()}"
+    loop = _Loop(step, init, xs, axis, where)
+    count = loop.length(length)
+    many = _unrolled(unroll, count, where)
+    if isinstance(count, int) and many > 1:
+        carry, ys = loop.in_blocks(count, many, reverse)
+    else:
+        carry, ys = loop.run(loop.step, loop.sequences, count, reverse)
+    return _filled(init, carry), _filled(loop.y, [_back(t, axis, where) for t in ys])
+
+
+Tensors = Sequence[Tensor]
+Flat = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]
+"""A step of leaves: from carries and slices to carries and what is left."""
+
+
+class _Loop:
+    """A step of the user's, seen as one from tensors to tensors, and what it starts from."""
+
+    def __init__(self, step: Step, init: Any, xs: Any, axis: int, where: str) -> None:
+        if not callable(step):
+            raise DTypeError(
+                f"scan: the first argument must be a function step(carry, x) -> (carry, y), not "
+                f"{step!r}{where}"
+            )
+        self._step, self._init, self._xs, self._where = step, init, xs, where
+        given = _leaves(init)
+        self.firsts = [_tensor(t, where) for t in given]
+        self._weak = [is_weak(t) for t in given]
+        self.sequences = [_front(_tensor(t, where), axis, where) for t in _leaves(xs)]
+        self.y: Any = None
+        """What a step leaves, in the user's structure."""
+
+    def length(self, length: Any) -> AnyDim:
+        """Return the number of steps."""
+        where, sequences = self._where, self.sequences
+        if isinstance(length, Tensor):
+            raise DTypeError(
+                f"scan: length is the tensor {length.describe()}; it must be known before the "
+                f"function runs, or be a size of an input: pass the input as xs{where}"
+            )
+        if length is not None:
+            try:
+                count = as_dim(length)
+            except GraphcError as error:
+                raise type(error)(f"scan: length: {error}{where}") from None
+            if isinstance(count, int) and count < 0:
+                raise ArgumentError(f"scan: length is {count}; it cannot be negative{where}")
+        elif sequences:
+            count = sequences[0].type.shape[0]
+        else:
+            raise ArgumentError(f"scan: pass xs, or a length{where}")
+        for t in sequences:
+            if t.type.shape[0] != count:
+                raise ShapeError(
+                    f"scan: {t.describe()} has {t.type.shape[0]} slices where {count} are needed; "
+                    f"xs must have one length{where}"
+                )
+        return count
+
+    def step(self, carries: Tensors, slices: Tensors) -> tuple[Tensors, Tensors]:
+        """Call the user's function."""
+        made = self._step(_filled(self._init, carries), _filled(self._xs, slices))
+        if not isinstance(made, (tuple, list)) or len(made) != 2:
+            raise DTypeError(
+                f"scan: step(carry, x) must return a pair (carry, y), not {made!r}{self._where}"
+            )
+        carry, self.y = made
+        following = tree_aligned(carry, self._init)
+        if following is None:
+            raise ArgumentError(
+                f"scan: the carry begins as {tree_shown(self._init)} and step returns "
+                f"{tree_shown(carry)}; both must have one structure{self._where}"
+            )
+        ys = [_tensor(t, self._where) for t in _leaves(self.y)]
+        return [_tensor(t, self._where) for t in following if t is not None], ys
+
+    def run(
+        self, step: Flat, sequences: Tensors, count: AnyDim, reverse: bool
+    ) -> tuple[Tensors, Tensors]:
+        """Return the last carries and what is left, stacked, of a loop of ``step``."""
+        slices = [
+            placeholder(t.label or "slice", t.type.with_shape(t.type.shape[1:])) for t in sequences
+        ]
+        firsts = self.firsts
+        while True:
+            carries = [placeholder(t.label or "carry", t.type) for t in firsts]
+            following, ys = step(carries, slices)
+            wider = [
+                FUNCTIONS["astype"](old, new.dtype) if weak and _yields(old, new) else old
+                for old, new, weak in zip(firsts, following, self._weak, strict=True)
+            ]
+            if all(map(is_, wider, firsts)):
+                break
+            firsts = wider
+        following = [_weak_as(new, old) for new, old in zip(following, firsts, strict=True)]
+        _check_carry(firsts, following, self._where)
+        loop = closed(carries, slices, following, ys)
+        out = apply(Scan(loop.body, count, reverse), *firsts, *sequences, *loop.outside)
+        finals = [result(out, k) for k in range(len(firsts))]
+        places = [len(firsts) + loop.body.place[t] for t in loop.values]
+        return finals, [result(out, place) for place in places]
+
+    def in_blocks(self, count: int, many: int, reverse: bool) -> tuple[Tensors, Tensors]:
+        """Return what :meth:`run` does, of a loop whose steps are ``many``, and of the rest."""
+        blocks, rest = divmod(count, many)
+        end = blocks * many
+        ahead = [t[rest:] if reverse else t[:end] for t in self.sequences]
+        behind = [t[:rest] if reverse else t[end:] for t in self.sequences]
+        cut = [FUNCTIONS["reshape"](t, (blocks, many, *t.type.shape[1:])) for t in ahead]
+        carry, left = self.run(
+            lambda carries, slices: self._several(carries, slices, many, reverse),
+            cut, blocks, reverse,
+        )  # fmt: skip
+        ys = [FUNCTIONS["reshape"](t, (end, *t.type.shape[2:])) for t in left]
+        if not rest:
+            return carry, ys
+        carry, others = self._several(carry, behind, rest, reverse)
+        pairs = zip(others, ys, strict=True) if reverse else zip(ys, others, strict=True)
+        return carry, [FUNCTIONS["concat"](pair) for pair in pairs]
+
+    def _several(
+        self, carries: Tensors, slices: Tensors, many: int, reverse: bool
+    ) -> tuple[Tensors, Tensors]:
+        """Take ``many`` steps one after the other, without a loop."""
+        left: list[Tensors] = []
+        for at in range(many):
+            place = many - 1 - at if reverse else at
+            following, ys = self.step(carries, [t[place] for t in slices])
+            carries = [_weak_as(new, old) for new, old in zip(following, carries, strict=True)]
+            left.append(ys)
+        ordered = left[::-1] if reverse else left
+        return carries, [FUNCTIONS["stack"](ys) for ys in zip(*ordered, strict=True)]
+
+
+def _unrolled(unroll: Any, count: AnyDim, where: str) -> int:
+    """Return the number of steps that one of the loop takes."""
+    if not isinstance(unroll, int) or (unroll < 1 and unroll is not False):
+        raise ArgumentError(f"scan: unroll is {unroll!r}; it must be 1 or more, or True{where}")
+    if not isinstance(count, int):
+        return 1
+    return max(1, count if unroll is True else min(int(unroll), count))
+
+
+def _yields(old: Tensor, new: Tensor) -> bool:
+    """Tell whether a number of Python's takes the type of what it becomes in a step."""
+    wider = new.dtype != old.dtype and promote(old.dtype, new.dtype) == new.dtype
+    return wider and not new.weak and old.type.shape == new.type.shape
+
+
+def _weak_as(new: Tensor, old: Tensor) -> Tensor:
+    """Return a number that is always the same in the type of the carry that it is."""
+    if new.weak and new.dtype != old.dtype and new.type.shape == old.type.shape:
+        cast: Tensor = FUNCTIONS["astype"](new, old.dtype)
+        return cast
+    return new
+
+
+def _check_carry(firsts: Tensors, following: Tensors, where: str) -> None:
+    """Raise unless the carry has one type before and after a step."""
+    for old, t in zip(firsts, following, strict=True):
+        if t.dtype != old.dtype:
+            raise DTypeError(
+                f"scan: the carry {old.describe()} becomes {t.type} (made at {t.loc}) in a step; "
+                f'give init this type, or cast with .astype("{old.dtype.name}"){where}'
+            )
+        if t.type.shape != old.type.shape:
+            raise ShapeError(
+                f"scan: the carry {old.describe()} becomes {show_shape(t.type.shape)} (made at "
+                f"{t.loc}) in a step; its shape must stay, so give init that shape{where}"
+            )
+
+
+def _tensor(value: Any, where: str) -> Tensor:
+    try:
+        return as_tensor(value)
+    except GraphcError as error:
+        raise type(error)(f"scan: {error}{where}") from None
+
+
+def _front(t: Tensor, axis: int, where: str) -> Tensor:
+    """Return ``t`` with its slices along the first axis."""
+    if not -t.ndim <= axis < t.ndim:
+        raise ShapeError(f"scan: {t.describe()} has no axis {axis} to take slices along{where}")
+    moved: Tensor = FUNCTIONS["moveaxis"](t, axis, 0) if axis % t.ndim else t
+    return moved
+
+
+def _back(t: Tensor, axis: int, where: str) -> Tensor:
+    if not -t.ndim <= axis < t.ndim:
+        raise ShapeError(
+            f"scan: a step leaves {show_shape(t.type.shape[1:])} (made at {t.loc}), which cannot "
+            f"be stacked along axis {axis}{where}"
+        )
+    moved: Tensor = FUNCTIONS["moveaxis"](t, 0, axis) if axis % t.ndim else t
+    return moved
+
+
+def _leaves(tree: Any) -> list[Any]:
+    return [leaf for leaf in tree_leaves(tree) if leaf is not None]
+
+
+def _filled(tree: Any, tensors: Iterable[Tensor]) -> Any:
+    remaining = iter(tensors)
+    return tree_map(lambda leaf: None if leaf is None else next(remaining), tree)
