@@ -3,10 +3,11 @@
 A forked process has one thread, and a copy of all memory as it was at that moment: a lock that
 another thread held is never released there, and a module that it was importing never finished. So
 a fork waits until no thread is amid such work (:func:`whole`) or holds one of the locks that are
-known here, and keeps them until there are two processes. It waits for a kernel at most.
+known here, and keeps them until there are two processes. It waits for a kernel at most, or for a
+model that is compiled.
 
-Locks are taken in one order: those of executables, whose holders may compile; the gate of work
-that is done whole; Numba's; llvmlite's.
+Locks are taken in one order: those of models and executables, whose holders may compile and take
+no other of them; the gate of work that is done whole; Numba's; llvmlite's.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ LIBRARY_LOCKS = {
 
 That they are there is checked where graphc imports the libraries, in :mod:`graphc.jit`.
 """
+
+
+BEHIND = ("logging", "concurrent.futures.thread")
+"""Modules that take a lock of their own at a fork, which those that we wait for may wait for."""
 
 
 class _Gate:
@@ -85,7 +90,8 @@ class _Forks:
         self._locks: WeakSet[Any] = WeakSet()
         self._held: list[Any] = []
         self._depth, self._owner = 0, 0
-        self._behind_logging = False
+        self._behind: set[str] | None = None
+        """Those of :data:`BEHIND` that Python calls after us."""
 
     def lock(self) -> Any:
         """Return a new lock, which a forked process finds released."""
@@ -97,14 +103,14 @@ class _Forks:
     def register(self) -> None:
         """Have Python call us at a fork before all others: who registers last is called first.
 
-        Logging takes a lock of its own then, and Numba, which we wait for, writes to logs.
+        Else a thread may wait for a lock of theirs, and the fork, which holds it, for that thread.
         """
         if not hasattr(os, "register_at_fork"):
             return
-        behind = "logging" in sys.modules
-        if behind and self._behind_logging:
+        behind = sys.modules.keys() & BEHIND
+        if self._behind is not None and behind <= self._behind:
             return
-        self._behind_logging = behind
+        self._behind = behind
         os.register_at_fork(
             before=self._before, after_in_parent=self._after, after_in_child=self._after_in_child
         )

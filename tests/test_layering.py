@@ -16,7 +16,7 @@ ROOT = Path(graphc.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
 _base = {"errors", "types", "convert", "config", "tree", "lazy", "files", "collector", "sealed",
-         "synonyms", "forks"}  # fmt: skip
+         "synonyms", "forks", "cached"}  # fmt: skip
 _symbols = _base | {"ir", "ops"}
 _compiler = _symbols | {"passes", "plan", "codegen", "run", "compile"}
 _training = _symbols | {"autodiff", "nn", "optim", "io", "compile", "run", "feeds"}
@@ -118,6 +118,33 @@ def test_what_libraries_keep_private_is_left_to_the_doors(module):
     foreign = [ast.unparse(n) for n in private if ast.unparse(n.value) not in ("self", "cls")]
     ours = r"(self\.|cls\.|def |    |slots.*\"){}\b"
     assert not [n for n in foreign if not re.search(ours.format(n.split(".")[-1]), text)]
+
+
+LOCKS = {
+    "functools.cached_property",
+    *(f"threading.{n}" for n in ("Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore")),
+}
+"""What holds a lock; Python's cached properties do before 3.12."""
+
+
+def locks(tree):
+    """Return what a module makes that holds a lock, unless it makes it anew after a fork."""
+    attributes = {ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    made = LOCKS & (attributes | {name for _, name in imports(tree)})
+    return set() if "os.register_at_fork" in attributes else made
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(ROOT)))
+def test_no_lock_is_left_held_in_a_forked_process(module):
+    found = locks(ast.parse(module.read_text()))
+    assert not found, f"{found}: take forks.lock(), or one of graphc.cached"
+
+
+def test_locks_are_found():
+    for text in ("from functools import cached_property", "import functools, threading\n"
+                 "@functools.cached_property\ndef f(self): ...", "import threading\n"
+                 "x = threading.Lock()", "from threading import Condition"):  # fmt: skip
+        assert len(locks(ast.parse(text))) == 1
 
 
 @pytest.mark.parametrize("module", GENERIC, ids=lambda m: str(m.relative_to(ROOT)))

@@ -7,11 +7,11 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphc.cached import cached_property
 from graphc.ir.op import Layout
 from graphc.kernel.code import HI, LO, Statement, Writer, statements, values, within
 from graphc.kernel.value import (

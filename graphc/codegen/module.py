@@ -12,8 +12,8 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import cached_property
 
+from graphc.cached import cached_property
 from graphc.codegen.alike import Lowering, shared
 from graphc.codegen.descent import take_steps
 from graphc.codegen.kernel import (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphc.cached import cached_property
 from graphc.codegen.kernel import KernelText
 from graphc.emit import random, rows, stream, vmath
 from graphc.kernel.code import Block

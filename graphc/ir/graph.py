@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
 from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any
 
+from graphc.cached import cached_property
 from graphc.errors import ArgumentError, ShapeError
 from graphc.ir.naming import parameter_names, scope_names
 from graphc.ir.printer import format_graph

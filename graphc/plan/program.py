@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from graphc.cached import cached_property
 from graphc.errors import VerificationError
 from graphc.ir.op import Layout
 from graphc.ir.tensor import Tensor

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from graphc import forks
+from graphc.cached import cached_property, made_once
 from graphc.collector import paused
 from graphc.ir.graph import Graph, ancestors
 from graphc.ir.naming import parameter_names
@@ -54,7 +55,7 @@ else:
 
 INITIAL, SHUFFLE = 1, 2  # streams of random numbers under one seed
 
-_DERIVED = ("_inputs", "_targets", "_slots", "_running")
+_DERIVED = ("_inputs", "_targets", "_slots", "_running", "_making")
 """What follows from the declarations, or belongs to a fit that goes on."""
 
 
@@ -88,6 +89,7 @@ class Built(Sealed):
         self.history = History()
         self.stop_training = False
         self._running: History | None = None
+        self._making = forks.lock()
         self.epochs = 0
         """Epochs finished so far, over all fits: they decide the order of shuffled rows."""
         self._inputs = Structure("input", inputs)
@@ -143,6 +145,7 @@ class Built(Sealed):
         self._targets = Structure("target", self.targets)
         self._slots = (*self._inputs.slots, *self._targets.slots)
         self._running = None
+        self._making = forks.lock()
 
     # -- looking inside ------------------------------------------------------------------------
 
@@ -212,7 +215,7 @@ class Built(Sealed):
         fed = [slot.tensor for slot in self._slots]
         return Graph(fed, {**self._named_outputs, **self._scores}, updates)
 
-    @cached_property
+    @made_once
     def _training(self) -> Executable:
         with paused():
             sums = as_added(named_sums(self._summed))
@@ -240,12 +243,12 @@ class Built(Sealed):
         fed = [slot.tensor for slot in self._slots]
         return inference_form(Graph(fed, {**self._named_outputs, **self._scores}))
 
-    @cached_property
+    @made_once
     def _evaluation(self) -> Inference:
         outputs = batch_outputs(self._apart)
         return Inference.of(self._inference.inputs, outputs, self._compiled)
 
-    @cached_property
+    @made_once
     def _prediction(self) -> Inference:
         found = self._inference.outputs
         outputs = {name: found[name] for name in self._named_outputs}
