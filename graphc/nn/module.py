@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias, overload
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphc import ops
 from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
 from graphc.ir.naming import layer_scope
 from graphc.ir.source import Initializer, parameter
 from graphc.ir.tensor import Tensor, name_scope
 from graphc.nn import init
 from graphc.sealed import Sealed
-from graphc.types import FLOAT32, DTypeLike, size_of
+from graphc.types import FLOAT32, DTypeLike
 
-Callee: TypeAlias = Callable[[Tensor], Tensor]
+Callee: TypeAlias = Callable[[Any], Any]
 
 
 class Layer(Sealed, ABC):
@@ -87,18 +86,19 @@ class Layer(Sealed, ABC):
         return made
 
     @abstractmethod
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the layer's output for ``x``."""
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Return the layer's output for its inputs: symbolic tensors, and what else it takes."""
 
-    def __call__(self, x: Tensor) -> Tensor:
-        if not isinstance(x, Tensor):
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if not _has_tensor(inputs):
+            given = ", ".join(type(x).__name__ for x in inputs) or "nothing"
             raise DTypeError(
-                f"{type(self).__name__} takes a symbolic Tensor, got {type(x).__name__}; declare "
-                f"it with gx.input or gx.constant\n  at {user_location()}"
+                f"{type(self).__name__} takes a symbolic Tensor, got {given}; declare it with "
+                f"gx.input or gx.constant\n  at {user_location()}"
             )
         self._called = True
         with name_scope(self.scope):
-            return self.forward(x)
+            return self.forward(*inputs, **options)
 
 
 class Linear(Layer):
@@ -122,8 +122,8 @@ class Linear(Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name, trainable=trainable)
-        fan_in = _count("Linear: in_features", in_features)
-        self._features = shape = (fan_in, _count("Linear: out_features", out_features))
+        fan_in = count("Linear: in_features", in_features)
+        self._features = shape = (fan_in, count("Linear: out_features", out_features))
         bound = 1.0 / fan_in**0.5 if fan_in else 0.0
         near_zero = init.uniform(-bound, bound)
         self.weight = self.parameter("weight", weight_init or near_zero, shape, dtype=dtype)
@@ -150,83 +150,30 @@ class Linear(Layer):
         return product if self.bias is None else product + self.bias
 
 
-class Flatten(Layer):
-    """All axes from ``start`` on in one: (N, 28, 28) becomes (N, 784)."""
-
-    def __init__(self, start: int = 1, *, name: str | None = None) -> None:
-        super().__init__(name)
-        self.start = _count("Flatten: start", start)
-
-    def forward(self, x: Tensor) -> Tensor:
-        shape = x.type.shape
-        return ops.reshape(x, (*shape[: self.start], size_of(shape[self.start :])))
+def _has_tensor(value: Any) -> bool:
+    """Tell whether there is a tensor in a structure."""
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    if isinstance(value, (tuple, list)):
+        return any(map(_has_tensor, value))
+    return isinstance(value, Tensor)
 
 
-class Sequential(Sealed):
-    """Layers one after the other; any functions from Tensor to Tensor."""
-
-    def __init__(self, *layers: Callee) -> None:
-        self.layers: list[Callee] = []
-        self._called = False
-        for layer in layers:
-            self.append(layer)
-
-    def append(self, layer: Callee) -> Sequential:
-        """Add a layer at the end, and return this object."""
-        if not callable(layer):
-            raise DTypeError(
-                f"Sequential: layer {len(self.layers)} is not callable: {layer!r}; pass layers "
-                f"or functions one by one, not in a list\n  at {user_location()}"
-            )
-        self.layers.append(layer)
-        return self
-
-    def fixed(self, name: str) -> str | None:
-        if name == "trainable":
-            return (
-                "it is decided when a layer is made, Linear(..., trainable=False); what one model "
-                "trains is decided by gx.Model(..., trainable=[...])"
-            )
-        if name == "layers" and self._called:
-            return "the graphs made with this Sequential keep its layers; make another Sequential"
-        return None
-
-    @property
-    def trainable(self) -> bool:
-        """Whether models train a parameter of these layers."""
-        return bool(self.parameters)
-
-    @property
-    def parameters(self) -> tuple[Tensor, ...]:
-        """The trainable parameters of all layers, each once."""
-        owners = [part for part in self.layers if isinstance(part, (Layer, Sequential))]
-        return tuple(dict.fromkeys(p for part in owners for p in part.parameters))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        self._called = True
-        for layer in self.layers:
-            x = layer(x)
-        return x
-
-    def __iter__(self) -> Iterator[Callee]:
-        return iter(self.layers)
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    @overload
-    def __getitem__(self, index: int) -> Callee: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequential: ...
-    def __getitem__(self, index: int | slice) -> Callee | Sequential:
-        found = self.layers[index]
-        return Sequential(*found) if isinstance(found, list) else found
-
-
-def _count(what: str, value: Any) -> int:
-    """Return a user's non-negative integer."""
+def count(what: str, value: Any, least: int = 0) -> int:
+    """Return a user's integer of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise DTypeError(f"{what} must be an integer, not {value!r}\n  at {user_location()}")
-    if value < 0:
-        raise ArgumentError(f"{what} must not be negative, got {value}\n  at {user_location()}")
+    if value < least:
+        bound = f"be at least {least}" if least else "not be negative"
+        raise ArgumentError(f"{what} must {bound}, got {value}\n  at {user_location()}")
     return int(value)
+
+
+def one_of(what: str, value: Any, known: Collection[str]) -> Any:
+    """Return a user's choice among ``known``."""
+    if value not in known:
+        listed = ", ".join(map(repr, known))
+        raise ArgumentError(
+            f"{what} must be one of {listed}, not {value!r}\n  at {user_location()}"
+        )
+    return value

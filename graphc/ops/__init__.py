@@ -136,6 +136,7 @@ from graphc.ops.masks import (
     tril,
     triu,
 )
+from graphc.ops.normalization import group_norm, layer_norm, rms_norm, standardize
 from graphc.ops.norms import (
     vector_norm,
 )
@@ -309,6 +310,7 @@ __all__ = [
     "getitem",
     "greater",
     "greater_equal",
+    "group_norm",
     "hard_sigmoid",
     "hard_swish",
     "hardtanh",
@@ -316,6 +318,7 @@ __all__ = [
     "isfinite",
     "isinf",
     "isnan",
+    "layer_norm",
     "leaky_relu",
     "less",
     "less_equal",
@@ -377,6 +380,7 @@ __all__ = [
     "remainder",
     "repeat",
     "reshape",
+    "rms_norm",
     "roll",
     "round",
     "rsqrt",
@@ -398,6 +402,7 @@ __all__ = [
     "square",
     "squeeze",
     "stack",
+    "standardize",
     "std",
     "stop_gradient",
     "subtract",

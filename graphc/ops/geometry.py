@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, ShapeError
+from graphc.errors import ArgumentError, ShapeError, user_location
 from graphc.types import AnyDim, Shape, dim_ceildiv, show_dim
 
 Pairs = tuple[tuple[int, int], ...]
@@ -67,12 +67,12 @@ def per_axis(what: str, name: str, value: Any, rank: int, least: int = 1) -> tup
     if len(given) == 1:
         given = tuple(given) * rank
     if len(given) != rank:
-        raise ArgumentError(f"{what}: {name} has {len(given)} numbers for {rank} axes: {value!r}")
+        raise _refused(f"{what}: {name} has {len(given)} numbers for {rank} axes: {value!r}")
     for number in given:
         if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
-            raise ArgumentError(f"{what}: {name} must be integers, not {value!r}")
+            raise _refused(f"{what}: {name} must be integers, not {value!r}")
         if number < least:
-            raise ArgumentError(f"{what}: {name} must be at least {least}, not {value!r}")
+            raise _refused(f"{what}: {name} must be at least {least}, not {value!r}")
     return tuple(int(number) for number in given)
 
 
@@ -90,17 +90,20 @@ def spatial(
         if padding == "valid":
             return own
         if padding != "same":
-            raise ArgumentError(
-                f'{what}: padding must be numbers, "same" or "valid", not {padding!r}'
-            )
+            raise _refused(f'{what}: padding must be numbers, "same" or "valid", not {padding!r}')
         if any(step != 1 for step in steps):
-            raise ArgumentError(f'{what}: padding "same" needs a stride of 1, not {stride!r}')
+            raise _refused(f'{what}: padding "same" needs a stride of 1, not {stride!r}')
         pairs = tuple(((span - 1) // 2, span // 2) for span in own.spans)
     elif isinstance(padding, (tuple, list)) and any(isinstance(p, (tuple, list)) for p in padding):
         if len(padding) != rank:
-            raise ArgumentError(f"{what}: padding has {len(padding)} pairs for {rank} axes")
+            raise _refused(f"{what}: padding has {len(padding)} pairs for {rank} axes")
         both = [per_axis(what, "padding", p, 2, 0) for p in padding]
         pairs = tuple((low, high) for low, high in both)
     else:
         pairs = tuple((p, p) for p in per_axis(what, "padding", padding, rank, 0))
     return Window(what, own.window, steps, pairs, gaps)
+
+
+def _refused(text: str) -> ArgumentError:
+    """Return the error of an argument, with the user's line."""
+    return ArgumentError(f"{text}\n  at {user_location()}")

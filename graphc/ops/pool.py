@@ -169,8 +169,9 @@ def _norms() -> Iterable[Sample]:
 def _numpy_lp_pool(
     x: Array, norm_type: float, window: Any, stride: Any = None, ceil_mode: bool = False
 ) -> Array:
-    ones = _numpy_avg_pool(x**norm_type, window, stride, 0, ceil_mode, True, 1.0)
-    return np.asarray(ones ** (1.0 / norm_type))
+    size = math.prod(per_axis("lp_pool", "window", window, x.ndim - 2))
+    means = _numpy_avg_pool(x**norm_type, window, stride, 0, ceil_mode)
+    return np.asarray((means * size) ** (1.0 / norm_type))
 
 
 @function(samples=_norms, reference=_numpy_lp_pool, section=SECTION)
@@ -181,7 +182,9 @@ def lp_pool(
     (x,) = common("lp_pool", x, floating=True)
     if not norm_type:
         raise ArgumentError("lp_pool: norm_type must not be 0")
-    total: Tensor = avg_pool(x**norm_type, window, stride, 0, ceil_mode, True, 1.0)
+    # As PyTorch has it: what a window that goes over the end holds counts for a whole one.
+    total: Tensor = avg_pool(x**norm_type, window, stride, 0, ceil_mode)
+    total = total * float(math.prod(per_axis("lp_pool", "window", window, x.ndim - 2)))
     return total ** (1.0 / norm_type)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from graphc.ir.graph import ancestors
 from graphc.ir.op import Op
@@ -15,6 +15,10 @@ class Stateful(Op):
     def updates(self, *inputs: Tensor) -> Mapping[Tensor, Tensor]:
         """Return the new values, after a step of training, of the state among ``inputs``."""
         return {}
+
+    def learned(self, *inputs: Tensor) -> Sequence[Tensor]:
+        """Return the state that inference goes by: a part of the model, as its parameters are."""
+        return ()
 
 
 def state_updates(roots: Iterable[Tensor]) -> dict[Tensor, Tensor]:
@@ -31,3 +35,13 @@ def state_updates(roots: Iterable[Tensor]) -> dict[Tensor, Tensor]:
                 with building(scope=node.scope):
                     result.update(node.op.updates(*node.inputs))
     return result
+
+
+def learned_state(roots: Iterable[Tensor]) -> set[Tensor]:
+    """Return the state that steps of training move and inference goes by."""
+    return {
+        state
+        for node in ancestors(roots)
+        if isinstance(node.op, Stateful)
+        for state in node.op.learned(*node.inputs)
+    }

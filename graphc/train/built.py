@@ -18,7 +18,7 @@ from graphc.ir.tensor import Tensor
 from graphc.lazy import lazy_module
 from graphc.nn.training import inference_form
 from graphc.ops.draws import advanced, counts_steps, new_clock, settled
-from graphc.ops.state import state_updates
+from graphc.ops.state import learned_state, state_updates
 from graphc.optim.optimizer import Optimizer, cell_of
 from graphc.sealed import Sealed
 from graphc.train.declaration import (
@@ -279,9 +279,19 @@ class Built(Sealed):
 
     @cached_property
     def _cells(self) -> dict[str, Cell]:
-        """Storage of the parameters by name: of the inference form, and of the user's state."""
+        """Storage of the parameters by name: of the inference form, and of state."""
         needed = {*self._inference.parameters, *self._updates}
-        return {name: cell_of(p) for p, name in self._names.items() if p in needed}
+        return {
+            name: cell_of(p)
+            for p, name in self._names.items()
+            if p in needed or name in self._learned
+        }
+
+    @cached_property
+    def _learned(self) -> frozenset[str]:
+        """The names of what layers learn by themselves in steps of training."""
+        roots = [*self._scores.values(), *self._named_outputs.values()]
+        return frozenset(self._names[p] for p in learned_state(roots))
 
     @cached_property
     def _state(self) -> dict[str, Cell]:

@@ -205,7 +205,18 @@ class Model(Built):
     @property
     def parameters(self) -> Parameters:
         """``{name: NumPy view}`` of the values in use; assign with ``[...] =``."""
-        return Parameters(self._allocated(self._cells))
+        learned = self._learned
+        cells = {name: cell for name, cell in self._cells.items() if name not in learned}
+        return Parameters(self._allocated(cells))
+
+    @property
+    def state(self) -> Parameters:
+        """``{name: NumPy view}`` of what layers learn that no optimizer trains.
+
+        Such as the running statistics of batch normalisation.
+        """
+        cells = {name: cell for name, cell in self._cells.items() if name in self._learned}
+        return Parameters(self._allocated(cells))
 
     def save(self, path: str | os.PathLike[str], *, include_optimizer: bool = False) -> None:
         """Write the parameters to a safetensors file, whole or not at all.
@@ -215,7 +226,7 @@ class Model(Built):
         """
         state = self._allocated(self._state) if include_optimizer else {}
         arrays = {name: cell.array for name, cell in state.items()}
-        checkpoint.save(path, self.parameters, arrays, self.epochs)
+        checkpoint.save(path, self._kept, arrays, self.epochs)
 
     def load(self, path: str | os.PathLike[str], *, include_optimizer: bool | None = None) -> None:
         """Read what :meth:`save` wrote; what does not fit is named, and then nothing changes.
@@ -226,9 +237,14 @@ class Model(Built):
         wanted = include_optimizer is not False and (self.optimizer or include_optimizer)
         state = self._allocated(self._state) if wanted else {}
         arrays = {name: cell.array for name, cell in state.items()}
-        epochs = checkpoint.load(path, self.parameters, arrays, include_optimizer)
+        epochs = checkpoint.load(path, self._kept, arrays, include_optimizer)
         if epochs is not None:
             self.epochs = epochs
+
+    @property
+    def _kept(self) -> Parameters:
+        """What a file holds: the parameters, and the state of layers."""
+        return Parameters(self._allocated(self._cells))
 
     # -- what is fed ---------------------------------------------------------------------------
 

@@ -58,7 +58,11 @@ def test_scalar_text(name):
     try_all(harness.check_text, trials(name, FLOAT32))
 
 
-ELSEWHERE = {"dropout": "unit/test_nn_dropout.py", "interleave": "unit/test_convolution.py"}
+ELSEWHERE = {
+    "batch_norm": "unit/test_nn_images.py",
+    "dropout": "unit/test_nn_dropout.py",
+    "interleave": "unit/test_convolution.py",
+}
 """Ops of a layer or of an expansion, not of a function, and the tests that have them."""
 
 

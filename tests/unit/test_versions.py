@@ -32,6 +32,7 @@ def reopened(monkeypatch, door):
     package, _, name = door.__name__.rpartition(".")
     monkeypatch.setattr(sys.modules[package], name, door)  # importing puts another there
     monkeypatch.delitem(sys.modules, door.__name__)
+    monkeypatch.setattr(door.__name__, door)  # importing it again sets this too
     return import_module(door.__name__)
 
 

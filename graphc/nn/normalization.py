@@ -1,0 +1,302 @@
+"""Layers that normalise: by statistics of a batch, of a sample, or of a group of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from graphc import ops
+from graphc.errors import ShapeError, user_location
+from graphc.ir.op import Array, register
+from graphc.ir.tensor import Tensor, apply
+from graphc.nn import init
+from graphc.nn.module import Layer, count
+from graphc.nn.training import TrainingOp
+from graphc.ops.cast import cast
+from graphc.ops.creation import extent
+from graphc.ops.normalization import Standardize, scaled
+from graphc.types import FLOAT32, INT64, DTypeLike, TensorType, size_of
+
+
+@register
+class BatchNormOp(TrainingOp):
+    """``x`` standardised along ``axes``; in inference by each channel's running mean and variance.
+
+    Operands are ``x``, the running mean, the running variance and the number of steps before. A
+    step moves the first two a share ``momentum`` of the way to the mean and the unbiased variance
+    of its batch, or to the means of its samples' if the batch is not among ``axes``; without
+    ``momentum`` they are the means over all steps.
+    """
+
+    name = "batch_norm"
+    axes: tuple[int, ...]
+    eps: float
+    momentum: float | None
+
+    def infer(self, *types: TensorType) -> TensorType:
+        x, mean, variance, _ = types
+        kept = x.shape[-1:]
+        if mean.shape != kept or variance.shape != kept:
+            raise ShapeError(
+                f"running statistics must have shape {kept}, not {mean} and {variance}"
+            )
+        return self._batch.infer(x)
+
+    @property
+    def _batch(self) -> Standardize:
+        return Standardize(self.axes, self.eps)
+
+    def numpy(self, *arrays: Array) -> Array:
+        return self._batch.numpy(arrays[0])
+
+    def expand(self, *inputs: Tensor) -> Tensor:
+        return self._batch.expand(inputs[0])
+
+    def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
+        return self._batch.derivative(g, out, inputs[0]), None, None, None
+
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
+        t = tangents[0]
+        return None if t is None else self._batch.derivative(t, out, inputs[0])
+
+    def inference(self, *inputs: Tensor) -> Tensor:
+        x, mean, variance, _ = inputs
+        return (x - mean) * (1.0 / ops.sqrt(variance + self.eps))
+
+    def learned(self, *inputs: Tensor) -> Sequence[Tensor]:
+        return inputs[1:]
+
+    def updates(self, *inputs: Tensor) -> Mapping[Tensor, Tensor]:
+        x, mean, variance, steps = inputs
+        rows = extent(size_of(x.type.shape[a] for a in self.axes), x.dtype)
+        spread = ops.var(x, self.axes) * (rows / ops.maximum(rows - 1.0, 1.0))
+        spread = ops.mean(spread, tuple(range(spread.ndim - 1)))
+        share: Any = self.momentum
+        if share is None:
+            share = 1.0 / cast(steps + 1, x.dtype)
+        return {
+            mean: mean + share * (ops.mean(x, tuple(range(x.ndim - 1))) - mean),
+            variance: variance + share * (spread - variance),
+            steps: steps + 1,
+        }
+
+
+class _Affine(Layer):
+    """A layer that ends in ``weight * x + bias``, which start as ones and zeros."""
+
+    weight: Tensor | None
+    bias: Tensor | None
+
+    def _begin(self, shape: tuple[int, ...], weight: bool, bias: bool, dtype: DTypeLike) -> None:
+        one, zero = init.ones, init.zeros
+        self.weight = self.parameter("weight", one, shape, dtype=dtype) if weight else None
+        self.bias = self.parameter("bias", zero, shape, dtype=dtype) if bias else None
+
+    def _scaled(self, y: Tensor) -> Tensor:
+        return scaled(y, self.weight, self.bias)
+
+
+class _Running(_Affine):
+    """Standardises by a batch or a sample, with running statistics for inference or without."""
+
+    ranks: ClassVar[tuple[int, ...]]
+    """The number of axes that inputs may have."""
+
+    def __init__(
+        self, num_features: int, eps: float, momentum: float | None, affine: bool,
+        track_running_stats: bool, dtype: DTypeLike, trainable: bool, name: str | None,
+    ) -> None:  # fmt: skip
+        super().__init__(name, trainable=trainable)
+        self._features = count(f"{type(self).__name__}: num_features", num_features)
+        self.eps, self.momentum = eps, momentum
+        shape = (self._features,)
+        self._begin(shape, affine, affine, dtype)
+        self.running_mean: Tensor | None = None
+        self.running_var: Tensor | None = None
+        self.num_batches_tracked: Tensor | None = None
+        if track_running_stats:
+            state: dict[str, Any] = {"dtype": dtype, "trainable": False}
+            self.running_mean = self.parameter("running_mean", init.zeros, shape, **state)
+            self.running_var = self.parameter("running_var", init.ones, shape, **state)
+            steps = np.zeros((), np.int64)
+            self.num_batches_tracked = self.parameter(
+                "num_batches_tracked", steps, (), dtype=INT64, trainable=False
+            )
+
+    @property
+    def num_features(self) -> int:
+        return self._features
+
+    def _standardized(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+        """Return ``x`` standardised along ``axes``, in inference by the running statistics."""
+        mean, variance, steps = self.running_mean, self.running_var, self.num_batches_tracked
+        if mean is None or variance is None or steps is None:
+            return ops.standardize(x, axes, self.eps)
+        return apply(BatchNormOp(axes, float(self.eps), self.momentum), x, mean, variance, steps)
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim not in self.ranks or x.type.shape[-1] != self._features:
+            kinds = " or ".join(f"{rank} axes" for rank in self.ranks)
+            raise ShapeError(
+                f"{type(self).__name__}({self._features}) needs {self._features} channels in the "
+                f"last of {kinds}, got {x.describe()}\n  at {user_location()}"
+            )
+
+
+class _BatchNorm(_Running):
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
+        affine: bool = True, track_running_stats: bool = True, *, dtype: DTypeLike = FLOAT32,
+        trainable: bool = True, name: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, dtype, trainable, name
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
+        return self._scaled(self._standardized(x, tuple(range(x.ndim - 1))))
+
+
+class BatchNorm1d(_BatchNorm):
+    """Each channel of ``(N, C)`` or ``(N, L, C)`` standardised over the batch, then scaled.
+
+    ``(x - mean) / sqrt(variance + eps) * weight + bias``. In training mean and variance are those
+    of the batch, and the running ones move a share ``momentum`` of the way to them (None: they are
+    means of all steps), the variance unbiased; a model evaluates and predicts by the running ones,
+    which are in ``model.state``. Without ``track_running_stats`` batches are standardised by
+    themselves everywhere. Ioffe and Szegedy, *Batch normalization*, ICML 2015; arguments and
+    defaults are those of PyTorch.
+    """
+
+    ranks = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    """Each channel of ``(N, H, W, C)`` standardised over the batch: see :class:`BatchNorm1d`."""
+
+    ranks = (4,)
+
+
+class BatchNorm3d(_BatchNorm):
+    """Each channel of ``(N, D, H, W, C)`` standardised over the batch: :class:`BatchNorm1d`."""
+
+    ranks = (5,)
+
+
+class _InstanceNorm(_Running):
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
+        affine: bool = False, track_running_stats: bool = False, *, dtype: DTypeLike = FLOAT32,
+        trainable: bool = True, name: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, dtype, trainable, name
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
+        alone = x.ndim == self.ranks[0]
+        x = ops.expand_dims(x, 0) if alone else x
+        y = self._scaled(self._standardized(x, tuple(range(1, x.ndim - 1))))
+        return ops.squeeze(y, 0) if alone else y
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Each channel of each sample of ``(N, L, C)`` or ``(L, C)`` standardised by itself.
+
+    With ``track_running_stats`` a model evaluates and predicts by running statistics, as
+    :class:`BatchNorm1d` does. Ulyanov, Vedaldi and Lempitsky, *Instance normalization*, 2016;
+    arguments and defaults are those of PyTorch.
+    """
+
+    ranks = (2, 3)
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Each channel of each image of ``(N, H, W, C)`` or ``(H, W, C)``: :class:`InstanceNorm1d`."""
+
+    ranks = (3, 4)
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Each channel of each sample of ``(N, D, H, W, C)`` or ``(D, H, W, C)``."""
+
+    ranks = (4, 5)
+
+
+class GroupNorm(_Affine):
+    """Each of ``num_groups`` groups of channels of a sample standardised: :func:`gx.group_norm`.
+
+    ``weight`` and ``bias`` are ``(num_channels,)``; arguments and defaults are those of PyTorch.
+    """
+
+    def __init__(
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *,
+        dtype: DTypeLike = FLOAT32, trainable: bool = True, name: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(name, trainable=trainable)
+        self._groups = count("GroupNorm: num_groups", num_groups, 1)
+        self._channels = count("GroupNorm: num_channels", num_channels)
+        if num_channels % num_groups:
+            raise ShapeError(
+                f"GroupNorm: {num_channels} channels do not divide into {num_groups} groups"
+                f"\n  at {user_location()}"
+            )
+        self.eps = eps
+        self._begin((num_channels,), affine, affine, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim < 2 or x.type.shape[-1] != self._channels:
+            raise ShapeError(
+                f"GroupNorm({self._groups}, {self._channels}) needs {self._channels} channels in "
+                f"the last axis of its input, got {x.describe()}\n  at {user_location()}"
+            )
+        return ops.group_norm(x, self._groups, self.weight, self.bias, self.eps)
+
+
+class LayerNorm(_Affine):
+    """Samples standardised along their last axes, ``normalized_shape``: :func:`gx.layer_norm`.
+
+    ``weight`` and ``bias`` have that shape; arguments and defaults are those of PyTorch.
+    """
+
+    def __init__(
+        self, normalized_shape: int | Sequence[int], eps: float = 1e-5,
+        elementwise_affine: bool = True, bias: bool = True, *, dtype: DTypeLike = FLOAT32,
+        trainable: bool = True, name: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(name, trainable=trainable)
+        self._shape = _sizes("LayerNorm", normalized_shape)
+        self.eps = eps
+        self._begin(self._shape, elementwise_affine, elementwise_affine and bias, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.layer_norm(x, self._shape, self.weight, self.bias, self.eps)
+
+
+class RMSNorm(_Affine):
+    """Samples divided by their root mean square along the last axes: :func:`gx.rms_norm`.
+
+    ``weight`` has ``normalized_shape``; arguments and defaults are those of PyTorch.
+    """
+
+    def __init__(
+        self, normalized_shape: int | Sequence[int], eps: float | None = None,
+        elementwise_affine: bool = True, *, dtype: DTypeLike = FLOAT32, trainable: bool = True,
+        name: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(name, trainable=trainable)
+        self._shape = _sizes("RMSNorm", normalized_shape)
+        self.eps = eps
+        self._begin(self._shape, elementwise_affine, False, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.rms_norm(x, self._shape, self.weight, self.eps)
+
+
+def _sizes(kind: str, given: int | Sequence[int]) -> tuple[int, ...]:
+    sizes = given if isinstance(given, Sequence) else (given,)
+    return tuple(count(f"{kind}: normalized_shape", size, 1) for size in sizes)

@@ -1,0 +1,212 @@
+"""Layers that arrange others, and that bring tensors into another shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, overload
+
+from graphc import ops
+from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.ir.tensor import Tensor
+from graphc.nn.module import Callee, Layer, count
+from graphc.sealed import Sealed
+from graphc.types import normalize_axis, size_of
+
+
+class Flatten(Layer):
+    """All axes from ``start`` on in one: (N, 28, 28) becomes (N, 784)."""
+
+    def __init__(self, start: int = 1, *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.start = count("Flatten: start", start)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = x.type.shape
+        return ops.reshape(x, (*shape[: self.start], size_of(shape[self.start :])))
+
+
+class Unflatten(Layer):
+    """Axis ``axis`` as axes of ``sizes``, one of which may be -1: the inverse of Flatten."""
+
+    def __init__(self, axis: int, sizes: Sequence[int], *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.axis, self.sizes = axis, tuple(sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        axis = normalize_axis(self.axis, x.ndim)
+        shape = x.type.shape
+        return ops.reshape(x, (*shape[:axis], *self.sizes, *shape[axis + 1 :]))
+
+
+class Reshape(Layer):
+    """Samples of another shape, one axis of which may be -1: ``(N, *shape)``."""
+
+    def __init__(self, *shape: int, name: str | None = None) -> None:
+        super().__init__(name)
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.reshape(x, (x.type.shape[0], *self.shape))
+
+
+class Permute(Layer):
+    """The axes in another order, as :func:`gx.permute_dims` takes it: 0 is that of the batch."""
+
+    def __init__(self, *axes: int, name: str | None = None) -> None:
+        super().__init__(name)
+        self.axes = axes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.permute_dims(x, self.axes)
+
+
+class Identity(Layer):
+    """What comes in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class Lambda(Layer):
+    """Any function of tensors, as a layer with a name and a cluster in pictures."""
+
+    def __init__(self, function: Callable[..., Any], *, name: str | None = None) -> None:
+        super().__init__(name)
+        if not callable(function):
+            raise DTypeError(f"Lambda: {function!r} is not callable\n  at {user_location()}")
+        self.function = function
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.function(*inputs)
+
+
+class _Branches(Layer):
+    """Layers that all take the same input."""
+
+    def __init__(self, *layers: Callee, name: str | None = None) -> None:
+        super().__init__(name)
+        for number, layer in enumerate(layers):
+            if not callable(layer):
+                raise DTypeError(
+                    f"{type(self).__name__}: layer {number} is not callable: {layer!r}"
+                    f"\n  at {user_location()}"
+                )
+        self.layers = layers
+        found = [p for part in layers for p in getattr(part, "parameters", ())]
+        self.parameters = tuple(dict.fromkeys(found))
+
+    def _results(self, inputs: tuple[Any, ...]) -> list[Tensor]:
+        """Return what the layers make of one input, or several tensors as they are."""
+        if not self.layers:
+            return list(inputs[0]) if len(inputs) == 1 else list(inputs)
+        return [layer(*inputs) for layer in self.layers]
+
+
+class Add(_Branches):
+    """The sum of what each of ``layers`` makes of the input.
+
+    ``Add(block, nn.Identity())`` is a residual block. Without layers, the sum of the tensors that
+    it is called with.
+    """
+
+    def forward(self, *inputs: Any) -> Tensor:
+        first, *rest = self._results(inputs)
+        for term in rest:
+            if term.type.shape != first.type.shape:
+                raise ShapeError(
+                    f"Add: parts of shapes {first.type} and {term.type} cannot be added"
+                    f"\n  at {user_location()}"
+                )
+            first = first + term
+        return first
+
+
+class Concat(_Branches):
+    """What each of ``layers`` makes of the input, side by side along ``axis`` (channels).
+
+    Without layers, the tensors that it is called with.
+    """
+
+    def __init__(self, *layers: Callee, axis: int = -1, name: str | None = None) -> None:
+        super().__init__(*layers, name=name)
+        self.axis = axis
+
+    def forward(self, *inputs: Any) -> Tensor:
+        return ops.concat(self._results(inputs), self.axis)
+
+
+class Sequential(Sealed):
+    """Layers one after the other; any functions from Tensor to Tensor.
+
+    Given a dictionary, layers have its keys for names: ``net["head"]`` is one of them.
+    """
+
+    def __init__(self, *layers: Callee | Mapping[str, Callee]) -> None:
+        self.layers: list[Callee] = []
+        self._names: dict[str, int] = {}
+        self._called = False
+        if len(layers) == 1 and isinstance(layers[0], Mapping):
+            self._names = {name: number for number, name in enumerate(layers[0])}
+            layers = tuple(layers[0].values())
+        for layer in layers:
+            self.append(layer)
+
+    def append(self, layer: Any) -> Sequential:
+        """Add a layer at the end, and return this object."""
+        if not callable(layer):
+            raise DTypeError(
+                f"Sequential: layer {len(self.layers)} is not callable: {layer!r}; pass layers "
+                f"or functions one by one, not in a list\n  at {user_location()}"
+            )
+        self.layers.append(layer)
+        return self
+
+    def fixed(self, name: str) -> str | None:
+        if name == "trainable":
+            return (
+                "it is decided when a layer is made, Linear(..., trainable=False); what one model "
+                "trains is decided by gx.Model(..., trainable=[...])"
+            )
+        if name == "layers" and self._called:
+            return "the graphs made with this Sequential keep its layers; make another Sequential"
+        return None
+
+    @property
+    def trainable(self) -> bool:
+        """Whether models train a parameter of these layers."""
+        return bool(self.parameters)
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The trainable parameters of all layers, each once."""
+        owners = [part for part in self.layers if isinstance(part, (Layer, Sequential))]
+        return tuple(dict.fromkeys(p for part in owners for p in part.parameters))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self._called = True
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def __iter__(self) -> Iterator[Callee]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @overload
+    def __getitem__(self, index: int | str) -> Callee: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | str | slice) -> Callee | Sequential:
+        if isinstance(index, str):
+            if index not in self._names:
+                known = ", ".join(map(repr, self._names)) or "no names"
+                raise KeyError(f"no layer {index!r}; this Sequential has {known}")
+            index = self._names[index]
+        if not isinstance(index, slice):
+            return self.layers[index]
+        part = Sequential(*self.layers[index])
+        places = range(len(self.layers))[index]
+        part._names = {n: places.index(i) for n, i in self._names.items() if i in places}
+        return part
