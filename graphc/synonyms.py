@@ -35,7 +35,7 @@ OTHERS = {
     "flatten": "gx.ravel or nn.Flatten", "gather": "gx.take_along_axis",
     "index_select": "gx.take", "mul": "gx.multiply", "sub": "gx.subtract", "div": "gx.divide",
     "neg": "gx.negative", "cumsum": "gx.cumulative_sum", "chunk": "gx.split",
-    "expand": "gx.broadcast_to", "topk": "gx.top_k", "to": "gx.astype",
+    "expand": "gx.broadcast_to", "topk": "gx.top_k", "scatter_reduce": "gx.scatter_add", "to": "gx.astype",
     "float": "gx.astype", "double": "gx.astype", "type": "gx.astype", "cast": "gx.astype",
     "tensor": "gx.constant, gx.input or gx.parameter", "Variable": "gx.parameter",
     "placeholder": "gx.input", "Input": "gx.input", "Parameter": "gx.parameter",

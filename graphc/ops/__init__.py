@@ -183,6 +183,15 @@ from graphc.ops.rounding import (
     signbit,
     trunc,
 )
+from graphc.ops.scatter import (
+    index_add,
+    put,
+    put_along_axis,
+    scatter,
+    scatter_add,
+    scatter_max,
+    scatter_min,
+)
 from graphc.ops.searching import (
     argmax,
     argmin,
@@ -315,6 +324,7 @@ __all__ = [
     "hard_swish",
     "hardtanh",
     "hypot",
+    "index_add",
     "isfinite",
     "isinf",
     "isnan",
@@ -361,6 +371,8 @@ __all__ = [
     "positive",
     "pow",
     "prod",
+    "put",
+    "put_along_axis",
     "quantile",
     "random_bernoulli",
     "random_categorical",
@@ -384,6 +396,10 @@ __all__ = [
     "roll",
     "round",
     "rsqrt",
+    "scatter",
+    "scatter_add",
+    "scatter_max",
+    "scatter_min",
     "searchsorted",
     "selu",
     "sigmoid",

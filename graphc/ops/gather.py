@@ -116,7 +116,7 @@ def write_places(
     return tuple(places)
 
 
-def _inside(x: Access, at: Sequence[Value], axis: int) -> Value | None:
+def inside(x: Access, at: Sequence[Value], axis: int) -> Value | None:
     """Return the condition that all places exist, or None if no axis can be empty."""
     lengths = zip(at, x.dims[axis:], strict=False)
     exist = [a >= 0 for a, n in lengths if not isinstance(n, int) or n == 0]
@@ -127,12 +127,12 @@ def read(
     e: Emitter, out: Element, x: Access, at: Sequence[Value], axis: int, index: Sequence[Value]
 ) -> None:
     """Write the element of ``x`` at ``index`` to ``out``, 0 if an indexed axis is empty."""
-    inside = _inside(x, at, axis)
-    if inside is None:
+    exists = inside(x, at, axis)
+    if exists is None:
         e.store(out, x.at(*index))
         return
     e.store(out, e.lit(0, out.dtype))
-    with e.when(inside):
+    with e.when(exists):
         e.store(out, x.at(*index))
 
 
@@ -140,11 +140,11 @@ def add(
     e: Emitter, out: Access, at: Sequence[Value], axis: int, index: Sequence[Value], value: Value
 ) -> None:
     """Write the addition of ``value`` to an element, none if an indexed axis is empty."""
-    target, inside = out.at(*index), _inside(out, at, axis)
-    if inside is None:
+    target, exists = out.at(*index), inside(out, at, axis)
+    if exists is None:
         e.store(target, target + value)
         return
-    with e.when(inside):
+    with e.when(exists):
         e.store(target, target + value)
 
 
