@@ -30,7 +30,10 @@ if TYPE_CHECKING:  # the names below, as type checkers and editors read them
     from graphc.ir.source import parameter as parameter
     from graphc.ir.tensor import Tensor as Tensor
     from graphc.ops import *  # noqa: F403
+    from graphc.ops.branches import cond as cond
+    from graphc.ops.branches import switch as switch
     from graphc.ops.control import scan as scan
+    from graphc.ops.control import while_loop as while_loop
     from graphc.train import callbacks as callbacks
     from graphc.train import data as data
     from graphc.train.model import Model as Model
@@ -55,7 +58,8 @@ _NAMES = {
         "graphc.ir.graph": ("Graph",),
         "graphc.ir.source": ("constant", "input", "parameter"),
         "graphc.ir.tensor": ("Tensor",),
-        "graphc.ops.control": ("scan",),
+        "graphc.ops.branches": ("cond", "switch"),
+        "graphc.ops.control": ("scan", "while_loop"),
         "graphc.train.model": ("Model",),
         "graphc.viz": ("visualize",),
     }.items()

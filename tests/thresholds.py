@@ -64,6 +64,7 @@ SWEPT = {
     "schedule/levels.py:WINDOW": (256, 1 << 14),
     "run/table.py:WORTH_SCHEDULING": (0.0, 1e12),
     "run/frame.py:UNROLLED": (1, MANY),
+    "schedule/loops.py:EXPECTED": (0, MANY),
 }
 """Numbers that are looked up as they are needed, each with a value for either side."""
 
@@ -144,6 +145,8 @@ MACHINE = {
 """Functions that ask for the machine or the threads, with the test that runs several of either."""
 
 NONE = {
+    "ops/scan.py:UNBOUNDED": "more steps than a loop can take",
+    "ops/scan.py:_PATIENCE": "steps after which the interpreter gives up a loop without bound",
     "ops/cumulative.py:_AHEAD": "a price of the cost model, which decides no value",
     "machine/loops.py:CHAINS": "instructions of a trial, which decides no value",
     "machine/trial.py:_MOVED": "bytes of a trial",

@@ -247,7 +247,10 @@ def _loop_lines(before: Sequence[Loop], after: Sequence[Loop]) -> Iterator[str]:
     for depth, loop in enumerate(after[same:], same + 1):
         count = show_expression(loop.count)
         steps = f"range({count} - 1, -1, -1)" if loop.reverse else f"range({count})"
-        yield f"{INDENT * depth}for {loop.variable} in m.loop({loop.number}, {steps}):"
+        told = [_pointer(a.buffer, a.layout.offset) for a in (loop.taken, *loop.going) if a]
+        head = [str(loop.number), *([] if loop.is_branch else [steps]), *told]
+        which = "when" if loop.is_branch else "loop"
+        yield f"{INDENT * depth}for {loop.variable} in m.{which}({', '.join(head)}):"
 
 
 def _notes(call: Call, scopes: Mapping[str, str]) -> Iterator[str]:

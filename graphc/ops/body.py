@@ -7,10 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from graphc.errors import ArgumentError
 from graphc.ir.graph import Graph, ancestors
 from graphc.ir.op import Source
 from graphc.ir.source import Constant, Input, Parameter, constant
 from graphc.ir.tensor import FUNCTIONS, Tensor
+from graphc.ops.random import RandomUniform
+from graphc.ops.state import Stateful
 from graphc.types import Several, TensorType
 
 
@@ -24,12 +27,17 @@ class Body:
         captured: Sequence[Tensor],
         following: Sequence[Tensor],
         others: Sequence[Tensor] = (),
+        going: Tensor | None = None,
     ) -> None:
-        """``following`` are the next carries; ``others`` more values that may be asked for."""
+        """``following`` are the next carries; ``others`` more values that may be asked for.
+
+        After a step in which ``going`` is false, there is none. The first carry then is the
+        number of steps taken, from 0.
+        """
         self.carries, self.slices, self.captured = map(tuple, (carries, slices, captured))
         self.sliced, self.taken = frozenset(slices), frozenset(captured)
-        self.following, self.others = tuple(following), tuple(others)
-        roots = [*self.inputs, *following, *others]
+        self.following, self.others, self.going = tuple(following), tuple(others), going
+        roots = [*self.inputs, *following, *others, *([] if going is None else [going])]
         self.nodes = tuple(ancestors(roots))
         self.place = {node: place for place, node in enumerate(self.nodes)}
 
@@ -42,6 +50,8 @@ class Body:
         """Return the graph of the next carries and of the values at ``places``."""
         outputs = {f"next {k}": t for k, t in enumerate(self.following)}
         outputs |= {f"value {place}": self.nodes[place] for place in places}
+        if self.going is not None:
+            outputs["go on"] = self.going
         return Graph(self.inputs, outputs)
 
 
@@ -76,13 +86,21 @@ def closed(
     slices: Sequence[Tensor],
     following: Sequence[Tensor],
     ys: Sequence[Tensor],
+    going: Tensor | None = None,
+    since: int | None = None,
 ) -> Closed:
-    """Return the body of a step: what it does not change from step to step comes from outside."""
-    roots = [*following, *ys]
+    """Return the body of a step: what it does not change from step to step comes from outside.
+
+    What was made ``since`` a tensor of this number stays inside all the same, but for sources.
+    """
+    roots = [*following, *ys, *([] if going is None else [going])]
     inside = {*carries, *slices}
     for node in ancestors(roots):
-        if not inside.isdisjoint(node.inputs):
+        drawn = isinstance(node.op, Stateful)
+        made_here = since is not None and node.id > since and node.inputs and not drawn
+        if made_here or not inside.isdisjoint(node.inputs):
             inside.add(node)
+            _check_drawn(node)
     images: dict[Tensor, Tensor] = {}
     outside: dict[Tensor, Tensor] = {}
     used = [x for node in ancestors(roots) if node in inside for x in node.inputs]
@@ -95,8 +113,21 @@ def closed(
     body = Body(
         carries, slices, list(outside.values()),
         [images.get(t, t) for t in following], [images.get(t, t) for t in ys],
+        None if going is None else images.get(going, going),
     )  # fmt: skip
     return Closed(body, list(outside), [images.get(t, t) for t in ys])
+
+
+def _check_drawn(node: Tensor) -> None:
+    """Raise if ``node``, which is inside a body, is new in each step of training."""
+    op = node.op
+    open_ = isinstance(op, RandomUniform) and (op.counts or not isinstance(op.stream, int))
+    if open_ or (isinstance(op, Stateful) and op.updates(*node.inputs)):
+        raise ArgumentError(
+            f"{op.name} depends on a carry, slice or branch (made at {node.loc}); in a loop or "
+            f"branch nothing counts the steps of training: draw before it, for all steps at once, "
+            f"and scan over that"
+        )
 
 
 def _stays_inside(x: Tensor) -> bool:

@@ -1,19 +1,20 @@
-"""Loops and branches as functions of functions: ``scan``, after ``jax.lax``."""
+"""Loops as functions of functions: ``scan`` and ``while_loop``, after ``jax.lax``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from operator import is_
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError, user_location
 from graphc.ir.results import result
+from graphc.ir.source import constant
 from graphc.ir.tensor import FUNCTIONS, Tensor, apply
 from graphc.ops.body import closed, placeholder
 from graphc.ops.operands import as_tensor, is_weak
-from graphc.ops.scan import Scan
+from graphc.ops.scan import UNBOUNDED, Scan, While
 from graphc.tree import tree_aligned, tree_leaves, tree_map, tree_shown
-from graphc.types import AnyDim, as_dim, promote, show_shape
+from graphc.types import BOOL, INT64, AnyDim, as_dim, promote, show_shape
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -54,7 +55,73 @@ def scan(
         carry, ys = loop.in_blocks(count, many, reverse)
     else:
         carry, ys = loop.run(loop.step, loop.sequences, count, reverse)
-    return _filled(init, carry), _filled(loop.y, [_back(t, axis, where) for t in ys])
+    return filled(init, carry), filled(loop.y, [_back(t, axis, where) for t in ys])
+
+
+def while_loop(
+    condition: Callable[[Any], Any],
+    body: Callable[[Any], Any],
+    init: Any,
+    max_steps: Any = None,
+) -> Any:
+    """Return the carry, from ``init`` on, after ``body(carry) -> carry`` while a condition holds.
+
+    ``condition(carry)`` is a scalar of bool; it is asked before each step. Both functions are
+    called with symbols; the carry is as that of :func:`scan`. After ``max_steps`` the loop ends
+    in any case: derivatives, of any order and both modes, need the values of all steps, whose
+    memory is planned beforehand. Without it the loop has none. As ``jax.lax.while_loop``.
+    """
+    where = f"\n  at {user_location()}"
+    for name, given in (("condition", condition), ("body", body)):
+        if not callable(given):
+            raise DTypeError(
+                f"while_loop: {name} must be a function of the carry, not {given!r}{where}"
+            )
+    most = _most(max_steps, where)
+    values = leaves(init)
+    starts = [tensor("while_loop", t, where) for t in values]
+
+    def holds(carry: Any) -> Tensor:
+        made = tensor("while_loop", condition(carry), where)
+        if made.dtype != BOOL or made.ndim:
+            raise DTypeError(
+                f"while_loop: condition(carry) must be a scalar of bool, not {made.type}{where}"
+            )
+        return made
+
+    def step(carries: Tensors) -> tuple[Tensors, Tensors]:
+        count, *own = carries
+        carry = body(filled(init, own))
+        following = tree_aligned(carry, init)
+        if following is None:
+            raise ArgumentError(
+                f"while_loop: the carry begins as {tree_shown(init)} and body returns "
+                f"{tree_shown(carry)}; both must have one structure{where}"
+            )
+        new = [tensor("while_loop", t, where) for t in following if t is not None]
+        new = [weak_as(a, b) for a, b in zip(new, own, strict=True)]
+        return [count + 1, *new], [holds(filled(init, new))]
+
+    counted = [constant(0, INT64), *starts]
+    made = traced(counted, [False, *map(is_weak, values)], step)
+    check_carry("while_loop", made.firsts, made.following, where)
+    loop = closed(made.carries, (), made.following, (), made.others[0])
+    first = holds(filled(init, made.firsts[1:]))
+    steps = FUNCTIONS["where"](first, constant(most, INT64), constant(0, INT64))
+    out = apply(While(loop.body, most, False, True), *made.firsts, *loop.outside, steps)
+    return filled(init, [result(out, k + 1) for k in range(len(values))])
+
+
+def _most(max_steps: Any, where: str) -> AnyDim:
+    if max_steps is None:
+        return UNBOUNDED
+    try:
+        most = as_dim(max_steps)
+    except GraphcError as error:
+        raise type(error)(f"while_loop: max_steps: {error}{where}") from None
+    if not isinstance(most, int) or most < 0:
+        raise ArgumentError(f"while_loop: max_steps is {most}; it must be 0 or more{where}")
+    return most
 
 
 Tensors = Sequence[Tensor]
@@ -72,10 +139,10 @@ class _Loop:
                 f"{step!r}{where}"
             )
         self._step, self._init, self._xs, self._where = step, init, xs, where
-        given = _leaves(init)
-        self.firsts = [_tensor(t, where) for t in given]
+        given = leaves(init)
+        self.firsts = [tensor("scan", t, where) for t in given]
         self._weak = [is_weak(t) for t in given]
-        self.sequences = [_front(_tensor(t, where), axis, where) for t in _leaves(xs)]
+        self.sequences = [_front(tensor("scan", t, where), axis, where) for t in leaves(xs)]
         self.y: Any = None
         """What a step leaves, in the user's structure."""
 
@@ -108,7 +175,7 @@ class _Loop:
 
     def step(self, carries: Tensors, slices: Tensors) -> tuple[Tensors, Tensors]:
         """Call the user's function."""
-        made = self._step(_filled(self._init, carries), _filled(self._xs, slices))
+        made = self._step(filled(self._init, carries), filled(self._xs, slices))
         if not isinstance(made, (tuple, list)) or len(made) != 2:
             raise DTypeError(
                 f"scan: step(carry, x) must return a pair (carry, y), not {made!r}{self._where}"
@@ -120,8 +187,8 @@ class _Loop:
                 f"scan: the carry begins as {tree_shown(self._init)} and step returns "
                 f"{tree_shown(carry)}; both must have one structure{self._where}"
             )
-        ys = [_tensor(t, self._where) for t in _leaves(self.y)]
-        return [_tensor(t, self._where) for t in following if t is not None], ys
+        ys = [tensor("scan", t, self._where) for t in leaves(self.y)]
+        return [tensor("scan", t, self._where) for t in following if t is not None], ys
 
     def run(
         self, step: Flat, sequences: Tensors, count: AnyDim, reverse: bool
@@ -130,23 +197,12 @@ class _Loop:
         slices = [
             placeholder(t.label or "slice", t.type.with_shape(t.type.shape[1:])) for t in sequences
         ]
-        firsts = self.firsts
-        while True:
-            carries = [placeholder(t.label or "carry", t.type) for t in firsts]
-            following, ys = step(carries, slices)
-            wider = [
-                FUNCTIONS["astype"](old, new.dtype) if weak and _yields(old, new) else old
-                for old, new, weak in zip(firsts, following, self._weak, strict=True)
-            ]
-            if all(map(is_, wider, firsts)):
-                break
-            firsts = wider
-        following = [_weak_as(new, old) for new, old in zip(following, firsts, strict=True)]
-        _check_carry(firsts, following, self._where)
-        loop = closed(carries, slices, following, ys)
-        out = apply(Scan(loop.body, count, reverse), *firsts, *sequences, *loop.outside)
-        finals = [result(out, k) for k in range(len(firsts))]
-        places = [len(firsts) + loop.body.place[t] for t in loop.values]
+        made = traced(self.firsts, self._weak, lambda carries: step(carries, slices))
+        check_carry("scan", made.firsts, made.following, self._where)
+        loop = closed(made.carries, slices, made.following, made.others)
+        out = apply(Scan(loop.body, count, reverse), *made.firsts, *sequences, *loop.outside)
+        finals = [result(out, k) for k in range(len(made.firsts))]
+        places = [len(finals) + loop.body.place[t] for t in loop.values]
         return finals, [result(out, place) for place in places]
 
     def in_blocks(self, count: int, many: int, reverse: bool) -> tuple[Tensors, Tensors]:
@@ -175,7 +231,7 @@ class _Loop:
         for at in range(many):
             place = many - 1 - at if reverse else at
             following, ys = self.step(carries, [t[place] for t in slices])
-            carries = [_weak_as(new, old) for new, old in zip(following, carries, strict=True)]
+            carries = [weak_as(new, old) for new, old in zip(following, carries, strict=True)]
             left.append(ys)
         ordered = left[::-1] if reverse else left
         return carries, [FUNCTIONS["stack"](ys) for ys in zip(*ordered, strict=True)]
@@ -190,13 +246,39 @@ def _unrolled(unroll: Any, count: AnyDim, where: str) -> int:
     return max(1, count if unroll is True else min(int(unroll), count))
 
 
+class Traced(NamedTuple):
+    """A step as tensors: what the carries start from, and what they become."""
+
+    firsts: Tensors
+    carries: Tensors
+    following: Tensors
+    others: Tensors
+
+
+def traced(
+    firsts: Tensors, weak: Sequence[bool], step: Callable[[Tensors], tuple[Tensors, Tensors]]
+) -> Traced:
+    """Call a step with symbols; a ``weak`` number takes the type of what it becomes."""
+    while True:
+        carries = [placeholder(t.label or "carry", t.type) for t in firsts]
+        following, others = step(carries)
+        wider = [
+            FUNCTIONS["astype"](old, new.dtype) if may and _yields(old, new) else old
+            for old, new, may in zip(firsts, following, weak, strict=True)
+        ]
+        if all(map(is_, wider, firsts)):
+            following = [weak_as(new, old) for new, old in zip(following, firsts, strict=True)]
+            return Traced(firsts, carries, following, others)
+        firsts = wider
+
+
 def _yields(old: Tensor, new: Tensor) -> bool:
-    """Tell whether a number of Python's takes the type of what it becomes in a step."""
+    """Tell whether a number takes the type of what it becomes: a wider one."""
     wider = new.dtype != old.dtype and promote(old.dtype, new.dtype) == new.dtype
     return wider and not new.weak and old.type.shape == new.type.shape
 
 
-def _weak_as(new: Tensor, old: Tensor) -> Tensor:
+def weak_as(new: Tensor, old: Tensor) -> Tensor:
     """Return a number that is always the same in the type of the carry that it is."""
     if new.weak and new.dtype != old.dtype and new.type.shape == old.type.shape:
         cast: Tensor = FUNCTIONS["astype"](new, old.dtype)
@@ -204,26 +286,27 @@ def _weak_as(new: Tensor, old: Tensor) -> Tensor:
     return new
 
 
-def _check_carry(firsts: Tensors, following: Tensors, where: str) -> None:
+def check_carry(what: str, firsts: Tensors, following: Tensors, where: str) -> None:
     """Raise unless the carry has one type before and after a step."""
     for old, t in zip(firsts, following, strict=True):
         if t.dtype != old.dtype:
             raise DTypeError(
-                f"scan: the carry {old.describe()} becomes {t.type} (made at {t.loc}) in a step; "
+                f"{what}: the carry {old.describe()} becomes {t.type} (made at {t.loc}) in a step; "
                 f'give init this type, or cast with .astype("{old.dtype.name}"){where}'
             )
         if t.type.shape != old.type.shape:
             raise ShapeError(
-                f"scan: the carry {old.describe()} becomes {show_shape(t.type.shape)} (made at "
+                f"{what}: the carry {old.describe()} becomes {show_shape(t.type.shape)} (made at "
                 f"{t.loc}) in a step; its shape must stay, so give init that shape{where}"
             )
 
 
-def _tensor(value: Any, where: str) -> Tensor:
+def tensor(what: str, value: Any, where: str) -> Tensor:
+    """Return what a user gave, or a function of the user's returned, as a tensor."""
     try:
         return as_tensor(value)
     except GraphcError as error:
-        raise type(error)(f"scan: {error}{where}") from None
+        raise type(error)(f"{what}: {error}{where}") from None
 
 
 def _front(t: Tensor, axis: int, where: str) -> Tensor:
@@ -244,10 +327,12 @@ def _back(t: Tensor, axis: int, where: str) -> Tensor:
     return moved
 
 
-def _leaves(tree: Any) -> list[Any]:
+def leaves(tree: Any) -> list[Any]:
+    """Return the leaves of ``tree`` but None."""
     return [leaf for leaf in tree_leaves(tree) if leaf is not None]
 
 
-def _filled(tree: Any, tensors: Iterable[Tensor]) -> Any:
+def filled(tree: Any, tensors: Iterable[Tensor]) -> Any:
+    """Return ``tree`` with other leaves, in order; None stays."""
     remaining = iter(tensors)
     return tree_map(lambda leaf: None if leaf is None else next(remaining), tree)

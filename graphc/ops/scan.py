@@ -10,11 +10,11 @@ and is itself a loop, the other way, over them (Griewank and Walther, 2008, chap
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from graphc.errors import VerificationError
+from graphc.errors import ArgumentError, VerificationError, user_location
 from graphc.ir.graph import Graph, ancestors
 from graphc.ir.interpret import evaluate
 from graphc.ir.op import Array
@@ -22,7 +22,15 @@ from graphc.ir.results import Multiple, result
 from graphc.ir.source import Constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.body import Body, copied, placeholder, zeros
-from graphc.types import AnyDim, Several, TensorType, dim_at, shape_at
+from graphc.types import INT64, AnyDim, Several, TensorType, dim_at, shape_at
+
+UNBOUNDED = 1 << 62
+"""The length of a loop that may take any number of steps."""
+
+_PATIENCE = 100_000
+"""Steps after which the interpreter gives up a loop that may take any number."""
+
+_COUNT = TensorType(INT64, ())
 
 Tensors = Sequence[Tensor]
 Derivative = Callable[[Tensors, Tensors, Tensors], Mapping[Tensor, Tensor]]
@@ -33,16 +41,18 @@ for ``given`` cotangents of the outputs or tangents of ``wrt``; none where they 
 class Steps:
     """The results of a loop in NumPy, stacked as they are asked for."""
 
-    def __init__(self, op: Scan, last: Sequence[Array], steps: Sequence[Mapping[Tensor, Array]]):
+    def __init__(
+        self, op: Scan, last: Sequence[Array], steps: Mapping[int, Mapping[Tensor, Array]]
+    ):
         self.op, self.last, self.steps = op, last, steps
 
     def __getitem__(self, number: int) -> Array:
         if number < len(self.last):
             return self.last[number]
         node = self.op.body.nodes[number - len(self.last)]
-        shape = (len(self.steps), *shape_at(node.type.shape, self.op.sizes))
+        shape = shape_at((self.op.length, *node.type.shape), self.op.sizes)
         stacked = np.zeros(shape, node.dtype)
-        for at, values in enumerate(self.steps):
+        for at, values in self.steps.items():
             stacked[at] = values[node]
         return stacked
 
@@ -52,22 +62,29 @@ class Scan(Multiple):
 
     Results are the last carries, then each value of the body, stacked over the steps. With
     ``reverse`` the last slices come first; a result is stacked where its slices stand.
+
+    With ``counted`` the last operand says how many steps there are, at most ``length``: the first
+    ones, whose last comes first with ``reverse``. Where there is none, stacked values are 0.
     """
 
     name = "scan"
+    inside: ClassVar[str] = "step"
+    """What its graph is called."""
 
     body: Body
     length: AnyDim
     reverse: bool = False
+    counted: bool = False
     sizes: int = 1
     """The sizes left open, once they are known."""
 
     def parameters(self) -> str:
-        shown = f"length={self.length}" + (", reverse" if self.reverse else "")
+        shown = f"length<={self.length}" if self.counted else f"length={self.length}"
+        shown += ", reverse" if self.reverse else ""
         return f"{shown}, {len(self.body.nodes)} nodes"
 
     def graphs(self) -> Mapping[str, Graph]:
-        return {"step": self.body.graph_of(self.body.place[t] for t in self.body.others)}
+        return {self.inside: self.body.graph_of(self.body.place[t] for t in self.body.others)}
 
     def bind(self, batch: int) -> Scan:
         return self.replaced(length=dim_at(self.length, batch), sizes=batch)
@@ -75,6 +92,10 @@ class Scan(Multiple):
     def infer(self, *types: TensorType) -> TensorType:
         body = self.body
         sequences = range(len(body.carries), len(body.carries) + len(body.slices))
+        if self.counted:
+            if types[-1] != _COUNT:
+                raise VerificationError(f"the number of a loop's steps is {types[-1]}")
+            types = types[:-1]
         for place, (own, given) in enumerate(zip(body.inputs, types, strict=True)):
             shape = (self.length, *own.type.shape) if place in sequences else own.type.shape
             if given != TensorType(own.dtype, shape):
@@ -88,13 +109,38 @@ class Scan(Multiple):
     def numpy(self, *arrays: Array) -> Any:
         body, length = self.body, dim_at(self.length, self.sizes)
         first, second = len(body.carries), len(body.carries) + len(body.slices)
-        carry, xs, captured = list(arrays[:first]), arrays[first:second], arrays[second:]
-        steps: list[Mapping[Tensor, Array]] = [{}] * length
-        for at in reversed(range(length)) if self.reverse else range(length):
+        carry, xs = list(arrays[:first]), arrays[first:second]
+        captured = list(arrays[second:])
+        taken = min(max(0, int(captured.pop())), length) if self.counted else length
+        steps: dict[int, Mapping[Tensor, Array]] = {}
+        for at in reversed(range(taken)) if self.reverse else range(taken):
             feeds = dict(zip(body.inputs, [*carry, *(x[at] for x in xs), *captured], strict=True))
             steps[at] = evaluate(body.nodes, feeds, self.sizes)
             carry = [steps[at][t] for t in body.following]
+            if body.going is not None and not steps[at][body.going]:
+                break
+            if length == UNBOUNDED and at == _PATIENCE:
+                raise ArgumentError(f"a while_loop did not end within {_PATIENCE} steps")
         return Steps(self, carry, steps)
+
+    @property
+    def derived(self) -> type[Scan]:
+        """The kind of loop that its derivatives are."""
+        return Scan
+
+    def _check_bounded(self) -> None:
+        """Raise unless there is memory for the values of all steps."""
+        if self.length == UNBOUNDED:
+            raise ArgumentError(
+                "a while_loop has derivatives only with max_steps: they need memory for the values "
+                f"of all steps\n  at {user_location()}"
+            )
+
+    def taken(self, out: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Return the operand by which a loop over this one's steps takes as many."""
+        if self.body.going is not None:
+            return [result(out, 0)]
+        return [inputs[-1]] if self.counted else []
 
     def stacked(self, out: Tensor, node: Tensor) -> Tensor:
         """Return a value of the body, of all steps."""
@@ -105,6 +151,7 @@ class Scan(Multiple):
     ) -> Sequence[Tensor | None]:
         """Return the cotangents of the operands: results of a loop the other way."""
         body, count = self.body, len(self.body.carries)
+        self._check_bounded()
         loop = _Derived(self, out, inputs)
         outputs, cotangents, carried = [], [], []
         for k, (carry, new) in enumerate(zip(body.carries, body.following, strict=True)):
@@ -135,16 +182,17 @@ class Scan(Multiple):
             if t in found and t in body.sliced
             else None
             for t in body.inputs
-        ]
+        ] + [None] * self.counted
 
     def jvps_by(
         self, push: Derivative, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor
     ) -> Mapping[int, Tensor]:
         """Return the tangents of the results: those of a loop beside this one."""
         body, count = self.body, len(self.body.carries)
+        self._check_bounded()
         loop = _Derived(self, out, inputs)
         wrt, directions, carried = [], [], []
-        for place, (own, t) in enumerate(zip(body.inputs, tangents, strict=True)):
+        for place, (own, t) in enumerate(zip(body.inputs, tangents, strict=False)):
             if own.dtype.kind != "f":
                 continue
             if place < count:
@@ -165,6 +213,26 @@ class Scan(Multiple):
         made = loop.finish(self.reverse, list(values.values()))
         results = {place: result(made.out, number) for place, number in finals.items()}
         return results | {count + place: made.stacked(t) for place, t in values.items()}
+
+
+class While(Scan):
+    """A loop whose steps tell whether there is another one."""
+
+    name = "while_loop"
+
+
+class Branch(Scan):
+    """A loop of one step, or none: what is done only if a condition holds."""
+
+    name = "branch"
+    inside = "then"
+
+    def parameters(self) -> str:
+        return f"{len(self.body.nodes)} nodes"
+
+    @property
+    def derived(self) -> type[Scan]:
+        return Branch
 
 
 class _Made(NamedTuple):
@@ -215,7 +283,7 @@ class _Derived:
     def finish(self, reverse: bool, others: Sequence[Tensor]) -> _Made:
         """Return the loop: values of the other one's steps that it needs are read, stacked."""
         body = self._op.body
-        given = dict(zip(body.inputs, self._inputs, strict=True))
+        given = dict(zip(body.inputs, self._inputs, strict=False))
         own = {**self._carries, **self._slices, **self._captured}
         roots = [*self._following.values(), *others]
         images: dict[Tensor, Tensor] = {}
@@ -244,7 +312,8 @@ class _Derived:
             [images.get(t, t) for t in others],
         )
         operands = [*self._carries.values(), *self._slices.values(), *self._captured.values()]
+        taken = self._op.taken(self._out, self._inputs)
         return _Made(
-            apply(Scan(made, self._op.length, reverse), *operands),
+            apply(self._op.derived(made, self._op.length, reverse, bool(taken)), *operands, *taken),
             {t: images.get(t, t) for t in others},
         )

@@ -62,4 +62,5 @@ def _body(body: Body, graph: Graph, places: tuple[int, ...]) -> Body:
     """Return ``body`` with the values that ``graph`` computes in the place of its own."""
     following = [graph.outputs[f"next {k}"] for k in range(len(body.carries))]
     values = [graph.outputs[f"value {place}"] for place in places]
-    return Body(body.carries, body.slices, body.captured, following, values)
+    going = graph.outputs.get("go on")
+    return Body(body.carries, body.slices, body.captured, following, values, going)

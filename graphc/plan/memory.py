@@ -78,7 +78,7 @@ def level_lifetimes(
     """
     needed: dict[Buffer, list[int]] = {b: [] for b in buffers}
     for number, level in set(levels):
-        for buffer in (*calls[number].reads, *calls[number].writes):
+        for buffer in calls[number].needs:
             if buffer in needed:
                 needed[buffer].append(level)
     last = max((level for found in needed.values() for level in found), default=0)

@@ -390,14 +390,15 @@ class _Planner:
         """Plan the body once, over buffers of which sequences and results move with the step."""
         body = op.body
         asked = self.fusion.results.get(node, {})
-        count, loop = len(body.carries), Loop(next(self.count), op.length, op.reverse)
+        operands = [self._gathered(x, group) for x in node.inputs]
+        taken = operands[-1] if op.counted else None
+        count, loop = len(body.carries), Loop(next(self.count), op.length, op.reverse, taken)
         places = sorted(n - count for n in asked if n >= count)
         graph, guarded = _guarded_body(body, places)
         inner = _Planner(graph, {}, guarded, self.fuse, (*self.loops, loop), group.phase)
         inner.counts, inner.extra, inner.calls = self.counts, self.extra, self.calls
         inner.count, inner.guards = self.count, self.guards
         inner.kept = inner.kept | set(body.inputs)
-        operands = [self._gathered(x, group) for x in node.inputs]
         carries: list[Access] = []
         for k, (own, first) in enumerate(zip(body.carries, operands, strict=False)):
             if k in asked:
@@ -407,13 +408,15 @@ class _Planner:
                 target = Access(carried, Layout.contiguous(own.type.shape), own.type.shape)
             self._call(Copy(first, target), group, (first,), (target,), 0)
             carries.append(target)
-        for own, access in zip(body.inputs, [*carries, *operands[count:]], strict=True):
+        for own, access in zip(body.inputs, [*carries, *operands[count:]], strict=False):
             inner.buffers[own] = access.buffer
             step = loop.step * size_of(own.type.shape) if own in body.sliced else 0
             inner.starts[own] = step + access.layout.offset
         copied = []
         for place in places:
             value, whole = body.nodes[place], self._own(asked[count + place])
+            if op.counted:
+                self._call(Copy(None, whole), group, (), (whole,), 0)
             step = whole.layout.offset + loop.step * size_of(value.type.shape)
             base = inner.places.place[value].base
             if base is value and value in inner.fusion.group and value not in inner.buffers:
@@ -426,6 +429,8 @@ class _Planner:
             part.phase = group.phase
             inner._emit(part, {})
             inner._guard(part)
+        if body.going is not None:
+            loop.going.append(inner._gathered(body.going, group))
         inner._carry_on(group, copied, list(zip(body.following, carries, strict=True)))
         known = set(self.buffers.values())
         self.extra += [b for b in inner.buffers.values() if b not in known]

@@ -36,6 +36,20 @@ class Loop:
     count: AnyDim
     reverse: bool
     """Whether the last step comes first."""
+    taken: Access | None = None
+    """Where the number of steps lies, up to ``count``, if only the loop's start tells."""
+    going: list[Access] = field(default_factory=list)
+    """Where, after a step, it lies whether there is another, if steps tell."""
+
+    @property
+    def is_branch(self) -> bool:
+        """Whether it is a step or none, which only its start tells."""
+        return self.count == 1 and self.taken is not None
+
+    @property
+    def controls(self) -> tuple[Buffer, ...]:
+        """The buffers that say how many steps there are."""
+        return tuple(a.buffer for a in (*self.going, self.taken) if a is not None)
 
     @property
     def variable(self) -> str:
@@ -238,8 +252,14 @@ class Call:
 
     @property
     def times(self) -> AnyDim:
-        """How often it is made."""
+        """How often it is made, at most."""
         return size_of(loop.count for loop in self.loops)
+
+    @property
+    def needs(self) -> tuple[Buffer, ...]:
+        """The buffers that it touches, and those that the loops around it do."""
+        controls = [b for loop in self.loops for b in loop.controls]
+        return (*self.reads, *self.writes, *controls)
 
     def nbytes(self, batch: int) -> int:
         """Bytes moved if every buffer is touched once."""
@@ -271,14 +291,14 @@ class Program:
             for buffer in call.writes:
                 buffer.born = min(buffer.born, number)
                 buffer.dies = number
-            for buffer in call.reads:
+            for buffer in call.needs:
                 buffer.dies = number
         spans: dict[Loop, tuple[int, int]] = {}
         for number, call in enumerate(self.calls):
             for loop in call.loops:
                 spans[loop] = spans.get(loop, (number, number))[0], number
         for call in self.calls:
-            for buffer in (*call.reads, *call.writes) if call.loops else ():
+            for buffer in call.needs if call.loops else ():
                 if len(buffer.home) < len(call.loops):  # what a step leaves, the next may read
                     first, last = spans[call.loops[len(buffer.home)]]
                     buffer.born = min(buffer.born, first)

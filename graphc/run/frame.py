@@ -19,7 +19,7 @@ from graphc.errors import VerificationError
 from graphc.ir.op import Array
 from graphc.plan.program import step_name
 from graphc.schedule.footprint import Pointer, Prediction, Slice, slice_at
-from graphc.schedule.levels import Record
+from graphc.schedule.levels import CHECK, START, Record
 from graphc.schedule.loops import Part, repeated
 from graphc.types import Sizes
 
@@ -139,32 +139,53 @@ class CaptureFrame(Frame["Pointer"]):
             self._known[key] = extent, list(words), result
         return result
 
-    def loop(self, number: int, steps: range) -> Iterator[int]:
-        """Yield the steps of a loop, of a long one two: they tell what moves from step to step."""
+    def loop(
+        self,
+        number: int,
+        steps: range,
+        taken: Pointer | None = None,
+        going: Pointer | None = None,
+    ) -> Iterator[int]:
+        """Yield the steps of a loop, of a long one two: they tell what moves from step to step.
+
+        Where only memory tells how many there are, records do that look there.
+        """
         start, sizes, before = self._count, self._sizes, self.records
         named = sizes.named if isinstance(sizes, Sizes) else ()
-        taken: list[list[Part]] = []
-        for step in steps if len(steps) <= UNROLLED else steps[:2]:
+        unrolled = taken is None and len(steps) <= UNROLLED
+        parts: list[list[Part]] = []
+        for step in steps if unrolled else steps[:2]:
             self._count = start
             self._sizes = Sizes(sizes, (*named, (step_name(number), step)))
-            self.records = []
+            self.records = [] if taken is None else [looking(taken, START)]
             yield step
-            taken.append(self.records)
+            self.records += [] if going is None else [looking(going, CHECK)]
+            parts.append(self.records)
         self._sizes = sizes
         self.records = before
-        if len(steps) <= UNROLLED:
-            before += [part for parts in taken for part in parts]
-        else:
-            before.append(repeated(taken[0], taken[1], len(steps)))
+        if unrolled:
+            before += [part for own in parts for part in own]
+        elif parts:
+            before.append(repeated(parts[0], parts[-1], len(steps), steps.step < 0))
         self._count = start
         while self._count < len(self._predictions):
             if number not in self._predictions[self._count].loops:
                 break
             self._count += 1
 
+    def when(self, number: int, taken: Pointer) -> Iterator[int]:
+        """Yield the step of a branch."""
+        return self.loop(number, range(1), taken)
+
     def steps(self) -> Iterator[int]:
         """Yield once: the replay repeats what one iteration records."""
         yield 0
+
+
+def looking(pointer: Pointer, mark: int) -> Record:
+    """Return a record of a loop that looks into memory."""
+    moving = ((0, pointer.moving),) if pointer.moving else ()
+    return Record(0, 1, [pointer.address], (), 0.0, (), moving, mark=mark)
 
 
 def word(argument: Any) -> int:
@@ -188,9 +209,25 @@ class PlainFrame(Frame[Array]):
         with np.errstate(all="ignore"):
             kernel(0, extent, *arguments)
 
-    def loop(self, number: int, steps: range) -> Iterator[int]:
-        """Yield the steps of a loop."""
-        yield from steps
+    def loop(
+        self,
+        number: int,
+        steps: range,
+        taken: Array | None = None,
+        going: Array | None = None,
+    ) -> Iterator[int]:
+        """Yield the steps of a loop: all, or as many as memory says."""
+        if taken is not None:
+            count = min(max(0, int(taken[0])), len(steps))
+            steps = steps[len(steps) - count :] if steps.step < 0 else steps[:count]
+        for step in steps:
+            yield step
+            if going is not None and not going[0]:
+                break
+
+    def when(self, number: int, taken: Array) -> Iterator[int]:
+        """Yield once if a branch is taken."""
+        return self.loop(number, range(1), taken)
 
     def steps(self) -> Iterator[int]:
         yield from range(self._repeat)

@@ -8,7 +8,18 @@ from typing import Any
 from graphc.emit.tiles.code import INT, Address, Code, Int, Variable, declared, least
 from graphc.jit.llvm import ir
 from graphc.run.replay import ARRIVED, AWAKE, BASE, JOB, SEEN, TABLE, TIMES, WORDS
-from graphc.schedule.levels import BARRIER, CHAIN, FACTOR, GUARD, RECORD_HEAD, SHARED, SPLIT, TURN
+from graphc.schedule.levels import (
+    BARRIER,
+    CHAIN,
+    CHECK,
+    FACTOR,
+    GUARD,
+    RECORD_HEAD,
+    SHARED,
+    SPLIT,
+    START,
+    TURN,
+)
 
 PATIENCE = 200
 """Turns that a barrier spins before it gives way to other threads at each further turn."""
@@ -72,7 +83,7 @@ def emit_replay(function: Any) -> None:
         with code.while_(lambda: at.value < words):
             record = table + at.value
             rows, sharing = (record + 2).load(), (record + 3).load()
-            looping = (sharing & (SPLIT | TURN)).differs(0)
+            looping = (sharing & (SPLIT | TURN | START | CHECK)).differs(0)
             with code.when(several & (sharing & BARRIER).differs(0)):
                 arrivals.set(arrivals.value + threads)
                 team.meet(arrivals.value)
@@ -87,7 +98,12 @@ def emit_replay(function: Any) -> None:
                 guard.set(at.value)
             with code.either(looping) as (loop, work):
                 with loop:
-                    at.set(_looped(code, table, at.value, lo, sharing))
+                    following = _looped(code, table, at.value, lo, sharing)
+                    looks = (sharing & (START | CHECK)).differs(0)
+                    with code.when(several & looks & (sharing & BARRIER).differs(0)):
+                        arrivals.set(arrivals.value + threads)
+                        team.meet(arrivals.value)  # nobody writes before all have looked
+                    at.set(following)
                 with work, code.either((sharing & CHAIN).differs(0)) as (chain, single):
                     with chain:
                         at.set(_chain(code, table, at.value, start, stop.value, scratch))
@@ -107,21 +123,66 @@ def _looped(code: Code, table: Address, at: Int, thread: Int, sharing: Int) -> I
     head = table + at
     own = head + RECORD_HEAD
     following = code.variable(at + head.load())
-    with code.either((sharing & SPLIT).differs(0)) as (split, turn):
-        with split:
-            following.set(following.value + thread * own.load())
-        with turn:
-            left = own.load() - 1
-            again, count = left > 0, (own + 1).load()
-            own.store(again.choose(left, count))
-            times = again.choose(code.number(1), 1 - count)
-            with code.loop(0, (own + 4).load()) as move:
-                pair = own + (move * 2 + 5)
-                word = head + (0 - pair.load())
-                word.store(word.load() + (pair + 1).load() * times)
-            on = following.value + (own + 3).load()
-            following.set(again.choose(at - (own + 2).load(), on))
+    with code.when((sharing & SPLIT).differs(0)):
+        following.set(following.value + least(thread, (own + 1).load()) * own.load())
+    with code.when((sharing & START).differs(0)):
+        _start(code, table, at, following)
+    with code.when((sharing & CHECK).differs(0)):
+        _check(code, table, at)
+    with code.when((sharing & TURN).differs(0)):
+        left = own.load() - 1
+        again, count = left > 0, (own + 1).load()
+        own.store(again.choose(left, count))
+        _move(code, head, again.choose(code.number(1), 1 - count))
+        on = following.value + (own + 3).load()
+        following.set(again.choose(at - (own + 2).load(), on))
     return following.value
+
+
+def _move(code: Code, turn: Address, times: Int) -> None:
+    """Move the words of a loop by their strides, so many times."""
+    own = turn + RECORD_HEAD
+    with code.loop(0, (own + 4).load()) as move:
+        pair = own + (move * 2 + 5)
+        word = turn + (0 - pair.load())
+        word.store(word.load() + (pair + 1).load() * times)
+
+
+def _start(code: Code, table: Address, at: Int, following: Variable) -> None:
+    """Read how many steps a loop has, and make it ready for as many."""
+    own = table + (at + RECORD_HEAD)
+    place, most = at + (own + 1).load(), (own + 2).load()
+    turn = table + place
+    left = turn + RECORD_HEAD
+    told = _told(code, own, INT)
+    count = least((told > 0).choose(told, 0), most)
+    with code.either(count > 0) as (some, none):
+        with some:
+            left.store(count)
+            with code.either((own + 3).load().differs(0)) as (backwards, forwards):
+                with backwards:  # the last step there may be stands first
+                    (left + 1).store(most)
+                    _move(code, turn, most - count)
+                with forwards:
+                    (left + 1).store(count)
+        with none:
+            following.set(place + turn.load() + (left + 3).load())
+
+
+def _check(code: Code, table: Address, at: Int) -> None:
+    """Read whether a loop goes on, and let this step be the last if not."""
+    own = table + (at + RECORD_HEAD)
+    left = table + (at + (own + 1).load() + RECORD_HEAD)
+    with code.when(_told(code, own, ir.IntType(8)).equals(0)):
+        (left + 1).store((left + 1).load() - left.load() + 1)
+        left.store(1)
+
+
+def _told(code: Code, own: Address, kind: ir.Type) -> Int:
+    """Return the integer whose address a record has first."""
+    builder = code.builder
+    value = builder.load(builder.inttoptr(own.load().ir, kind.as_pointer()))
+    return Int(builder, value if kind == INT else builder.zext(value, INT))
 
 
 def _share(

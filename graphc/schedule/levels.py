@@ -41,11 +41,20 @@ GUARD = 8
 which is not 0 then, and no thread runs a record that follows."""
 
 SPLIT = 16
-"""In the sharing word: the threads part, each to its own copy of what follows. The argument is the
-number of words of one."""
+"""In the sharing word: the threads part, each to its own copy of what follows. The arguments are
+the number of words of one, and of copies: threads for which there is none go past them."""
 
 TURN = 32
 """In the sharing word: the end of a loop's step, see :mod:`graphc.schedule.loops`."""
+
+START = 64
+"""In the sharing word: before the first step of a loop, its number of steps is read. Arguments are
+the address, the words from this record to that of the turn, the steps there may be, and whether the
+last comes first."""
+
+CHECK = 128
+"""In the sharing word: before the turn, it is read whether there is another step. Arguments are
+those of :data:`START`."""
 
 FACTOR = 8
 """Bits by which the sharing word holds the iterations of a row."""
@@ -79,6 +88,8 @@ class Record:
     pitch: int = 0
     guards: bool = False
     """Whether it may stop the table."""
+    mark: int = 0
+    """:data:`START` or :data:`CHECK`, of a record that calls no kernel."""
     place: int = field(init=False, repr=False, compare=False)
     """Its place among the records that are scheduled."""
     group: Group = field(init=False, repr=False, compare=False)
@@ -120,7 +131,7 @@ class Schedule:
 
     def add(self, record: Record, level: int, rows: int, sharing: int) -> None:
         """Append a record of ``rows`` rows."""
-        sharing |= record.extent // max(1, rows) << FACTOR | GUARD * record.guards
+        sharing |= record.extent // max(1, rows) << FACTOR | GUARD * record.guards | record.mark
         start = len(self.words) + RECORD_HEAD
         self.moving += [(start + position, name) for position, name in record.moving]
         self.levels += [(number, level) for number in record.numbers]

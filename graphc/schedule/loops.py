@@ -25,6 +25,9 @@ from graphc.schedule.levels import (
 
 Part: TypeAlias = "Record | Repeat"
 
+EXPECTED = 16
+"""Steps that a loop is taken to have at most, where only memory tells."""
+
 PADDING = 8
 """Words between the records of two threads: no cache line has two writers."""
 
@@ -41,10 +44,18 @@ class Repeat:
     count: int
     strides: list[list[int]]
     """For each record in it, those of loops within it too: by how much its arguments move."""
+    reverse: bool = False
+    """Whether the last step comes first."""
+
+    @property
+    def expected(self) -> int:
+        """How many steps to expect."""
+        looks = any(part.mark for part in self.parts if isinstance(part, Record))
+        return min(self.count, EXPECTED) if looks else self.count
 
     @property
     def nanoseconds(self) -> float:
-        return self.count * sum(part.nanoseconds for part in self.parts)
+        return self.expected * sum(part.nanoseconds for part in self.parts)
 
 
 def leaves(parts: Sequence[Part]) -> Iterator[Record]:
@@ -56,13 +67,13 @@ def leaves(parts: Sequence[Part]) -> Iterator[Record]:
             yield part
 
 
-def repeated(first: list[Part], second: list[Part], count: int) -> Repeat:
+def repeated(first: list[Part], second: list[Part], count: int, reverse: bool) -> Repeat:
     """Return the loop whose first two steps were taken down as ``first`` and ``second``."""
     pairs = zip(leaves(first), leaves(second), strict=True)
     strides = [
         [b - a for a, b in zip(one.arguments, two.arguments, strict=True)] for one, two in pairs
     ]
-    return Repeat(first, count, strides)
+    return Repeat(first, count, strides, reverse)
 
 
 @dataclass
@@ -117,16 +128,17 @@ def _append(whole: Schedule, part: Schedule, threads: int) -> None:
 
 def _loop(loop: Repeat, threads: int, walkers: int) -> Schedule:
     """Return the records of a loop, for each thread its own."""
-    copy = _copied(loop, threads)
+    meeting = _divides(loop, threads)
+    copy, copies = _copied(loop, threads, meeting), walkers if meeting else 1
     size = len(copy.schedule.words) + PADDING
-    result = Schedule([RECORD_HEAD + 1, 0, 0, SPLIT, 1, 0, size])
+    result = Schedule([RECORD_HEAD + 2, 0, 0, SPLIT, 1, 0, size, copies])
     result.levels = copy.schedule.levels
     result.barriers = copy.schedule.barriers
     result.divisible_nanoseconds = copy.schedule.divisible_nanoseconds
     start, turn = len(result.words), len(copy.schedule.words) - _turn_words(loop)
-    for thread in range(walkers):
+    for thread in range(copies):
         words = list(copy.schedule.words)
-        words[turn + RECORD_HEAD + 3] = PADDING + (walkers - 1 - thread) * size
+        words[turn + RECORD_HEAD + 3] = PADDING + (copies - 1 - thread) * size
         result.words += [*words, *[0] * PADDING]
         at = start + thread * size
         result.moving += [(at + word, name) for word, name in copy.schedule.moving]
@@ -147,14 +159,18 @@ def _turn_words(loop: Repeat) -> int:
     return RECORD_HEAD + TURN_HEAD + 2 * len(_moves(loop))
 
 
-def _copied(loop: Repeat, threads: int) -> _Copy:
-    """Return the records of a loop, each of which follows all before it."""
+def _copied(loop: Repeat, threads: int, meeting: bool) -> _Copy:
+    """Return the records of a loop, each of which follows all before it.
+
+    ``meeting`` says whether all threads take it.
+    """
     result, alone = _Copy(), not _divides(loop, threads)
+    looks: list[int] = []
     schedule = result.schedule
     meets = not alone  # the first record of a step follows the last of the one before
     for part in loop.parts:
         if isinstance(part, Repeat):
-            inner = _copied(part, threads)
+            inner = _copied(part, threads, meeting)
             level = 1 + max((own for _, own in schedule.levels), default=-1)
             start = len(schedule.words)
             if meets or _divides(part, threads):
@@ -162,21 +178,30 @@ def _copied(loop: Repeat, threads: int) -> _Copy:
             schedule.words += inner.schedule.words
             schedule.moving += [(start + word, name) for word, name in inner.schedule.moving]
             schedule.levels += [(number, level + own) for number, own in inner.schedule.levels]
-            schedule.divisible_nanoseconds += part.count * inner.schedule.divisible_nanoseconds
+            schedule.divisible_nanoseconds += part.expected * inner.schedule.divisible_nanoseconds
             result.places += [start + place for place in inner.places]
             meets = _divides(part, threads)
             continue
         shared = _is_shared(part, threads)
+        if part.mark:
+            looks.append(len(schedule.words))
+            meets = meeting
         result.places.append(len(schedule.words) + RECORD_HEAD)
         level = 1 + max((own for _, own in schedule.levels), default=-1)
         schedule.add(part, level, part.extent, SHARED * shared | BARRIER * (meets or shared))
         schedule.divisible_nanoseconds += part.nanoseconds * shared
+        if part.mark:  # with room for what is known at the end
+            schedule.words += [0, loop.count, int(loop.reverse)]
+            schedule.words[looks[-1]] += 3
         meets = shared
     end, moves = len(schedule.words), _moves(loop)
+    for at in looks:
+        schedule.words[at + RECORD_HEAD + 1] = end - at
+    back = end - (schedule.words[0] if 0 in looks else 0)  # to what follows the look at the number
     places = [end - result.places[record] - argument for record, argument, _ in moves]
     pairs = [n for at, (*_, stride) in zip(places, moves, strict=True) for n in (at, stride)]
     schedule.words += [_turn_words(loop), 0, 0, TURN, 1, 0]
-    schedule.words += [loop.count, loop.count, end, 0, len(moves), *pairs]
+    schedule.words += [loop.count, loop.count, back, 0, len(moves), *pairs]
     return result
 
 
