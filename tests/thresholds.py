@@ -179,6 +179,8 @@ NONE = {
 """Why a number is no threshold."""
 
 NO_SIZES = {
+    "ops/limits.py": "a bound on values: test_special has points on either side",
+    "ops/special.py": "bounds on values: test_special has points on either side",
     "viz": "drawing",
     "emit/vmath": "bounds on values: test_vmath runs all exponents",
     "nn/init.py": "an argument of an initialiser",

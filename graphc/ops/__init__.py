@@ -33,6 +33,10 @@ from graphc.ops.arithmetic import (
     square,
     subtract,
 )
+from graphc.ops.between import (
+    lerp,
+    trapezoid,
+)
 from graphc.ops.bitwise import (
     bitwise_and,
     bitwise_invert,
@@ -114,6 +118,10 @@ from graphc.ops.gradient import (
 from graphc.ops.indexing import (
     getitem,
 )
+from graphc.ops.limits import (
+    sinc,
+    xlogy,
+)
 from graphc.ops.linalg import (
     dot,
     matmul,
@@ -136,8 +144,15 @@ from graphc.ops.masks import (
     tril,
     triu,
 )
-from graphc.ops.normalization import group_norm, layer_norm, rms_norm, standardize
+from graphc.ops.normalization import (
+    group_norm,
+    layer_norm,
+    rms_norm,
+    standardize,
+)
 from graphc.ops.norms import (
+    local_response_norm,
+    normalize,
     vector_norm,
 )
 from graphc.ops.order import (
@@ -152,6 +167,10 @@ from graphc.ops.pool import (
     avg_pool,
     lp_pool,
     max_pool,
+)
+from graphc.ops.products import (
+    cross,
+    kron,
 )
 from graphc.ops.random import (
     random_bernoulli,
@@ -215,6 +234,14 @@ from graphc.ops.shape import (
     squeeze,
     swapaxes,
 )
+from graphc.ops.shrink import (
+    glu,
+    hardshrink,
+    prelu,
+    softshrink,
+    tanhshrink,
+    threshold,
+)
 from graphc.ops.slices import (
     diag,
     diagonal,
@@ -229,6 +256,12 @@ from graphc.ops.sorting import (
     argsort,
     sort,
     top_k,
+)
+from graphc.ops.special import (
+    digamma,
+    erfinv,
+    lgamma,
+    polygamma,
 )
 from graphc.ops.statistics import (
     mean,
@@ -295,16 +328,19 @@ __all__ = [
     "cos",
     "cosh",
     "count_nonzero",
+    "cross",
     "cumulative_prod",
     "cumulative_sum",
     "diag",
     "diagonal",
+    "digamma",
     "divide",
     "dot",
     "einsum",
     "elu",
     "equal",
     "erf",
+    "erfinv",
     "exp",
     "exp2",
     "expand_dims",
@@ -317,22 +353,28 @@ __all__ = [
     "full_like",
     "gelu",
     "getitem",
+    "glu",
     "greater",
     "greater_equal",
     "group_norm",
     "hard_sigmoid",
     "hard_swish",
+    "hardshrink",
     "hardtanh",
     "hypot",
     "index_add",
     "isfinite",
     "isinf",
     "isnan",
+    "kron",
     "layer_norm",
     "leaky_relu",
+    "lerp",
     "less",
     "less_equal",
+    "lgamma",
     "linspace",
+    "local_response_norm",
     "log",
     "log1p",
     "log2",
@@ -361,6 +403,7 @@ __all__ = [
     "multiply",
     "negative",
     "nextafter",
+    "normalize",
     "not_equal",
     "one_hot",
     "ones",
@@ -368,8 +411,10 @@ __all__ = [
     "outer",
     "pad",
     "permute_dims",
+    "polygamma",
     "positive",
     "pow",
+    "prelu",
     "prod",
     "put",
     "put_along_axis",
@@ -407,10 +452,12 @@ __all__ = [
     "signbit",
     "silu",
     "sin",
+    "sinc",
     "sinh",
     "sliding_window_view",
     "softmax",
     "softplus",
+    "softshrink",
     "softsign",
     "sort",
     "split",
@@ -428,10 +475,13 @@ __all__ = [
     "take_along_axis",
     "tan",
     "tanh",
+    "tanhshrink",
     "tensordot",
+    "threshold",
     "tile",
     "top_k",
     "trace",
+    "trapezoid",
     "tril",
     "triu",
     "trunc",
@@ -441,6 +491,7 @@ __all__ = [
     "vecdot",
     "vector_norm",
     "where",
+    "xlogy",
     "zeros",
     "zeros_like",
 ]

@@ -1,4 +1,4 @@
-"""Lengths of vectors and matrices."""
+"""Lengths of vectors, and tensors brought to a length."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError
+from graphc.errors import ArgumentError, ShapeError
 from graphc.ir.op import Sample, function
 from graphc.ir.tensor import Tensor
 from graphc.ops.arithmetic import abs, square
 from graphc.ops.cast import cast
-from graphc.ops.comparison import equal, not_equal, where
+from graphc.ops.comparison import equal, maximum, not_equal, where
 from graphc.ops.exponential import pow, sqrt
+from graphc.ops.manipulation import pad
 from graphc.ops.operands import common
 from graphc.ops.reduce import max, min, sum
+from graphc.ops.statistics import mean
+from graphc.ops.windows import sliding_window_view
 from graphc.types import normalize_axes
 
 SECTION = "Linear algebra"
@@ -60,3 +63,62 @@ def vector_norm(x: Any, *, axis: Any = None, ord: float = 2, keepdims: bool = Fa
     total = sum(powers, axes, keepdims=keepdims)
     edge = equal(total, zero)
     return where(edge, 0, pow(where(edge, 1, total), 1 / ord))
+
+
+def _directions() -> Iterable[Sample]:
+    x = np.random.default_rng(4).uniform(0.5, 2.0, (2, 3, 4)) * [1.0, -1.0, 1.0, -1.0]
+    for p, axis in ((2.0, -1), (1.0, 1), (3.0, 0)):
+        yield Sample((x,), (("p", p), ("axis", axis)))
+    yield Sample((x,), (("eps", 100.0),))
+    yield Sample((np.zeros((2, 3)),), (), False)
+
+
+def _numpy_normalize(x: Any, p: float = 2.0, axis: int = -1, *, eps: float = 1e-12) -> Any:
+    x = x * np.float32(1)
+    length = np.linalg.vector_norm(x, ord=p, axis=axis, keepdims=True)
+    return x / np.maximum(length, x.dtype.type(eps))
+
+
+@function(samples=_directions, reference=_numpy_normalize, section=SECTION)
+def normalize(x: Any, p: float = 2.0, axis: int = -1, *, eps: float = 1e-12) -> Tensor:
+    """Return ``x`` over its ``p``-norm along ``axis``, or over ``eps`` where that is greater.
+
+    As PyTorch's, whose axis is 1 by default; channels are the last one here.
+    """
+    (t,) = common("normalize", x, floating=True)
+    return t / maximum(vector_norm(t, axis=axis, ord=p, keepdims=True), eps)
+
+
+def _channels() -> Iterable[Sample]:
+    x = np.random.default_rng(5).standard_normal((2, 3, 6))
+    for size in (1, 2, 5):
+        yield Sample((x, size), (("alpha", 0.3), ("k", 2.0)))
+    yield Sample((x, 3))
+
+
+def _numpy_response(
+    x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Any:
+    x = x * np.float32(1)
+    ends = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x * x, ends), size, axis=-1)
+    return x / (k + alpha * windows.mean(-1)) ** beta
+
+
+@function(samples=_channels, reference=_numpy_response, section=SECTION)
+def local_response_norm(
+    x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Tensor:
+    """Return ``x / (k + alpha m)^beta``, ``m`` the mean square of ``size`` channels around each.
+
+    Channels are the last axis; there are zeros beyond its ends (Krizhevsky, Sutskever and Hinton,
+    NeurIPS 2012, with PyTorch's mean in place of their sum).
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ArgumentError(f"local_response_norm: size must be a positive integer, got {size!r}")
+    (t,) = common("local_response_norm", x, floating=True)
+    if not t.ndim:
+        raise ShapeError("local_response_norm: a scalar has no axis of channels")
+    ends = [(0, 0)] * (t.ndim - 1) + [(size // 2, (size - 1) // 2)]
+    windows = sliding_window_view(pad(square(t), ends), size, axis=-1)
+    return t / pow(mean(windows, axis=-1) * alpha + k, beta)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc import nn
+from graphc import nn, optim
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import evaluate
 from graphc.ir.naming import scope_names
@@ -112,13 +112,16 @@ ACTIVATIONS = [
     (nn.LogSigmoid(), "logsigmoid", ()), (nn.Tanh(), "tanh", ()),
     (nn.Softmax(0), "softmax", (0,)), (nn.Softmax(), "softmax", (-1,)),
     (nn.LogSoftmax(), "log_softmax", (-1,)),
+    (nn.Hardshrink(1.0), "hardshrink", (1.0,)), (nn.Softshrink(0.3), "softshrink", (0.3,)),
+    (nn.Tanhshrink(), "tanhshrink", ()), (nn.Threshold(0.1, 20.0), "threshold", (0.1, 20.0)),
+    (nn.GLU(0), "glu", (0,)),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("layer", "name", "options"), ACTIVATIONS)
 def test_activations_are_those_of_pytorch(layer, name, options):
     torch = pytest.importorskip("torch")
-    X = np.random.default_rng(0).standard_normal((5, 7)) * 4
+    X = np.random.default_rng(0).standard_normal((6, 7)) * 4
     function = getattr(torch.nn.functional, name)
     t = torch.tensor(X)
     if name == "gelu":
@@ -127,8 +130,16 @@ def test_activations_are_those_of_pytorch(layer, name, options):
         expected = function(t, alpha=options[0])
     else:
         expected = function(t, *options)
-    x = gx.input("x", (None, 7), dtype="float64")
+    x = gx.input("x", X.shape, dtype="float64")
     np.testing.assert_allclose(run(layer(x), {x: X}), expected.numpy(), rtol=1e-12, atol=1e-14)
+
+
+def test_prelu_trains_a_weight_for_each_channel():
+    x = gx.input("x", (None, 3), dtype="float64")
+    layer = nn.PReLU(3, 0.1, dtype="float64")
+    model = gx.Model(inputs=x, outputs=layer(x), loss=gx.sum(layer(x)), optimizer=optim.SGD(1.0))
+    model.train_step(np.array([[1.0, -2.0, -3.0]]))
+    np.testing.assert_allclose(model.parameters["p_relu_0.weight"], [0.1, 2.1, 3.1])
 
 
 def test_names_are_numbered_within_a_model():
