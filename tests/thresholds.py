@@ -35,6 +35,7 @@ SWEPT = {
     "codegen/short.py:_DEAR_FLOAT64": (range(0), range(2, 1000)),
     "collector.py:MANY": (0, MANY),
     "ops/cumulative.py:FEW_LANES": (0, MANY),
+    "plan/places.py:NEIGHBOURS": (0, MANY),
     "ops/gather.py:LEAST_BYTES": (0, MANY),
     "ops/searching.py:_FEW": (0, MANY),
     "ops/stable.py:_LONGEST": (0, MANY),

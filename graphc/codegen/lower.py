@@ -102,7 +102,7 @@ def own_kernel(work: OwnLoops) -> KernelCall:
 
 def copy_kernel(work: Copy) -> KernelCall:
     """Return the kernel that copies a strided tensor, or fills one with a number."""
-    writer = KernelWriter()
+    writer = KernelWriter(generic=work.source is None)
     accesses = [work.target] if work.source is None else [work.target, work.source]
     accesses, dims = _merged(accesses)
     index = [Name(f"i{n}") for n in range(len(dims))]

@@ -391,6 +391,13 @@ class Assembly(Op):
     def regions(self, out: TensorType, *types: TensorType) -> Sequence[Layout]:
         """Return the layout, within the row-major result, of each operand's region."""
 
+    def outside(self, out: TensorType, *types: TensorType) -> Sequence[tuple[Layout, Shape]] | None:
+        """Return the boxes that are filled, none of which meets a region.
+
+        None if that is not so simple: then all is filled before the operands are written.
+        """
+        return None
+
 
 class Contraction(Op):
     """A batched matrix product of operands ``(..., M, K)`` and ``(..., K, N)``.
@@ -503,7 +510,15 @@ def unbroadcast(g: Tensor, shape: Shape) -> Tensor:
     )
     if axes:
         g = FUNCTIONS["sum"](g, axis=axes, keepdims=True)
-    return g if g.type.shape == shape else FUNCTIONS["reshape"](g, shape)
+    return reshaped(g, shape)
+
+
+def reshaped(t: Tensor, shape: Shape) -> Tensor:
+    """Return the elements of ``t`` in another shape."""
+    if t.type.shape == shape:
+        return t
+    result: Tensor = FUNCTIONS["reshape"](t, shape)
+    return result
 
 
 def broadcast_like(t: Tensor | None, out: Tensor) -> Tensor | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc import ops
 from graphc.errors import ShapeError, user_location
-from graphc.ir.op import Array, register
+from graphc.ir.op import Array, add_all, register, unbroadcast
 from graphc.ir.tensor import Tensor, apply
 from graphc.nn import init
 from graphc.nn.module import Layer, count
@@ -24,7 +24,8 @@ from graphc.types import FLOAT32, INT64, DTypeLike, TensorType, size_of
 class BatchNormOp(TrainingOp):
     """``x`` standardised along ``axes``; in inference by each channel's running mean and variance.
 
-    Operands are ``x``, the running mean, the running variance and the number of steps before. A
+    Operands are ``x``, the running mean, the running variance, the number of steps before, and what
+    channels are multiplied by, if there is that: so its derivative shares the sums of theirs. A
     step moves the first two a share ``momentum`` of the way to the mean and the unbiased variance
     of its batch, or to the means of its samples' if the batch is not among ``axes``; without
     ``momentum`` they are the means over all steps.
@@ -36,9 +37,9 @@ class BatchNormOp(TrainingOp):
     momentum: float | None
 
     def infer(self, *types: TensorType) -> TensorType:
-        x, mean, variance, _ = types
+        x, mean, variance, _, *scale = types
         kept = x.shape[-1:]
-        if mean.shape != kept or variance.shape != kept:
+        if any(t.shape != kept for t in (mean, variance, *scale)):
             raise ShapeError(
                 f"running statistics must have shape {kept}, not {mean} and {variance}"
             )
@@ -49,27 +50,47 @@ class BatchNormOp(TrainingOp):
         return Standardize(self.axes, self.eps)
 
     def numpy(self, *arrays: Array) -> Array:
-        return self._batch.numpy(arrays[0])
+        x, _, _, _, *scale = arrays
+        y = self._batch.numpy(x)
+        return np.asarray(y * scale[0]) if scale else y
 
     def expand(self, *inputs: Tensor) -> Tensor:
-        return self._batch.expand(inputs[0])
+        return scaled(self._standard(*inputs), *inputs[4:])
+
+    def _standard(self, *inputs: Tensor) -> Tensor:
+        return apply(self._batch, inputs[0])
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
-        return self._batch.derivative(g, out, inputs[0]), None, None, None
+        y = self._standard(*inputs)
+        if len(inputs) == 4:
+            return self._batch.derivative(g, y, inputs[0]), None, None, None
+        return (
+            inputs[4] * self._batch.derivative(g, y, inputs[0]),
+            None,
+            None,
+            None,
+            unbroadcast(y * g, inputs[4].type.shape),
+        )
 
     def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
-        t = tangents[0]
-        return None if t is None else self._batch.derivative(t, out, inputs[0])
+        t, _, _, _, *scale = tangents
+        y = self._standard(*inputs)
+        moved = None if t is None else self._batch.derivative(t, y, inputs[0])
+        if moved is not None:
+            moved = scaled(moved, *inputs[4:])
+        grown = y * scale[0] if scale and scale[0] is not None else None
+        return add_all([term for term in (moved, grown) if term is not None])
 
     def inference(self, *inputs: Tensor) -> Tensor:
-        x, mean, variance, _ = inputs
-        return (x - mean) * (1.0 / ops.sqrt(variance + self.eps))
+        x, mean, variance, _, *scale = inputs
+        factor = 1.0 / ops.sqrt(variance + self.eps)
+        return (x - mean) * (scale[0] * factor if scale else factor)
 
     def learned(self, *inputs: Tensor) -> Sequence[Tensor]:
-        return inputs[1:]
+        return inputs[1:4]
 
     def updates(self, *inputs: Tensor) -> Mapping[Tensor, Tensor]:
-        x, mean, variance, steps = inputs
+        x, mean, variance, steps, *_ = inputs
         rows = extent(size_of(x.type.shape[a] for a in self.axes), x.dtype)
         spread = ops.var(x, self.axes) * (rows / ops.maximum(rows - 1.0, 1.0))
         spread = ops.mean(spread, tuple(range(spread.ndim - 1)))
@@ -84,7 +105,7 @@ class BatchNormOp(TrainingOp):
 
 
 class _Affine(Layer):
-    """A layer that ends in ``weight * x + bias``, which start as ones and zeros."""
+    """A layer that ends in ``x * weight + bias``, which start as ones and zeros."""
 
     weight: Tensor | None
     bias: Tensor | None
@@ -129,12 +150,14 @@ class _Running(_Affine):
     def num_features(self) -> int:
         return self._features
 
-    def _standardized(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    def _normalized(self, x: Tensor, axes: tuple[int, ...]) -> Tensor:
         """Return ``x`` standardised along ``axes``, in inference by the running statistics."""
         mean, variance, steps = self.running_mean, self.running_var, self.num_batches_tracked
         if mean is None or variance is None or steps is None:
-            return ops.standardize(x, axes, self.eps)
-        return apply(BatchNormOp(axes, float(self.eps), self.momentum), x, mean, variance, steps)
+            return self._scaled(ops.standardize(x, axes, self.eps))
+        op = BatchNormOp(axes, float(self.eps), self.momentum)
+        scale = () if self.weight is None else (self.weight,)
+        return scaled(apply(op, x, mean, variance, steps, *scale), None, self.bias)
 
     def _check(self, x: Tensor) -> None:
         if x.ndim not in self.ranks or x.type.shape[-1] != self._features:
@@ -157,7 +180,7 @@ class _BatchNorm(_Running):
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
-        return self._scaled(self._standardized(x, tuple(range(x.ndim - 1))))
+        return self._normalized(x, tuple(range(x.ndim - 1)))
 
 
 class BatchNorm1d(_BatchNorm):
@@ -200,7 +223,7 @@ class _InstanceNorm(_Running):
         self._check(x)
         alone = x.ndim == self.ranks[0]
         x = ops.expand_dims(x, 0) if alone else x
-        y = self._scaled(self._standardized(x, tuple(range(1, x.ndim - 1))))
+        y = self._normalized(x, tuple(range(1, x.ndim - 1)))
         return ops.squeeze(y, 0) if alone else y
 
 

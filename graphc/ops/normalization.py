@@ -212,7 +212,7 @@ def last_axes(what: str, x: Tensor, shape: Any) -> tuple[int, ...]:
     return tuple(range(x.ndim - len(sizes), x.ndim))
 
 
-def scaled(y: Tensor, weight: Any, bias: Any) -> Tensor:
+def scaled(y: Tensor, weight: Any = None, bias: Any = None) -> Tensor:
     """Return ``y * weight + bias``, each where it is given."""
     y = y if weight is None else y * weight
     return y if bias is None else y + bias

@@ -118,6 +118,21 @@ class Embed(Linear, Assembly):
     def regions(self, out: TensorType, *types: TensorType) -> Sequence[Layout]:
         return (_region(Layout.contiguous(out.shape), self.starts, self.steps),)
 
+    def outside(self, out: TensorType, *types: TensorType) -> Sequence[tuple[Layout, Shape]] | None:
+        if any(step != 1 for step in self.steps):
+            return None
+        strides = Layout.contiguous(out.shape).strides
+        boxes: list[tuple[Layout, Shape]] = []
+        start: AnyDim = 0
+        inner: Shape = ()
+        for axis, (low, size) in enumerate(zip(self.starts, types[0].shape, strict=True)):
+            for first, length in ((0, low), (low + size, out.shape[axis] - low - size)):
+                if length != 0:
+                    layout = Layout(start + first * strides[axis], strides)
+                    boxes.append((layout, (*inner, length, *out.shape[axis + 1 :])))
+            start, inner = start + low * strides[axis], (*inner, size)
+        return boxes
+
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         return (apply(Slice(self.starts, self.steps, inputs[0].type.shape), g),)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from graphc.ir.graph import Graph
-from graphc.ir.op import Axes, Contraction, Layout, View
+from graphc.ir.op import Assembly, Axes, Contraction, Elementwise, Layout, Loops, View
 from graphc.ir.results import Result
 from graphc.ir.tensor import Tensor
-from graphc.types import Dim
+from graphc.types import Dim, Shape
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,23 @@ class Places:
     """Place and trace of every tensor of a graph, of which those of ``kept`` need one of theirs."""
 
     def __init__(self, graph: Graph, kept: Iterable[Tensor] = ()) -> None:
+        kept = {*graph.roots, *kept}
         users = [(x, isinstance(n.op, Contraction)) for n in graph.nodes for x in n.inputs]
         others = {x for x, is_product in users if not is_product}
-        self._read = {x for x, _ in users} - others - {*graph.roots, *kept}
+        self._read = {x for x, _ in users} - others - kept
         """What only products read, which can walk several axes as one."""
         self.place: dict[Tensor, Place] = {}
         self.trace: dict[Tensor, Trace] = {}
         self._results: dict[tuple[Tensor, int], Tensor] = {}
         """The first of the nodes that show the same result of a node with several."""
+        self.hosts = _hosts(graph, kept)
+        """Where what is computed within a whole of several parts lies in it."""
         for node in graph.nodes:
             self.place[node] = self._resolve(node)
             self.trace[node] = self._follow(node)
 
     def _resolve(self, node: Tensor) -> Place:
-        own = Place(node, Layout.contiguous(node.type.shape))
+        own = Place(node, self.own_layout(node))
         if isinstance(node.op, Result):
             return Place(
                 self._results.setdefault((node.inputs[0], node.op.number), node), own.layout
@@ -67,6 +70,12 @@ class Places:
             return Place(seen.base, layout)
         groups = node.op.groups(seen.layout, x.type, node.type) if node in self._read else None
         return own if groups is None else Place(seen.base, seen.layout, groups)
+
+    def own_layout(self, node: Tensor) -> Layout:
+        """Return how the elements of what is no view lie, from the first of them on."""
+        if node in self.hosts:
+            return Layout(0, self.hosts[node][1].strides)
+        return Layout.contiguous(node.type.shape)
 
     def _follow(self, node: Tensor) -> Trace:
         base = self.place[node].base
@@ -100,6 +109,41 @@ class Places:
     def is_view(self, node: Tensor) -> bool:
         """Tell whether ``node`` occupies no memory of its own."""
         return self.place[node].base is not node
+
+
+NEIGHBOURS = 16
+"""Elements that must lie one behind the other for a part to be computed within its whole."""
+
+
+def _hosts(graph: Graph, kept: Set[Tensor]) -> dict[Tensor, tuple[Tensor, Layout]]:
+    """Return, for tensors that are parts of another, that one and their region in it.
+
+    They need not be copied: they are computed there, and read there by others.
+    """
+    hosts: dict[Tensor, tuple[Tensor, Layout]] = {}
+    for whole in graph.nodes:
+        op = whole.op
+        if not isinstance(op, Assembly):
+            continue
+        types = [x.type for x in whole.inputs]
+        if op.fill() is not None and op.outside(whole.type, *types) is None:
+            continue
+        for x, region in zip(whole.inputs, op.regions(whole.type, *types), strict=True):
+            if x in hosts or x in kept or not isinstance(x.op, (Elementwise, Loops)):
+                continue
+            if x.inputs and _neighbours(region, x.type.shape) >= NEIGHBOURS:
+                hosts[x] = whole, region
+    return hosts
+
+
+def _neighbours(layout: Layout, shape: Shape) -> int:
+    """Return how many elements lie one behind the other."""
+    count = 1
+    for dim, stride in zip(reversed(shape), reversed(layout.strides), strict=True):
+        if stride != count or not isinstance(dim, int):
+            break
+        count *= dim
+    return count
 
 
 _PROBE = 1_000_000_007

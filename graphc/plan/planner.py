@@ -115,6 +115,10 @@ class _Planner:
     def _buffer(self, base: Tensor, target: Buffer | None = None) -> Buffer:
         """Return the buffer of a tensor that is no view."""
         if base not in self.buffers:
+            if base in self.places.hosts:
+                whole, region = self.places.hosts[base]
+                target = self._buffer(whole)
+                self.starts[base] = self.starts.get(whole, 0) + region.offset
             if target is None:
                 kind = _KINDS.get(type(base.op), "arena")
                 if base in self.gradient_of:
@@ -132,11 +136,7 @@ class _Planner:
 
     def _access(self, tensor: Tensor) -> Access:
         place = self.places.place[tensor]
-        layout = place.layout
-        start = self.starts.get(place.base, 0)
-        if start != 0:
-            layout = Layout(start + layout.offset, layout.strides)
-        return Access(self._buffer(place.base), layout, tensor.type.shape)
+        return self._part(place.base, place.layout, tensor.type.shape)
 
     def _new(
         self, name: str, kind: str, dtype: np.dtype[Any], shape: Shape, tensor: Tensor
@@ -145,13 +145,13 @@ class _Planner:
         return Buffer(name, kind, dtype, shape, tensor, home=home)
 
     def _own(self, base: Tensor) -> Access:
-        """Return the whole buffer of a tensor that is no view."""
-        return self._part(base, Layout.contiguous(base.type.shape), base.type.shape)
+        """Return where all of a tensor lies that is no view."""
+        return self._part(base, self.places.own_layout(base), base.type.shape)
 
     def _part(self, base: Tensor, layout: Layout, shape: Shape) -> Access:
         """Return where, in the place of a tensor that is no view, ``layout`` says."""
-        start = self.starts.get(base, 0)
-        return Access(self._buffer(base), Layout(start + layout.offset, layout.strides), shape)
+        buffer, start = self._buffer(base), self.starts.get(base, 0)
+        return Access(buffer, Layout(start + layout.offset, layout.strides), shape)
 
     # -- updates and outputs ---------------------------------------------------------------------
 
@@ -341,13 +341,16 @@ class _Planner:
 
         To wait for other readers would keep calls apart that can run side by side.
         """
-        if value in self.kept or not self._writes_all(group, value):
+        shared = self.places.hosts.keys() | {whole for whole, _ in self.places.hosts.values()}
+        if value in self.kept or value in shared or not self._writes_all(group, value):
             return None
         taken = {self.buffers[n] for n in group.nodes if n in self.buffers}
         operands = (x for node in group.nodes for x in node.inputs)
         for x in dict.fromkeys(self.places.place[x].base for x in operands):
             buffer = self.buffers.get(x)
             if buffer is None or buffer.kind != "arena" or buffer in taken or x in self.kept:
+                continue
+            if x in shared:
                 continue
             if x.type == value.type and all(
                 self.fusion.group[user] is group
@@ -376,12 +379,19 @@ class _Planner:
 
     def _emit_assembly(self, group: Group, node: Tensor) -> None:
         assert isinstance(node.op, Assembly)
-        fill = node.op.fill()
+        fill, types = node.op.fill(), [x.type for x in node.inputs]
         if fill is not None:
-            target = self._access(node)
-            self._call(Copy(None, target, fill), group, (), (target,), 0)
-        regions = node.op.regions(node.type, *(x.type for x in node.inputs))
+            boxes = node.op.outside(node.type, *types)
+            if boxes is None:
+                boxes = [(Layout.contiguous(node.type.shape), node.type.shape)]
+            for layout, shape in boxes:
+                target = self._part(node, layout, shape)
+                self._call(Copy(None, target, fill), group, (), (target,), 0)
+        regions = node.op.regions(node.type, *types)
         for x, region in zip(node.inputs, regions, strict=True):
+            host, own = self.places.hosts.get(x, (None, None))
+            if host is node and own == region:
+                continue  # computed there
             source = self._access(x)
             target = self._part(node, region, x.type.shape)
             self._call(Copy(source, target), group, (source,), (target,), 0)
@@ -485,8 +495,8 @@ class _Planner:
         place = self.places.place[x]
         if place.groups is None:
             return contraction.Operand.of(self._access(x))
-        start = self.starts.get(place.base, 0) + place.layout.offset
-        return contraction.Operand(self._buffer(place.base), start, place.groups)
+        whole = self._part(place.base, place.layout, x.type.shape)
+        return contraction.Operand(whole.buffer, whole.layout.offset, place.groups)
 
     def _copied(self, x: contraction.Operand, group: Group) -> contraction.Operand:
         """Return a row-major copy of ``x``."""

@@ -376,3 +376,43 @@ def test_sequential_by_names():
     with pytest.raises(KeyError, match="'hidden'"):
         tail["hidden"]
     assert net(gx.input("x", (None, 2))).shape == (None, 1)
+
+
+# -- what is computed ------------------------------------------------------------------------------
+
+
+def test_a_padded_image_is_computed_in_its_place():
+    """What a convolution pads is written into the padded image: its border is filled, no more."""
+    x = gx.input("x", (None, 12, 12, 4))
+    net = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))
+    f = gx.function(x, net(x))
+    kernels = [k for k in f.report.kernels if "embed" in k.computes]
+    assert kernels
+    assert {k.name.split("_")[0] for k in kernels} == {"fill"}
+    value = RNG.standard_normal((3, 12, 12, 4)).astype("float32")
+    with gx.config(check=True):
+        again = gx.function(x, net(x))(value)
+    np.testing.assert_array_equal(f(value), again)
+
+
+def test_the_derivative_of_a_norm_shares_sums():
+    """Its weight's gradient, its bias's and its input's need two sums over the batch."""
+    x = gx.input("x", (None, 9, 9, 16))
+    y = nn.BatchNorm2d(16)(gx.tanh(x))
+    model = gx.Model(inputs=x, outputs=y, loss=gx.sum(gx.sin(y)), optimizer=optim.SGD(0.1))
+    value = RNG.standard_normal((8, 9, 9, 16)).astype("float32")
+    model.train_step(value)
+    phases = [k.phase for k in model.report.kernels if k.name.split("_")[-2] == "parts"]
+    assert phases.count("backward") == 2
+    assert phases.count("forward") == 3  # with that of the loss
+
+
+def test_folds_that_differ_in_kept_axes_are_one():
+    x = gx.input("x", (None, 30))
+    f = gx.function(x, [gx.sum(x, 1), gx.sum(x, 1, keepdims=True), gx.sum(x, 0)])
+    assert sum("sum" in k.computes for k in f.report.kernels) == 2
+    value = RNG.standard_normal((5, 30)).astype("float32")
+    a, b, c = f(value)
+    np.testing.assert_allclose(a, value.sum(1), rtol=1e-5)
+    np.testing.assert_array_equal(a[:, None], b)
+    np.testing.assert_allclose(c, value.sum(0), rtol=1e-4)
