@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from graphc.codegen.kernel import Descent, KernelCall, Touch
 from graphc.codegen.product import FORM, UPDATE, C
-from graphc.ir.op import Layout
+from graphc.ir.layout import Layout
 from graphc.plan.program import BY_PHASE, LAID_OUT, STEP, Buffer, Call, MatrixProduct
 
 FACTOR = C + 1

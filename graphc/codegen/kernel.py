@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from graphc.cached import cached_property
-from graphc.ir.op import Layout
+from graphc.ir.layout import Layout
 from graphc.kernel.code import HI, LO, Statement, Writer, statements, values, within
 from graphc.kernel.value import (
     UINT8,

@@ -15,7 +15,8 @@ from graphc.codegen.kernel import (
 from graphc.codegen.loops import loop_kernel
 from graphc.codegen.product import product_kernel
 from graphc.errors import ShapeError
-from graphc.ir.op import Elementwise, Layout, Loops
+from graphc.ir.layout import Layout
+from graphc.ir.op import Elementwise, Loops
 from graphc.ir.results import Multiple
 from graphc.ir.tensor import Tensor, located
 from graphc.kernel.value import Name, Number, Operation, least, most

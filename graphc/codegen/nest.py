@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from graphc.codegen.kernel import KernelWriter, merge_axes
-from graphc.ir.op import Elementwise, Layout, Reduction
+from graphc.ir.layout import Layout
+from graphc.ir.op import Elementwise, Reduction
 from graphc.ir.source import Constant
 from graphc.ir.tensor import Tensor
 from graphc.kernel.value import Element, Integer, Name, Value, least, summed

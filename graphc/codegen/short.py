@@ -16,7 +16,8 @@ from contextlib import ExitStack
 
 from graphc.codegen.folds import FoldPrinter, Pass
 from graphc.codegen.kernel import STACK_BYTES, KernelCall
-from graphc.ir.op import Elementwise, Layout, Reduction
+from graphc.ir.layout import Layout
+from graphc.ir.op import Elementwise, Reduction
 from graphc.ir.tensor import Tensor
 from graphc.kernel.code import HI, LO, Block, Comment
 from graphc.kernel.value import UINT8, Element, Integer, Name, Pointer, Value, least, summed

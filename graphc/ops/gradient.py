@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir.op import Array, Layout, Sample, View, function, register
+from graphc.ir.layout import Layout
+from graphc.ir.op import Array, Sample, View, function, register
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.operands import as_tensor
 from graphc.types import TensorType

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from graphc.ir.op import Array, Assembly, Layout, register
+from graphc.ir.layout import Layout
+from graphc.ir.op import Array, Assembly, register
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.slices import Slice
 from graphc.types import AnyDim, Shape, TensorType, shape_at

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError
-from graphc.ir.op import Array, Assembly, Layout, Sample, function, register
+from graphc.ir.layout import Layout
+from graphc.ir.op import Array, Assembly, Sample, function, register
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.creation import extent, iota, zeros_like

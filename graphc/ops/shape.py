@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, ShapeError
+from graphc.ir.layout import Axes, Layout
 from graphc.ir.op import (
     TRANSPOSED,
     UNSEEN,
     Array,
-    Axes,
-    Layout,
     Linear,
     Notation,
     Sample,

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, ShapeError
-from graphc.ir.op import Array, Assembly, Layout, Linear, Sample, View, function, register
+from graphc.ir.layout import Layout
+from graphc.ir.op import Array, Assembly, Linear, Sample, View, function, register
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.operands import as_tensor
 from graphc.ops.shape import SECTION, broadcast_to, reshape

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphc.ir.op import Axes, Layout
+from graphc.ir.layout import Axes, Layout
 from graphc.plan.program import Access, Axis, Buffer, MatrixProduct
 from graphc.types import NOMINAL_BATCH, AnyDim, Shape, dim_at, never_below, size_of
 

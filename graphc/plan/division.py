@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir.op import Layout, Reduction
+from graphc.ir.layout import Layout
+from graphc.ir.op import Reduction
 from graphc.ir.tensor import Tensor
 from graphc.plan.group import Group, nominal_size
 from graphc.plan.program import Access, Buffer, Division, LoopNest

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from graphc.ir.graph import Graph
-from graphc.ir.op import Assembly, Axes, Contraction, Elementwise, Layout, Loops, View
+from graphc.ir.layout import Axes, Layout
+from graphc.ir.op import Assembly, Contraction, Elementwise, Loops, View
 from graphc.ir.results import Result
 from graphc.ir.tensor import Tensor
 from graphc.types import Dim, Shape

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.graph import Graph
-from graphc.ir.op import Assembly, Contraction, Layout, Loops, Source
+from graphc.ir.layout import Layout
+from graphc.ir.op import Assembly, Contraction, Loops, Source
 from graphc.ir.results import Result
 from graphc.ir.source import Constant, Input, Parameter
 from graphc.ir.tensor import PHASES, Tensor

@@ -14,7 +14,7 @@ import numpy as np
 
 from graphc.cached import cached_property
 from graphc.errors import VerificationError
-from graphc.ir.op import Layout
+from graphc.ir.layout import Layout
 from graphc.ir.tensor import Tensor
 from graphc.plan.group import Group
 from graphc.plan.places import Places

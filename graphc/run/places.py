@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from graphc.codegen.module import Module
-from graphc.ir.op import Array, Layout
+from graphc.ir.layout import Layout
+from graphc.ir.op import Array
 from graphc.ir.source import Constant, Parameter, address_of, aligned_empty
 from graphc.ir.tensor import PHASES
 from graphc.plan.program import Access, Buffer, Program

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from graphc.emit.kernel import SCOPE
-from graphc.ir.op import Layout, Loops
+from graphc.ir.layout import Layout
+from graphc.ir.op import Loops
 from graphc.kernel.code import Writer
 from graphc.kernel.value import Integer, Number, Pointer, summed
 from graphc.ops.along import ScatterAddAlongAxis, TakeAlongAxis

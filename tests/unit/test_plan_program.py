@@ -9,7 +9,7 @@ import graphc as gx
 from graphc import nn, optim
 from graphc.errors import VerificationError
 from graphc.ir.graph import Graph
-from graphc.ir.op import Layout
+from graphc.ir.layout import Layout
 from graphc.passes.pipeline import optimize
 from graphc.plan.fusion import MAX_NODES
 from graphc.plan.planner import plan
