@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from graphc.ir.graph import Graph, replace_inputs
+from graphc.ir.graph import Graph, ancestors, replace_inputs
 from graphc.ir.results import Result
 from graphc.ir.tensor import Tensor
 from graphc.ops.body import Body
@@ -19,38 +19,29 @@ def in_bodies(graph: Graph, run: Callable[[Graph], Graph]) -> Graph:
     for node in graph.nodes:
         if isinstance(node.op, Result) and node.inputs[0] in asked:
             asked[node.inputs[0]].add(node.op.number)
-    ops: dict[Tensor, Scan] = {}
+    bodies: dict[Tensor, Body] = {}
     numbers: dict[Tensor, dict[int, int]] = {}
-    made: dict[tuple[Body, tuple[int, ...]], Body] = {}
+    made: dict[tuple[Body, tuple[int, ...]], tuple[Body, dict[int, int]]] = {}
     for node, wanted in asked.items():
         assert isinstance(node.op, Scan)
-        body = node.op.body
-        count = len(body.carries)
-        places = tuple(sorted(n - count for n in wanted if n >= count))
-        before = body.graph_of(places)
-        key = body, places
+        key = node.op.body, tuple(sorted(wanted))
         if key not in made:
-            after = run(before)
-            if after is before and len(before) == len(body.nodes):
-                made[key] = body
-            else:
-                made[key] = _body(body, after, places)
-        new = made[key]
-        if new is body:
-            continue
-        values = zip(places, new.others, strict=True)
-        numbers[node] = {k: k for k in range(count)}
-        numbers[node] |= {count + place: count + new.place[value] for place, value in values}
-        ops[node] = node.op.replaced(body=new)
-    if not ops:
+            made[key] = _remade(*key, run)
+        if made[key][0] is not node.op.body:
+            bodies[node], numbers[node] = made[key]
+    if not bodies:
         return graph
 
     def rule(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
-        if node in ops:
-            op = ops[node]
-            type = op.infer(*[x.type for x in operands])
-            return Tensor(op, operands, type, label=node.label, like=node)
-        if isinstance(node.op, Result) and node.inputs[0] in ops:
+        if node in bodies:
+            assert isinstance(node.op, Scan)
+            before, new = node.op.body.inputs, bodies[node]
+            given = dict(zip(before, operands, strict=False))
+            kept = (*(given[x] for x in new.inputs), *operands[len(before) :])
+            op = node.op.replaced(body=new)
+            type = op.infer(*[x.type for x in kept])
+            return Tensor(op, kept, type, label=node.label, like=node)
+        if isinstance(node.op, Result) and node.inputs[0] in bodies:
             number = numbers[node.inputs[0]][node.op.number]
             return Tensor(Result(number), operands, node.type, label=node.label, like=node)
         return replace_inputs(node, operands)
@@ -58,9 +49,46 @@ def in_bodies(graph: Graph, run: Callable[[Graph], Graph]) -> Graph:
     return graph.rebuild(rule)
 
 
-def _body(body: Body, graph: Graph, places: tuple[int, ...]) -> Body:
-    """Return ``body`` with the values that ``graph`` computes in the place of its own."""
-    following = [graph.outputs[f"next {k}"] for k in range(len(body.carries))]
-    values = [graph.outputs[f"value {place}"] for place in places]
-    going = graph.outputs.get("go on")
-    return Body(body.carries, body.slices, body.captured, following, values, going)
+def _remade(
+    body: Body, asked: Sequence[int], run: Callable[[Graph], Graph]
+) -> tuple[Body, dict[int, int]]:
+    """Return ``body`` after ``run``, and the new numbers of the results ``asked`` for."""
+    count = len(body.carries)
+    places = [number - count for number in asked if number >= count]
+    before = body.graph_of(places)
+    after = run(before)
+    values = [body.nodes[place] for place in places]
+    new = body
+    if after is not before or len(before) != len(body.nodes):
+        following = [after.outputs[f"next {k}"] for k in range(count)]
+        values = [after.outputs[f"value {place}"] for place in places]
+        going = after.outputs.get("go on")
+        new = Body(body.carries, body.slices, body.captured, following, values, going)
+    new = _pruned(new, [body.carries[number] for number in asked if number < count], values)
+    own = {carry: number for number, carry in enumerate(new.carries)}
+    numbers = {number: own[body.carries[number]] for number in asked if number < count}
+    first = len(new.carries)
+    numbers |= {count + p: first + new.place[v] for p, v in zip(places, values, strict=True)}
+    return new, numbers
+
+
+def _pruned(body: Body, finals: Sequence[Tensor], values: Sequence[Tensor]) -> Body:
+    """Return ``body`` without carries and operands that neither ``finals`` nor ``values`` need."""
+    following = dict(zip(body.carries, body.following, strict=True))
+    live = dict.fromkeys(finals)
+    if body.going is not None:
+        live[body.carries[0]] = None
+    while True:
+        roots = [*values, *(following[c] for c in live)]
+        roots += [] if body.going is None else [body.going]
+        needed = set(ancestors(roots)).union(live)
+        more = [c for c in body.carries if c in needed and c not in live]
+        if not more:
+            break
+        live.update(dict.fromkeys(more))
+    if all(x in needed for x in body.inputs):
+        return body
+    carries, slices, captured = (
+        [x for x in part if x in needed] for part in (body.carries, body.slices, body.captured)
+    )
+    return Body(carries, slices, captured, [following[c] for c in carries], values, body.going)

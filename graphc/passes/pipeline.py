@@ -18,6 +18,7 @@ from graphc.passes.cse import cse
 from graphc.passes.dce import dce
 from graphc.passes.expand import expand
 from graphc.passes.fold import fold
+from graphc.passes.hoist import hoist
 from graphc.passes.matrix_chain import matrix_chain
 from graphc.passes.simplify import simplify
 from graphc.passes.stabilize import stabilize
@@ -27,7 +28,7 @@ Pass: TypeAlias = Callable[[Graph, "Counter[str]"], Graph]
 """Returns an equal graph, and counts what it did by name."""
 
 STAGES: tuple[Pass, ...] = (
-    fold, simplify, stabilize, cse, simplify, transpose, matrix_chain, dce,
+    fold, simplify, stabilize, cse, simplify, transpose, hoist, matrix_chain, dce,
     expand, fold, simplify, cse,
 )  # fmt: skip
 """What is run, in this order. After ``expand``, which comes last of all that see formulas
