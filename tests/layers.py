@@ -39,7 +39,7 @@ def beside(layer, module, value, *, kernel=kernel_last, last=channels_last, batc
     import torch
 
     first = {id(channels_last): channels_first}.get(id(last), lambda a: a)
-    own = {"weight": layer_array(layer, "weight"), "bias": layer_array(layer, "bias")}
+    own = {n: layer_array(layer, n) for n in ("weight", "bias") if hasattr(layer, n)}
     for name, array in own.items():
         if array is not None:
             given = getattr(module, name).detach().numpy()
@@ -47,7 +47,7 @@ def beside(layer, module, value, *, kernel=kernel_last, last=channels_last, batc
     x = gx.input("x", (None, *value.shape[1:]) if batched else value.shape, dtype="float64")
     y = layer(x)
     loss = gx.sum(gx.sin(y) * 0.7 + y * y)
-    wrt = [x, *(p for p in (layer.weight, layer.bias) if p is not None)]
+    wrt = [x, *(getattr(layer, name) for name, array in own.items() if array is not None)]
     found = gx.function(x, [y, *gx.grad(loss, wrt)])(value)
 
     t = torch.tensor(np.ascontiguousarray(first(value)), requires_grad=True)

@@ -137,9 +137,10 @@ class _Conv(_Windowed):
 
     def _convolved(self, x: Tensor, *options: Any) -> Tensor:
         padding: Any = self.padding
-        if self.padding_mode != "zeros":
+        mode = one_of(f"{type(self).__name__}: padding_mode", self.padding_mode, _MODES)
+        if mode != "zeros":
             self._check_padding(x)
-            x = ops.pad(x, ((0, 0), *padding, (0, 0)), _MODES[self.padding_mode])
+            x = ops.pad(x, ((0, 0), *padding, (0, 0)), _MODES[mode])
             padding = 0
         return ops.conv(x, self.weight, self.stride, padding, self.dilation, self.groups)
 

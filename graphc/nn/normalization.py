@@ -300,7 +300,7 @@ class LayerNorm(_Affine):
         return ops.layer_norm(x, self._shape, self.weight, self.bias, self.eps)
 
 
-class RMSNorm(_Affine):
+class RMSNorm(Layer):
     """Samples divided by their root mean square along the last axes: :func:`gx.rms_norm`.
 
     ``weight`` has ``normalized_shape``; arguments and defaults are those of PyTorch.
@@ -314,7 +314,9 @@ class RMSNorm(_Affine):
         super().__init__(name, trainable=trainable)
         self._shape = _sizes("RMSNorm", normalized_shape)
         self.eps = eps
-        self._begin(self._shape, elementwise_affine, False, dtype)
+        self.weight: Tensor | None = None
+        if elementwise_affine:
+            self.weight = self.parameter("weight", init.ones, self._shape, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.rms_norm(x, self._shape, self.weight, self.eps)
