@@ -188,6 +188,19 @@ def statements(body: Iterable[Statement]) -> Iterator[Statement]:
             yield from statements(statement.body)
 
 
+def carried(body: Sequence[Statement]) -> set[Name]:
+    """Return the variables that a step of a loop has from the step before."""
+    inside = {s.name for s in statements(body) if isinstance(s, Let)}
+    given: set[Name] = set()
+    found: set[Name] = set()
+    for statement in statements(body):
+        read = (w for value in values(statement) for w in within(value) if isinstance(w, Name))
+        found |= {name for name in read if name in inside and name not in given}
+        if isinstance(statement, Let):
+            given.add(statement.name)
+    return found
+
+
 def values(statement: Statement) -> Sequence[Value | Pointer]:
     """Return what a statement itself is made of."""
     if isinstance(statement, Let):

@@ -11,7 +11,17 @@ from typing import Any, TypeAlias
 
 from graphc.jit.llvm import ir, mark
 from graphc.jit.target import host
-from graphc.kernel.code import Block, Do, Let, Loop, Statement, Store, When
+from graphc.kernel.code import (
+    Block,
+    Do,
+    Let,
+    Loop,
+    Statement,
+    Store,
+    When,
+    carried,
+    statements,
+)
 from graphc.kernel.value import (
     COMPARISONS,
     Call,
@@ -53,6 +63,9 @@ _REAL = {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"}
 
 Emitter: TypeAlias = Callable[..., Any]
 """Writes the code of a function's call: of a builder and LLVM values."""
+
+WRITTEN_OUT = range(9, 1000)
+"""Lengths of loops that LLVM may write out whole, whereupon it finds no vectors in them."""
 
 Functions: TypeAlias = Callable[[str], Emitter]
 """Finds what writes the calls of a function, by its name."""
@@ -119,7 +132,9 @@ class LLVMPrinter:
         self._assign(loop.index, index)
         builder.store(builder.add(index, step, flags=["nsw"]), place)
         self._statements(loop.body)
-        builder.branch(head)
+        back = builder.branch(head)
+        if _has_lanes(loop):
+            back.set_metadata("llvm.loop", not_written_out(builder.module))
         builder.position_at_end(after)
 
     def _place(self, name: Name) -> Any:
@@ -284,3 +299,19 @@ def finish(module: Any) -> str:
         if function.blocks:  # else LLVM takes half of a register on Intel's processors
             mark(function, f'"prefer-vector-width"="{width}"')
     return str(module)
+
+
+def _has_lanes(loop: Loop) -> bool:
+    """Tell whether the steps of an innermost loop of known length are independent."""
+    if not isinstance(loop.start, Integer) or not isinstance(loop.stop, Integer):
+        return False
+    length = -(-(loop.stop.value - loop.start.value) // loop.step)
+    inner = any(isinstance(s, (Loop, When, Do)) for s in statements(loop.body))
+    return length in WRITTEN_OUT and not inner and not carried(loop.body)
+
+
+def not_written_out(module: Any) -> Any:
+    """Return the mark of a loop that LLVM shall not write out: a node that names itself."""
+    node = module.add_metadata([module.add_metadata(["llvm.loop.unroll.disable"]), "loop"])
+    node.operands = (node, node.operands[0])
+    return node

@@ -119,18 +119,37 @@ def test_products(dtype, compiler):
     assert not calls(assembly)
 
 
-def test_a_training_step(compiler, monkeypatch):
-    """Each of its kernels compiles, and calls nothing but the system."""
-    kernels = []
-
-    class Stop(Exception):
-        pass
+@pytest.fixture
+def kernels(monkeypatch):
+    """Return what is to be compiled, which then stops: :class:`Stop`."""
+    found = []
 
     def begin(self, made):
-        kernels.extend(made)
+        found.extend(made)
         raise Stop
 
     monkeypatch.setattr(type(LOADER), "begin", begin)
+    return found
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("channels", [16, 32, 48, 96])
+def test_loops_of_few_steps_have_vectors(channels, compiler, kernels):
+    """A bias and an activation of so many channels: LLVM does not write the loop out instead."""
+    x, b = gx.input("x", (None, channels)), gx.parameter(np.zeros(channels, "float32"))
+    with pytest.raises(Stop):
+        gx.function(x, gx.relu(x + b))
+    (made,) = [k for k in kernels if "add_relu" in k.name]
+    added = r"\bfadd\s+v\d+\.4s" if compiler.triple == ARM else r"\bv?addps\s"
+    (loop,) = re.findall(rf"{added}.*", compiler.assembly(made))[:1]
+    assert re.search(compiler.register(), loop)
+
+
+def test_a_training_step(compiler, kernels):
+    """Each of its kernels compiles, and calls nothing but the system."""
     x, y = gx.input("x", (None, 20)), gx.input("y", (None,), "int64")
     out = nn.Sequential(nn.Linear(20, 30), nn.GELU(), nn.Dropout(0.1), nn.Linear(30, 5))(x)
     model = gx.Model(inputs=x, outputs=out, targets=y, loss=nn.cross_entropy(out, y),
