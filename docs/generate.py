@@ -20,6 +20,9 @@ from graphc.ir import op as traits
 from graphc.ir.op import ENTRIES, OPS, Op
 
 DOCS = Path(__file__).parent
+LISTED = (gx.ops, gx.linalg)
+"""Modules whose functions the page lists; each enters its own when it is first used."""
+
 TRAITS = (
     traits.Source, traits.Elementwise, traits.Reduction, traits.View, traits.Assembly,
     traits.Contraction, traits.Loops, traits.Composite,

@@ -11,6 +11,7 @@ from graphc.lazy import imported
 from graphc.synonyms import advice
 
 if TYPE_CHECKING:  # the names below, as type checkers and editors read them
+    from graphc import linalg as linalg
     from graphc import nn as nn
     from graphc import ops as ops
     from graphc import optim as optim
@@ -44,7 +45,8 @@ __version__ = "0.1.0"
 _MODULES = {
     module.rpartition(".")[2]: module
     for module in (
-        "graphc.nn", "graphc.ops", "graphc.optim", "graphc.train.callbacks", "graphc.train.data",
+        "graphc.linalg", "graphc.nn", "graphc.ops", "graphc.optim", "graphc.train.callbacks",
+        "graphc.train.data",
     )
 }  # fmt: skip
 _NAMES = {

@@ -40,6 +40,7 @@ SEES = {
     "compile": _compiler,
     "feeds": _symbols,
     "functions": _compiler | {"feeds"},
+    "linalg": _symbols,
     "nn": _symbols,
     "optim": _symbols,
     "io": _symbols,

@@ -183,6 +183,8 @@ NONE = {
 """Why a number is no threshold."""
 
 NO_SIZES = {
+    "ops/matrix_exp.py": "a bound on values: test_linalg has norms on either side",
+    "ops/spectral.py": "a bound on values",
     "ops/limits.py": "a bound on values: test_special has points on either side",
     "ops/special.py": "bounds on values: test_special has points on either side",
     "viz": "drawing",

@@ -200,29 +200,30 @@ OURS: dict[type[Exception], type[GraphcError]] = {
 
 
 def function(
-    *, samples: Callable[[], Iterable[Sample]], reference: Callable[..., Any], section: str
-) -> Callable[[F], F]:
+    *, samples: Callable[[], Iterable[Sample]], reference: Callable[..., Any], section: str,
+    name: str | None = None,
+) -> Callable[[F], F]:  # fmt: skip
     """Register a public symbolic function, its test samples and its NumPy reference.
 
-    Errors that it raises, or that NumPy does, get the user's line and the tensors among its
-    arguments.
+    ``name`` is what stands behind ``gx.``, if it is not the function's own. Errors that it raises,
+    or that NumPy does, get the user's line and the tensors among its arguments.
     """
 
     def enter(f: F) -> F:
-        name = f.__name__.rstrip("_")
+        known = name or f.__name__.rstrip("_")
 
         @functools.wraps(f)
         def public(*args: Any, **kwargs: Any) -> Any:
             try:
                 return f(*args, **kwargs)
             except GraphcError as error:
-                raise located(error, name, _given(args, kwargs)) from None
+                raise located(error, known, _given(args, kwargs)) from None
             except tuple(OURS) as error:
                 kind = next(ours for k, ours in OURS.items() if isinstance(error, k))
-                raise located(kind(str(error)), name, _given(args, kwargs)) from error
+                raise located(kind(str(error)), known, _given(args, kwargs)) from error
 
-        ENTRIES.enter(name, FunctionEntry(name, public, samples, reference, section))
-        FUNCTIONS.enter(name, public)
+        ENTRIES.enter(known, FunctionEntry(known, public, samples, reference, section))
+        FUNCTIONS.enter(known, public)
         return cast(F, public)
 
     return enter
