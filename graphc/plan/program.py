@@ -44,7 +44,7 @@ class Loop:
     @property
     def is_branch(self) -> bool:
         """Whether it is a step or none, which only its start tells."""
-        return self.count == 1 and self.taken is not None
+        return self.count == 1 and self.taken is not None and not self.going
 
     @property
     def controls(self) -> tuple[Buffer, ...]:

@@ -227,6 +227,16 @@ def test_while_as_long_as_it_holds():
         agrees([n, z], outputs, [steps, value, first, second, first], [limit, factor])
 
 
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_while_of_few_steps(most):
+    x = gx.input("x", (2,), dtype="float64")
+    last = gx.while_loop(lambda c: gx.sum(c) < 9.0, lambda c: c * c, x, max_steps=most)
+    for value, steps in ((2.0, min(most, 2)), (5.0, 0)):
+        wanted = value ** (2**steps)
+        slope = 2**steps * value ** (2**steps - 1)
+        agrees([x], [last, gx.grad(gx.sum(last), x)], [[wanted] * 2, [slope] * 2], [[value] * 2])
+
+
 def test_while_without_bound_has_values_only():
     n = gx.input("n", (), dtype="int64")
 
