@@ -125,7 +125,11 @@ class _Windowed(Composite):
                 seen = np.take(seen, np.where(inside, number, 0), axis + 1)
                 seen = np.where(inside.reshape(-1, *behind), seen, x.dtype.type(0))
                 found &= (rest == 0).reshape(-1, *behind, 1)
-            yield tap, seen.reshape(*seen.shape[:-1], self.groups, -1), found
+            yield tap, self._in_groups(seen), found
+
+    def _in_groups(self, x: Array) -> Array:
+        """Return ``x`` with an axis for each group's part of its last."""
+        return x.reshape(*x.shape[:-1], self.groups, x.shape[-1] // self.groups)
 
 
 @register
@@ -145,11 +149,11 @@ class Convolution(_Windowed):
 
     def numpy(self, *arrays: Array) -> Array:
         x, w = arrays
-        *window, depth, out = w.shape
+        *window, _, out = w.shape
         total = np.zeros(
             (len(x), *shape_at(self.lengths, 0), self.groups, out // self.groups), x.dtype
         )
-        parts = w.reshape(*window, depth, self.groups, -1)
+        parts = self._in_groups(w)
         for tap, seen, found in self.taps(x, tuple(window)):
             each = np.einsum("...gc,cgo->...go", seen, parts[tap])
             total += np.where(found, each, x.dtype.type(0))
@@ -263,7 +267,7 @@ class ConvolutionOfWeights(_Windowed):
 
     def numpy(self, *arrays: Array) -> Array:
         x, g = arrays
-        parts = g.reshape(*g.shape[:-1], self.groups, -1)
+        parts = self._in_groups(g)
         result = np.zeros((*self.window, x.shape[-1] // self.groups, g.shape[-1]), x.dtype)
         for tap, seen, found in self.taps(x, self.window):
             each = np.einsum("...gc,...go->...cgo", seen, np.where(found, parts, x.dtype.type(0)))

@@ -37,6 +37,8 @@ class Standardize(Composite):
 
     def numpy(self, *arrays: Array) -> Array:
         (x,) = arrays
+        if not x.size:
+            return np.asarray(x)
         if self.centred:
             x = x - np.mean(x, axis=self.axes, keepdims=True)
         spread = np.mean(x * x, axis=self.axes, keepdims=True)

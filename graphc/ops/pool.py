@@ -318,6 +318,7 @@ def _sums(x: Tensor, own: Window, lengths: Sequence[AnyDim]) -> Tensor:
     starts = tuple(low for low, _ in own.padding)
     if not isinstance(channels, int):
         raise ShapeError(f"{own.what}: the number of channels must be known, not {x.type}")
-    ones = filled((*own.window, 1, channels), 1, x.dtype)
+    groups = max(channels, 1)
+    ones = filled((*own.window, channels // groups, channels), 1, x.dtype)
     each = (1,) * rank
-    return apply(Convolution(own.stride, starts, each, each, tuple(lengths), channels), x, ones)
+    return apply(Convolution(own.stride, starts, each, each, tuple(lengths), groups), x, ones)

@@ -11,20 +11,23 @@ exact but for its own last place. Composite ops are taken as the formulas they s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from graphc.ir.graph import ancestors, replace_inputs
 from graphc.ir.interpret import evaluate
 from graphc.ir.op import Assembly, Composite, Elementwise, Source, View
+from graphc.ir.results import Result, unpacked
 from graphc.ir.source import Input
 from graphc.ir.tensor import Tensor
+from graphc.types import Several
 
 EXACT = {
     "where", "max", "min", "maximum", "minimum", "abs", "negative", "sign", "clip", "relu",
     "hardtanh", "floor", "ceil", "trunc", "round", "copysign", "take", "take_along_axis", "pick",
     "place", "shift", "slice", "stop_gradient", "diagonal", "embed", "embed_diagonal", "iota",
-    "broadcast_to", "random_uniform", "extent",
+    "broadcast_to", "random_uniform", "extent", "pack", "greatest_in_windows",
 }  # fmt: skip
 """Ops whose results are one of their operands' elements, or exactly representable."""
 
@@ -39,7 +42,8 @@ Values = dict[Tensor, np.ndarray]
 
 def rounds(node: Tensor) -> bool:
     """Tell whether the op's result is rounded."""
-    exact = isinstance(node.op, (View, Assembly, Source)) or node.op.name in EXACT
+    op = node.inputs[0].op if isinstance(node.op, Result) else node.op
+    exact = isinstance(op, (View, Assembly, Source)) or op.name in EXACT
     return node.dtype.kind == "f" and not exact
 
 
@@ -48,7 +52,7 @@ def wide_evaluate(
     rng: np.random.Generator | None = None, amplitude: float = AMPLITUDE,
 ) -> Values:  # fmt: skip
     """Return the values in double precision; with ``rng``, moved as rounding may move them."""
-    values: Values = {}
+    values: dict[Tensor, Any] = {}
 
     def moved(x: np.ndarray, unit: float) -> np.ndarray:
         if rng is None or x.dtype.kind != "f":
@@ -62,9 +66,13 @@ def wide_evaluate(
                 value = np.asarray(feeds[node])
             else:
                 operands = [values[x] for x in node.inputs]
-                if rounds(node) and not isinstance(node.op, Elementwise):
+                if rounds(node) and not isinstance(node.op, (Elementwise, Result)):
                     operands = [moved(x, unit) for x in operands]
-                value = np.asarray(node.op.bind(batch).numpy(*operands))
+                value = node.op.bind(batch).numpy(*operands)
+            if isinstance(node.type, Several):  # each result is looked at as it is taken
+                values[node] = value
+                continue
+            value = np.asarray(value)
             if node.dtype.kind == "f":
                 value = value.astype("float64")
                 if rounds(node) and node not in feeds:
@@ -82,7 +90,7 @@ def _expanded(roots: list[Tensor], feeds: Mapping[Tensor, np.ndarray]) -> list[T
             if isinstance(node.op, Composite):
                 new[node] = node.op.expand(*operands)
             else:
-                new[node] = replace_inputs(node, operands) if operands else node
+                new[node] = unpacked(replace_inputs(node, operands)) if operands else node
         roots = [new[t] for t in roots]
     return roots
 

@@ -171,3 +171,13 @@ def test_what_pooling_refuses(call, said):
     with pytest.raises((ShapeError, ArgumentError), match=said) as error:
         call(gx.input("x", (1, 5, 5, 4)))
     assert "test_pooling.py:" in str(error.value)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(2, 4, 4, 0), (0, 4, 4, 3)])
+def test_of_nothing_nothing_is_pooled(shape):
+    x = gx.input("x", shape)
+    outputs = [gx.avg_pool(x, 2), gx.max_pool(x, 2), gx.lp_pool(x, 2.0, 2)]
+    outputs.append(gx.grad(gx.sum(outputs[0] + outputs[1]), x))
+    found = gx.function(x, outputs)(np.zeros(shape, "float32"))
+    assert [y.shape for y in found] == [(shape[0], 2, 2, shape[-1])] * 3 + [shape]
