@@ -28,6 +28,7 @@ def scan(
     axis: int = 0,
     reverse: bool = False,
     unroll: int | bool = 1,
+    checkpoint: int | None = None,
 ) -> tuple[Any, Any]:
     """Return ``(carry, ys)``: the last carry, and what every step leaves, along ``axis``.
 
@@ -40,6 +41,11 @@ def scan(
     stands where its slices do. With ``unroll=k`` the loop takes k steps at once, with True all;
     that may save time, and changes nothing where the length is open. As ``jax.lax.scan``.
 
+    Derivatives in reverse mode need values of all steps. With ``checkpoint=k`` the carry of every
+    k-th step is kept, and the k steps from there on are computed again: of n steps, n / k + k are
+    in memory, least where k is about the root of n (Griewank and Walther, *Evaluating Derivatives*,
+    2008, section 12.2). The length must be fixed.
+
     A tensor of the body that depends on neither carry nor slice is computed once, before the loop:
     random numbers, too, are the same in every step, unless they are scanned over.
 
@@ -51,8 +57,10 @@ def scan(
     loop = _Loop(step, init, xs, axis, where)
     count = loop.length(length)
     many = _unrolled(unroll, count, where)
-    if isinstance(count, int) and many > 1:
-        carry, ys = loop.in_blocks(count, many, reverse)
+    if checkpoint is not None:
+        carry, ys = loop.in_blocks(*_checked(checkpoint, count, where), reverse, loop.kept)
+    elif isinstance(count, int) and many > 1:
+        carry, ys = loop.in_blocks(count, many, reverse, loop.several)
     else:
         carry, ys = loop.run(loop.step, loop.sequences, count, reverse)
     return filled(init, carry), filled(loop.y, [_back(t, axis, where) for t in ys])
@@ -128,6 +136,9 @@ Tensors = Sequence[Tensor]
 Flat = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]
 """A step of leaves: from carries and slices to carries and what is left."""
 
+Block = Callable[[Tensors, Tensors, int, bool], tuple[Tensors, Tensors]]
+"""So many steps, perhaps the last one first."""
+
 
 class _Loop:
     """A step of the user's, seen as one from tensors to tensors, and what it starts from."""
@@ -191,13 +202,19 @@ class _Loop:
         return [tensor("scan", t, self._where) for t in following if t is not None], ys
 
     def run(
-        self, step: Flat, sequences: Tensors, count: AnyDim, reverse: bool
+        self,
+        step: Flat,
+        sequences: Tensors,
+        count: AnyDim,
+        reverse: bool,
+        firsts: Tensors | None = None,
     ) -> tuple[Tensors, Tensors]:
         """Return the last carries and what is left, stacked, of a loop of ``step``."""
         slices = [
             placeholder(t.label or "slice", t.type.with_shape(t.type.shape[1:])) for t in sequences
         ]
-        made = traced(self.firsts, self._weak, lambda carries: step(carries, slices))
+        begin = self.firsts if firsts is None else firsts
+        made = traced(begin, self._weak, lambda carries: step(carries, slices))
         check_carry("scan", made.firsts, made.following, self._where)
         loop = closed(made.carries, slices, made.following, made.others)
         out = apply(Scan(loop.body, count, reverse), *made.firsts, *sequences, *loop.outside)
@@ -205,25 +222,26 @@ class _Loop:
         places = [len(finals) + loop.body.place[t] for t in loop.values]
         return finals, [result(out, place) for place in places]
 
-    def in_blocks(self, count: int, many: int, reverse: bool) -> tuple[Tensors, Tensors]:
-        """Return what :meth:`run` does, of a loop whose steps are ``many``, and of the rest."""
+    def in_blocks(
+        self, count: int, many: int, reverse: bool, block: Block
+    ) -> tuple[Tensors, Tensors]:
+        """Return what :meth:`run` does, of a loop over blocks of steps, and of the rest."""
         blocks, rest = divmod(count, many)
         end = blocks * many
         ahead = [t[rest:] if reverse else t[:end] for t in self.sequences]
         behind = [t[:rest] if reverse else t[end:] for t in self.sequences]
         cut = [FUNCTIONS["reshape"](t, (blocks, many, *t.type.shape[1:])) for t in ahead]
         carry, left = self.run(
-            lambda carries, slices: self._several(carries, slices, many, reverse),
-            cut, blocks, reverse,
-        )  # fmt: skip
+            lambda carries, slices: block(carries, slices, many, reverse), cut, blocks, reverse
+        )
         ys = [FUNCTIONS["reshape"](t, (end, *t.type.shape[2:])) for t in left]
         if not rest:
             return carry, ys
-        carry, others = self._several(carry, behind, rest, reverse)
+        carry, others = block(carry, behind, rest, reverse)
         pairs = zip(others, ys, strict=True) if reverse else zip(ys, others, strict=True)
         return carry, [FUNCTIONS["concat"](pair) for pair in pairs]
 
-    def _several(
+    def several(
         self, carries: Tensors, slices: Tensors, many: int, reverse: bool
     ) -> tuple[Tensors, Tensors]:
         """Take ``many`` steps one after the other, without a loop."""
@@ -235,6 +253,12 @@ class _Loop:
             left.append(ys)
         ordered = left[::-1] if reverse else left
         return carries, [FUNCTIONS["stack"](ys) for ys in zip(*ordered, strict=True)]
+
+    def kept(
+        self, carries: Tensors, slices: Tensors, many: int, reverse: bool
+    ) -> tuple[Tensors, Tensors]:
+        """Take ``many`` steps as a loop of their own: a derivative runs it again."""
+        return self.run(self.step, slices, many, reverse, carries)
 
 
 def _unrolled(unroll: Any, count: AnyDim, where: str) -> int:
@@ -270,6 +294,20 @@ def traced(
             following = [weak_as(new, old) for new, old in zip(following, firsts, strict=True)]
             return Traced(firsts, carries, following, others)
         firsts = wider
+
+
+def _checked(checkpoint: Any, count: AnyDim, where: str) -> tuple[int, int]:
+    """Return the steps of a loop, and of one of its blocks."""
+    if not isinstance(checkpoint, int) or isinstance(checkpoint, bool) or checkpoint < 1:
+        raise ArgumentError(
+            f"scan: checkpoint is {checkpoint!r}; it must be None, or 1 or more{where}"
+        )
+    if not isinstance(count, int):
+        raise ArgumentError(
+            f"scan: checkpoint needs a fixed length, and this one is {count}; declare the input "
+            f"with a number, or leave checkpoint out{where}"
+        )
+    return count, max(1, min(checkpoint, count))
 
 
 def _yields(old: Tensor, new: Tensor) -> bool:

@@ -373,6 +373,10 @@ def test_errors_say_what_to_do():
          lambda: gx.scan(lambda c, v: (c, v), zero, x, length=4)),
         (DTypeError, "must be a function", lambda: gx.scan(zero, zero, x)),
         (DTypeError, "must return a pair", lambda: gx.scan(lambda c, v: None, zero, x)),
+        (ArgumentError, "checkpoint is 0",
+         lambda: gx.scan(lambda c, v: (c, v), zero, x, checkpoint=0)),
+        (ArgumentError, "needs a fixed length",
+         lambda: gx.scan(lambda c, v: (c, v), 0.0, gx.input("s", ("n",)), checkpoint=2)),
         (ArgumentError, "unroll is 0", lambda: gx.scan(lambda c, v: (c, v), zero, x, unroll=0)),
         (ShapeError, "cannot be stacked along axis 1",
          lambda: gx.scan(lambda c, v: (c, gx.sum(v)), 0.0, x, axis=1)),
@@ -424,6 +428,42 @@ def test_several_steps_of_one(unroll, reverse):
     outs, wants = [last["h"], ys], [hand["h"], wanted[0]]
     agrees([x, w], [*outs, *derivatives(outs, [x, w])], [*wants, *derivatives(wants, [x, w])],
            [rng.standard_normal((7, 2)), rng.standard_normal(2)])  # fmt: skip
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("every", [1, 3, 7, 50])
+def test_every_kth_carry_is_kept(every, reverse):
+    x = gx.input("x", (7, 2), dtype="float64")
+    w = gx.input("w", (2, 2), dtype="float64")
+
+    def step(c, v):
+        h, n = c
+        new = gx.sin(h @ w + v)
+        return (new, n + gx.sum(new)), {"y": h * v}
+
+    first = (gx.constant(np.ones(2)), 0)
+    (h, n), ys = gx.scan(step, first, x, reverse=reverse, checkpoint=every)
+    (other, m), wanted = gx.scan(step, first, x, reverse=reverse)
+    outs, wants = [h, n, ys["y"]], [other, m, wanted["y"]]
+    agrees([x, w], [*outs, *derivatives(outs, [x, w])], [*wants, *derivatives(wants, [x, w])],
+           [rng.standard_normal((7, 2)), rng.standard_normal((2, 2))])  # fmt: skip
+
+
+def test_checkpoints_save_memory():
+    x = gx.input("x", (1024, 64))
+    w = gx.input("w", (64,))
+    taken = {}
+    for every in (None, 32):
+        last, _ = gx.scan(
+            lambda h, v: (gx.tanh(gx.sin(h * w) + gx.cos(h) * v), None),
+            gx.constant(np.zeros(64, "float32")), x, checkpoint=every,
+        )  # fmt: skip
+        with gx.config(check=False):
+            f = gx.function([x, w], gx.grad(gx.sum(last), w))
+        values = [np.full((1024, 64), 0.3, "float32"), np.full(64, 0.5, "float32")]
+        taken[every] = f.report.arena_bytes - values[0].nbytes, f(*values)
+    assert taken[32][0] < 0.2 * taken[None][0]
+    np.testing.assert_allclose(taken[32][1], taken[None][1], rtol=1e-4, atol=1e-6)
 
 
 def test_numbers_of_python_take_the_type_of_what_they_become():
