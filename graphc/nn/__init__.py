@@ -104,6 +104,9 @@ from graphc.nn.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
+from graphc.nn.ranking import (
+    roc_auc,
+)
 from graphc.nn.shrink import (
     GLU,
     Hardshrink,
@@ -231,6 +234,7 @@ __all__ = [
     "r2_score",
     "recall",
     "rmse",
+    "roc_auc",
     "smooth_l1_loss",
     "soft_margin_loss",
     "state_updates",

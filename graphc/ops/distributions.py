@@ -18,7 +18,7 @@ from graphc.ir.op import Array, Sample, function
 from graphc.ir.tensor import Tensor
 from graphc.lazy import lazy_module
 from graphc.ops.comparison import clip, less, maximum, where
-from graphc.ops.exponential import erf, exp, log, log1p, sqrt
+from graphc.ops.exponential import log, log1p, sqrt
 from graphc.ops.random import (
     SECTION,
     Key,
@@ -28,6 +28,7 @@ from graphc.ops.random import (
     parameters_like,
     reference_uniform,
 )
+from graphc.ops.special import erfinv
 from graphc.ops.trigonometric import cos
 from graphc.types import FLOAT32, FLOAT64, DTypeLike, Shape, as_dtype, as_shape
 
@@ -90,30 +91,6 @@ def random_normal(
     return _affine(_normal(Key.of(seed, step, stream), as_shape(shape), kind), mean, std)
 
 
-# Giles, Approximating the erfinv function, GPU Computing Gems, 2011, single precision
-_CENTRAL = (2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087,
-            -0.00125372503, -0.00417768164, 0.246640727, 1.50140941)  # fmt: skip
-_TAIL = (-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773,
-         -0.0076224613, 0.00943887047, 1.00167406, 2.83297682)  # fmt: skip
-
-
-def _polynomial(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
-    value = x * coefficients[0] + coefficients[1]
-    for c in coefficients[2:]:
-        value = value * x + c
-    return value
-
-
-def _erfinv(y: Tensor) -> Tensor:
-    """Return the inverse of ``erf``; in float64 two steps of Newton make Giles' values exact."""
-    w = -log((1.0 - y) * (1.0 + y))
-    tail = _polynomial(_TAIL, sqrt(maximum(w, 5.0)) - 3.0)
-    x = y * where(less(w, 5.0), _polynomial(_CENTRAL, w - 2.5), tail)
-    for _ in range(2 if y.dtype == FLOAT64 else 0):
-        x = x - (erf(x) - y) * exp(x * x) * (math.sqrt(math.pi) / 2.0)
-    return x
-
-
 def _distribution(z: float) -> float:
     """Return the probability that a standard normal number is below ``z``."""
     return math.erfc(-z / math.sqrt(2.0)) / 2.0
@@ -154,7 +131,7 @@ def random_truncated_normal(
             f"probability {above - below:.1e}; the bounds must be finite and wider"
         )
     u = Key.of(seed, step, stream).uniform(as_shape(shape), kind)
-    z = _erfinv((2.0 * below - 1.0) + 2.0 * (above - below) * u) * math.sqrt(2.0)
+    z = erfinv((2.0 * below - 1.0) + 2.0 * (above - below) * u) * math.sqrt(2.0)
     return _affine(clip(z, lower, upper), mean, std)
 
 

@@ -10,17 +10,17 @@ import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.ir.op import Array, Sample, function
-from graphc.ir.tensor import Tensor
+from graphc.ir.tensor import Tensor, apply
+from graphc.ops.along import ScatterAddAlongAxis
 from graphc.ops.cast import astype
-from graphc.ops.comparison import equal, less, logical_and, logical_or
 from graphc.ops.creation import iota
 from graphc.ops.distributions import reference_gumbel, standard_gumbel
 from graphc.ops.gather import take
 from graphc.ops.operands import as_tensor
 from graphc.ops.random import SECTION, Key, parameters_like, reference_uniform
-from graphc.ops.reduce import sum as total
 from graphc.ops.rounding import floor
 from graphc.ops.searching import argmax
+from graphc.ops.sorting import ordered
 from graphc.types import FLOAT64, INT64, DTypeLike, as_dtype, as_shape, normalize_axis, size_of
 
 KEYS = (("seed", 7), ("step", 3), ("stream", 5))
@@ -112,15 +112,12 @@ def _numpy_permutation(n: int, **key: Any) -> Array:
 def random_permutation(n: int, *, seed: Any, step: Any = None, stream: int | None = None) -> Tensor:
     """Return the integers below ``n`` in a random order; for rows, ``gx.take(x, order, axis=0)``.
 
-    Each is the rank of a uniform number among all, found in n^2 comparisons.
+    Each is the rank of a uniform number among all.
     """
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
         raise DTypeError(f"n must be an integer that is not negative, got {n!r}")
-    u = Key.of(seed, step, stream).uniform((int(n),), FLOAT64)
-    before = less(u[None, :], u[:, None])
-    earlier = less(iota((1, int(n)), 1, INT64), iota((int(n), 1), 0, INT64))
-    tied = logical_and(equal(u[None, :], u[:, None]), earlier)
-    return total(astype(logical_or(before, tied), INT64), axis=1)
+    _, order = ordered(Key.of(seed, step, stream).uniform((int(n),), FLOAT64), 0)
+    return apply(ScatterAddAlongAxis(0, int(n)), iota((int(n),), 0, INT64), order)
 
 
 def _choices() -> Iterable[Sample]:
