@@ -31,14 +31,16 @@ def same(found, wanted, what):
     np.testing.assert_allclose(found, wanted, err_msg=what, **TOLERANCE)
 
 
-def beside(layer, module, value, *, kernel=kernel_last, last=channels_last, batched=True):
+def beside(
+    layer, module, value, *, kernel=kernel_last, last=channels_last, first=None, batched=True
+):
     """Compare a layer with a module of PyTorch in float64, at a NumPy array channels last.
 
     Parameters are copied from the module; ``kernel`` gives a weight of several axes its order here.
     """
     import torch
 
-    first = {id(channels_last): channels_first}.get(id(last), lambda a: a)
+    first = first or {id(channels_last): channels_first}.get(id(last), lambda a: a)
     own = {n: layer_array(layer, n) for n in ("weight", "bias") if hasattr(layer, n)}
     for name, array in own.items():
         if array is not None:

@@ -31,6 +31,7 @@ from graphc.nn.convolution import (
     ConvTranspose3d,
 )
 from graphc.nn.dropout import Dropout
+from graphc.nn.embedding import Embedding, EmbeddingBag
 from graphc.nn.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -107,6 +108,14 @@ from graphc.nn.pooling import (
 from graphc.nn.ranking import (
     roc_auc,
 )
+from graphc.nn.resizing import (
+    Fold,
+    LocalResponseNorm,
+    PixelShuffle,
+    PixelUnshuffle,
+    Unfold,
+    Upsample,
+)
 from graphc.nn.shrink import (
     GLU,
     Hardshrink,
@@ -157,7 +166,10 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Dropout",
+    "Embedding",
+    "EmbeddingBag",
     "Flatten",
+    "Fold",
     "GroupNorm",
     "HardSigmoid",
     "HardSwish",
@@ -174,6 +186,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
     "MaxPool1d",
@@ -182,6 +195,8 @@ __all__ = [
     "Mish",
     "PReLU",
     "Permute",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "RMSNorm",
     "ReLU",
     "ReLU6",
@@ -197,6 +212,8 @@ __all__ = [
     "Tanhshrink",
     "Threshold",
     "Unflatten",
+    "Unfold",
+    "Upsample",
     "accuracy",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",

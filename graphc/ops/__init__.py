@@ -161,6 +161,7 @@ from graphc.ops.order import (
     searchsorted,
     unique,
 )
+from graphc.ops.patches import fold, pixel_shuffle, pixel_unshuffle, unfold
 from graphc.ops.pool import (
     adaptive_avg_pool,
     adaptive_max_pool,
@@ -189,6 +190,7 @@ from graphc.ops.repetition import (
     repeat,
     tile,
 )
+from graphc.ops.resize import interpolate
 from graphc.ops.rounding import (
     ceil,
     copysign,
@@ -349,6 +351,7 @@ __all__ = [
     "flip",
     "floor",
     "floor_divide",
+    "fold",
     "full",
     "full_like",
     "gelu",
@@ -363,6 +366,7 @@ __all__ = [
     "hardtanh",
     "hypot",
     "index_add",
+    "interpolate",
     "isfinite",
     "isinf",
     "isnan",
@@ -411,6 +415,8 @@ __all__ = [
     "outer",
     "pad",
     "permute_dims",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "polygamma",
     "positive",
     "pow",
@@ -485,6 +491,7 @@ __all__ = [
     "tril",
     "triu",
     "trunc",
+    "unfold",
     "unique",
     "unstack",
     "var",
