@@ -141,7 +141,7 @@ def _roots() -> Iterable[Sample]:
 
 
 def _numpy_rms_norm(x: Array, normalized_shape: Any, weight: Any = None, eps: Any = None) -> Array:
-    rank = np.size(normalized_shape)
+    rank, x = np.size(normalized_shape), np.asarray(x * np.float32(1))
     eps = np.finfo(x.dtype).eps if eps is None else eps
     y = _numpy_standardize(x, tuple(range(x.ndim - rank, x.ndim)), float(eps), False)
     return np.asarray(y * (1 if weight is None else weight))

@@ -41,8 +41,13 @@ def applied(entry, operands):
 
 
 def arity(entry):
+    """Return of how many operands it is computed element by element, of any rank; else 0."""
     for count in (1, 2, 3):
-        if applied(entry, [gx.input(f"x{i}", (None,)) for i in range(count)]) is not None:
+        tried = [
+            applied(entry, [gx.input(f"x{i}", shape) for i in range(count)])
+            for shape in ((None,), (None, 5))
+        ]
+        if all(result is not None for result in tried):
             return count
     return 0
 
