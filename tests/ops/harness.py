@@ -25,7 +25,7 @@ from graphc.errors import GraphcError
 from graphc.functions import function
 from graphc.ir.graph import ancestors
 from graphc.ir.interpret import evaluate
-from graphc.ir.op import ENTRIES, Elementwise, FunctionEntry, Op, Sample, Source
+from graphc.ir.op import ENTRIES, Composite, Elementwise, FunctionEntry, Op, Sample, Source
 from graphc.ir.source import Input
 from graphc.ir.tensor import Tensor
 from graphc.kernel.value import Name, Number
@@ -491,11 +491,17 @@ def evaluate_text(op: Elementwise, operands: Sequence[Array], like: Array, what:
 
 
 def ops_used(names: Sequence[str]) -> Iterator[type[Op]]:
-    """Yield the op classes that the trials of some functions reach, in value or derivative."""
+    """Yield the op classes that the trials of some functions reach.
+
+    In value or derivative, or in the formula that a composite op of theirs stands for.
+    """
     for name in names:
         for trial in trials(name):
             derivatives = trial.derivatives
             roots = [*trial.outputs, *(derivatives.all if derivatives else [])]
-            for node in ancestors(roots):
-                if not isinstance(node.op, Source):
-                    yield type(node.op)
+            seen: set[Tensor] = set()
+            while roots:
+                nodes = [t for t in ancestors(roots) if t not in seen]
+                seen.update(nodes)
+                yield from (type(t.op) for t in nodes if not isinstance(t.op, Source))
+                roots = [t.op.expand(*t.inputs) for t in nodes if isinstance(t.op, Composite)]

@@ -61,9 +61,8 @@ def test_scalar_text(name):
 ELSEWHERE = {
     "batch_norm": "unit/test_nn_images.py",
     "dropout": "unit/test_nn_dropout.py",
-    "interleave": "unit/test_convolution.py",
 }
-"""Ops of a layer or of an expansion, not of a function, and the tests that have them."""
+"""Ops of a layer, not of a function, and the tests that have them."""
 
 
 def test_every_op_is_reached():
