@@ -36,11 +36,11 @@ def _prelus() -> Iterable[Sample]:
 def prelu(x: Any, weight: Any) -> Tensor:
     """Return ``x`` where it is positive, else ``weight * x``.
 
-    ``weight`` is one number, or one for each channel, the last axis (He et al., 2015,
-    arXiv:1502.01852).
+    ``weight`` is one number, or one for each channel, the last of two axes and more (He et al.,
+    2015, arXiv:1502.01852).
     """
     t, w = common("prelu", x, weight, floating=True)
-    channels = t.type.shape[-1] if t.ndim else 1
+    channels = t.type.shape[-1] if t.ndim > 1 else 1
     if w.ndim > 1 or w.type.size not in (1, channels):
         raise ShapeError(
             f"prelu: the weight {w.describe()} needs 1 element, or one for each of the "
