@@ -330,6 +330,7 @@ class _Planner:
             replaced = in_place.get(node, self._outlived(group, node))
             if replaced is not None:
                 self.buffers[node] = self._buffer(replaced)
+                self.starts[node] = self.starts.get(replaced, 0)
             stores[node] = _in_domain(self._own(node), group.maps[node], group)
         for work in divided(LoopNest(group, self.places, loads, stores), self._scratch):
             reads, writes = tuple(work.reads()), tuple(work.writes())
@@ -350,6 +351,8 @@ class _Planner:
         for x in dict.fromkeys(self.places.place[x].base for x in operands):
             buffer = self.buffers.get(x)
             if buffer is None or buffer.kind != "arena" or buffer in taken or x in self.kept:
+                continue
+            if x in self.starts:  # a part of what others read
                 continue
             if x in shared:
                 continue
@@ -410,41 +413,103 @@ class _Planner:
         inner.counts, inner.extra, inner.calls = self.counts, self.extra, self.calls
         inner.count, inner.guards = self.count, self.guards
         inner.kept = inner.kept | set(body.inputs)
-        carries: list[Access] = []
+        histories = {} if op.counted else self._histories(body, asked, inner, loop)
+        carries: list[tuple[Tensor, Access]] = []
         for k, (own, first) in enumerate(zip(body.carries, operands, strict=False)):
-            if k in asked:
+            if k in histories:
+                target = histories[k]
+            elif k in asked:
                 target = self._own(asked[k])
             else:
                 carried = self._scratch(own, own.dtype, own.type.shape)
                 target = Access(carried, Layout.contiguous(own.type.shape), own.type.shape)
             self._call(Copy(first, target), group, (first,), (target,), 0)
-            carries.append(target)
-        for own, access in zip(body.inputs, [*carries, *operands[count:]], strict=False):
+            if k not in histories:
+                inner.buffers[own], inner.starts[own] = target.buffer, target.layout.offset
+                carries.append((body.following[k], target))
+        for own, access in zip(body.inputs[count:], operands[count:], strict=False):
             inner.buffers[own] = access.buffer
             step = loop.step * size_of(own.type.shape) if own in body.sliced else 0
             inner.starts[own] = step + access.layout.offset
         copied = []
         for place in places:
             value, whole = body.nodes[place], self._own(asked[count + place])
+            if whole.buffer in {access.buffer for access in histories.values()}:
+                continue
             if op.counted:
                 self._call(Copy(None, whole), group, (), (whole,), 0)
-            step = whole.layout.offset + loop.step * size_of(value.type.shape)
-            base = inner.places.place[value].base
-            if base is value and value in inner.fusion.group and value not in inner.buffers:
-                inner.buffers[value], inner.starts[value] = whole.buffer, step
-            else:
-                layout = Layout(step, Layout.contiguous(value.type.shape).strides)
-                copied.append((value, Access(whole.buffer, layout, value.type.shape)))
+            copied += inner._stacked(value, whole, loop)
         inner._guard(None)
+        in_place = inner._carries_in_place(body)
         for part in inner.fusion.groups:
             part.phase = group.phase
-            inner._emit(part, {})
+            inner._emit(part, in_place)
             inner._guard(part)
         if body.going is not None:
             loop.going.append(inner._gathered(body.going, group))
-        inner._carry_on(group, copied, list(zip(body.following, carries, strict=True)))
+        inner._carry_on(group, copied, carries)
+        for k, first in histories.items():
+            if k in asked and asked[k] not in self.buffers:
+                end = loop.count * size_of(first.shape) - first.layout.offset
+                last = Access(first.buffer, Layout(end, first.layout.strides), first.shape)
+                final = self._own(asked[k])
+                self._call(Copy(last, final), group, (last,), (final,), 0)
         known = set(self.buffers.values())
         self.extra += [b for b in inner.buffers.values() if b not in known]
+
+    def _stacked(self, value: Tensor, whole: Access, loop: Loop) -> list[tuple[Tensor, Access]]:
+        """Let a value lie where its steps are kept; return it with its place if that cannot be."""
+        step = whole.layout.offset + loop.step * size_of(value.type.shape)
+        base = self.places.place[value].base
+        if base is value and value in self.fusion.group and value not in self.buffers:
+            self.buffers[value], self.starts[value] = whole.buffer, step
+            return []
+        layout = Layout(step, Layout.contiguous(value.type.shape).strides)
+        return [(value, Access(whole.buffer, layout, value.type.shape))]
+
+    def _histories(
+        self, body: Body, asked: Mapping[int, Tensor], inner: _Planner, loop: Loop
+    ) -> dict[int, Access]:
+        """Return, for carries of which all steps are kept, where the first one lies.
+
+        Before each step and after the last there is one: each is computed in its place, and the
+        results are parts of one buffer. What leaves the program has a buffer of its own.
+        """
+        count, found = len(body.carries), {}
+        for k, (own, new) in enumerate(zip(body.carries, body.following, strict=True)):
+            before, after = (asked.get(count + body.place[t]) for t in (own, new))
+            computed = new in inner.fusion.group and inner.places.place[new].base is new
+            taken = new in inner.buffers or any(t in self.kept for t in (before, after))
+            if before is None or not computed or taken:
+                continue
+            size, last = size_of(own.type.shape), loop.count * size_of(own.type.shape)
+            every = self._scratch(own, own.dtype, (loop.count + 1, *own.type.shape))
+            early, late = (size, 0) if loop.reverse else (0, size)
+            inner.buffers[own] = inner.buffers[new] = every
+            inner.starts[own], inner.starts[new] = (loop.step * size + s for s in (early, late))
+            starts = {before: early, after: late}
+            final = asked.get(k)
+            if final is not None and final not in self.kept:
+                starts[final] = 0 if loop.reverse else last
+            for result, start in starts.items():
+                if result is not None:
+                    self.buffers[result], self.starts[result] = every, start
+            layout = Layout(last if loop.reverse else 0, Layout.contiguous(own.type.shape).strides)
+            found[k] = Access(every, layout, own.type.shape)
+        return found
+
+    def _carries_in_place(self, body: Body) -> dict[Tensor, Tensor]:
+        """Return ``{next carry: carry}`` where one may be written over the other."""
+        result: dict[Tensor, Tensor] = {}
+        outputs = {self.places.place[t].base for t in self.graph.outputs.values()}
+        for carry, new in zip(body.carries, body.following, strict=True):
+            group = self.fusion.group.get(new)
+            if group is None or carry in outputs or new in self.buffers or new in result:
+                continue
+            own = self.places.place[new].base is new and self._writes_all(group, new)
+            if own and self._is_last_user(group, carry, new):
+                result[new] = carry
+        return result
 
     def _carry_on(
         self,

@@ -202,6 +202,39 @@ def test_what_the_user_reads():
     assert Path(__file__).name in loop.loc
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_carries_are_computed_in_their_place(reverse):
+    """One kernel a step: what a gradient reads later is kept where it is computed."""
+    x = gx.input("x", (12,), dtype="float64")
+    a = gx.input("a", (), dtype="float64")
+    last, ys = gx.scan(lambda c, v: (gx.tanh(a * c + v), c * v), 0.0, x, reverse=reverse)
+    loss = gx.exp(last) + gx.sum(ys * ys)
+    f = gx.function([a, x], [loss, *gx.grad(loss, [a, x])])
+    steps = f.source.split("in m.loop(")[1:]
+    inside = [re.findall(r"\n        +run\(\s*(\w+)", text.split("\n    #")[0]) for text in steps]
+    assert [len(names) for names in inside] == [1, 1]
+    hand, wanted = unrolled(lambda c, v: (gx.tanh(a * c + v), c * v), 0.0, x, reverse=reverse)
+    other = gx.exp(hand) + sum((t * t for t in wanted), 0.0)
+    agrees([a, x], [loss, *gx.grad(loss, [a, x])], [other, *gx.grad(other, [a, x])],
+           [np.float64(0.7), rng.standard_normal(12)])  # fmt: skip
+
+
+def test_carries_that_change_places_or_leave_are_not_overwritten():
+    """Each is the other's next, one is read late in the step, and all leave the function."""
+    x = gx.input("x", (9, 2), dtype="float64")
+
+    def step(c, v):
+        p, q, r = c
+        return (q, p * 0.5 + v, gx.flip(r) + p), (gx.sum(r) * q, r)
+
+    first = tuple(gx.constant(np.array(v)) for v in ([1.0, 2.0], [3.0, 4.0], [5.0, 7.0]))
+    last, ys = gx.scan(step, first, x)
+    hand, wanted = unrolled(step, first, x)
+    outs, wants = [*last, *ys], [*hand, *(gx.stack([y[k] for y in wanted]) for k in range(2))]
+    values = rng.standard_normal((9, 2))
+    agrees([x], [*outs, *derivatives(outs, [x])], [*wants, *derivatives(wants, [x])], [values])
+
+
 def test_passes_look_inside():
     x = gx.input("x", (6,))
     y = gx.input("y", ())
