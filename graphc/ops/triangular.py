@@ -116,22 +116,26 @@ class Cholesky(Loops):
         count, dtype = x.shape[1], x.dtype
         with e.parallel("s", x.dims[0]) as s:
             bad = poison(e, x, s)
-            with e.loop("i", count) as i, e.loop("j", count) as j:
-                below = select(j <= i, x.at(s, i, j), e.lit(0, dtype))
-                e.store(out.at(s, i, j), below)
-            with e.loop("k", count) as k:
+            with e.loop("i", count) as i, e.loop("j", count, i) as j:
+                e.store(out.at(s, i, j), x.at(s, i, j))
+            with e.loop(
+                "k", count
+            ) as k:  # by rows of the transpose: they lie together
                 pivot = e.let("pivot", out.at(s, k, k))
                 wrong = select(pivot > 0, e.lit(0, dtype), e.lit(np.nan, dtype))
                 e.let(bad.name, bad + wrong)
                 root = e.let("root", vmath("sqrt", pivot))
-                with e.loop("i", count, k) as i:
-                    e.store(out.at(s, i, k), out.at(s, i, k) / root)
+                with e.loop("j", count, k) as j:
+                    e.store(out.at(s, k, j), out.at(s, k, j) / root)
                 with e.loop("i", count, k + 1) as i:
-                    factor = e.let("factor", out.at(s, i, k))
-                    with e.loop("j", i + 1, k + 1) as j:
-                        e.store(out.at(s, i, j), out.at(s, i, j) - factor * out.at(s, j, k))
-            with e.loop("i", count) as i, e.loop("j", count) as j:
-                e.store(out.at(s, i, j), out.at(s, i, j) + bad)
+                    factor = e.let("factor", out.at(s, k, i))
+                    with e.loop("j", count, i) as j:
+                        e.store(out.at(s, i, j), out.at(s, i, j) - factor * out.at(s, k, j))
+            with e.loop("i", count) as i:
+                e.store(out.at(s, i, i), out.at(s, i, i) + bad)
+                with e.loop("j", count, i + 1) as j:
+                    e.store(out.at(s, j, i), out.at(s, i, j) + bad)
+                    e.store(out.at(s, i, j), e.lit(0, dtype) + bad)
 
     def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
         return out.size * out.shape[1]
