@@ -39,21 +39,24 @@ from graphc.types import AnyDim, Several, TensorType
 
 @register
 class HouseholderQr(Multiple, Loops):
-    """``Q``, of orthonormal columns, and triangular ``R`` with ``Q R = A``, no wider than high.
+    """``Q^T``, of orthonormal rows, and triangular ``R`` with ``Q R = A``, no wider than high.
 
-    The third result is the reflections. All are NaN if an element is not finite.
+    The third result is the reflections, in rows as well: columns of ``A`` are worked on as what
+    lies together. All are NaN if an element is not finite.
     """
 
     def infer(self, *types: TensorType) -> TensorType:
         (x,) = types
-        stack, _, columns = x.shape
-        return Several.of([x, x.with_shape((stack, columns, columns)), x])
+        stack, rows, columns = x.shape
+        turned = x.with_shape((stack, columns, rows))
+        return Several.of([turned, x.with_shape((stack, columns, columns)), turned])
 
     def numpy(self, *arrays: Array) -> Any:
         (x,) = arrays
         shapes = [x.shape, (*x.shape[:1], x.shape[2], x.shape[2])]
         q, r = each(np.linalg.qr, shapes, x)
-        return q, r, x
+        turned = q.swapaxes(1, 2)
+        return turned, r, turned
 
     def loops(self, e: Emitter, out: Any, *ins: Access) -> None:
         (x,) = ins
@@ -63,12 +66,12 @@ class HouseholderQr(Multiple, Loops):
         with e.parallel("s", x.dims[0]) as s:
             bad = poison(e, x, s)
             with e.loop("i", rows) as i, e.loop("j", columns) as j:
-                e.store(v.at(s, i, j), x.at(s, i, j))
-                e.store(q.at(s, i, j), select(i.equals(j), one, zero) + bad)
+                e.store(v.at(s, j, i), x.at(s, i, j))
+                e.store(q.at(s, j, i), select(i.equals(j), one, zero) + bad)
             with e.loop("k", columns) as k:  # r is the column's end, then what it makes of others
                 below = e.let("below", zero)
                 with e.loop("i", rows, k + 1) as i:
-                    e.let("below", vmath("hypot", below, v.at(s, i, k)))
+                    e.let("below", vmath("hypot", below, v.at(s, k, i)))
                 first = e.let("first", v.at(s, k, k))
                 none = e.let("none", below.equals(0))
                 size = e.let("size", vmath("hypot", first, below))
@@ -79,29 +82,29 @@ class HouseholderQr(Multiple, Loops):
                 tau = e.let("tau", select(none, zero, (end - first) / divisor))
                 gap = e.let("gap", select(none, one, first - end))
                 with e.loop("i", rows, k + 1) as i:
-                    e.store(v.at(s, i, k), v.at(s, i, k) / gap)
+                    e.store(v.at(s, k, i), v.at(s, k, i) / gap)
                 e.store(v.at(s, k, k), tau)
                 with e.loop("j", columns, k + 1) as j:
-                    total = e.let("total", v.at(s, k, j))
+                    total = e.let("total", v.at(s, j, k))
                     with e.loop("i", rows, k + 1) as i:
-                        e.let("total", total + v.at(s, i, k) * v.at(s, i, j))
+                        e.let("total", total + v.at(s, k, i) * v.at(s, j, i))
                     e.let("total", total * tau)
-                    e.store(v.at(s, k, j), v.at(s, k, j) - total)
+                    e.store(v.at(s, j, k), v.at(s, j, k) - total)
                     with e.loop("i", rows, k + 1) as i:
-                        e.store(v.at(s, i, j), v.at(s, i, j) - total * v.at(s, i, k))
-                    e.store(r.at(s, k, j), v.at(s, k, j) + bad)
+                        e.store(v.at(s, j, i), v.at(s, j, i) - total * v.at(s, k, i))
+                    e.store(r.at(s, k, j), v.at(s, j, k) + bad)
                     e.store(r.at(s, j, k), zero + bad)
             with e.loop("step", columns) as step:
                 k = e.let("k", columns - 1 - step)
                 tau = e.let("tau", v.at(s, k, k))
                 with e.loop("j", columns, k) as j:
-                    total = e.let("total", q.at(s, k, j))
+                    total = e.let("total", q.at(s, j, k))
                     with e.loop("i", rows, k + 1) as i:
-                        e.let("total", total + v.at(s, i, k) * q.at(s, i, j))
+                        e.let("total", total + v.at(s, k, i) * q.at(s, j, i))
                     e.let("total", total * tau)
-                    e.store(q.at(s, k, j), q.at(s, k, j) - total)
+                    e.store(q.at(s, j, k), q.at(s, j, k) - total)
                     with e.loop("i", rows, k + 1) as i:
-                        e.store(q.at(s, i, j), q.at(s, i, j) - total * v.at(s, i, k))
+                        e.store(q.at(s, j, i), q.at(s, j, i) - total * v.at(s, k, i))
 
     def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
         return types[0].size * types[0].shape[2] * 4
@@ -110,8 +113,9 @@ class HouseholderQr(Multiple, Loops):
         self, gs: Mapping[int, Tensor], out: Tensor, *inputs: Tensor
     ) -> Sequence[Tensor | None]:
         # Walter and Lehmann, Algorithmic differentiation of linear algebra functions, 2010
-        q, r, _ = results(out)
-        gq, gr = (gs.get(n) for n in (0, 1))
+        turned, r, _ = results(out)
+        q, gr = matrix_transpose(turned), gs.get(1)
+        gq = matrix_transpose(gs[0]) if 0 in gs else None
         inner = zeros_like(r)
         if gr is not None:
             inner = product(r, gr, False, True)
@@ -129,13 +133,13 @@ class HouseholderQr(Multiple, Loops):
         (t,) = tangents
         if t is None:
             return {}
-        q, r, _ = results(out)
-        moved = _over(t, r)
+        turned, r, _ = results(out)
+        q, moved = matrix_transpose(turned), _over(t, r)
         inner = product(q, moved, True, False)
         lower = tril(inner, k=-1)
         turn = lower - matrix_transpose(lower)
         tq = moved - product(q, inner - turn, False, False)
-        return {0: tq, 1: product(triu(inner - turn), r, False, False)}
+        return {0: matrix_transpose(tq), 1: product(triu(inner - turn), r, False, False)}
 
 
 def _over(x: Tensor, r: Tensor, transposed: bool = False) -> Tensor:
@@ -148,7 +152,8 @@ def _factored(t: Tensor) -> tuple[Tensor, Tensor]:
     """Return the factors of a stack of matrices; of wide ones, those of the square part first."""
     rows, columns = t.type.shape[-2:]
     count = least_dim(rows, columns) if rows != columns else columns
-    q, r, _ = results(apply(HouseholderQr(), part(t, 2, 0, count)))
+    turned, r, _ = results(apply(HouseholderQr(), part(t, 2, 0, count)))
+    q = matrix_transpose(turned)
     if count == columns:
         return q, r
     rest = product(q, part(t, 2, count, columns - count), True, False)

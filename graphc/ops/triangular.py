@@ -118,9 +118,7 @@ class Cholesky(Loops):
             bad = poison(e, x, s)
             with e.loop("i", count) as i, e.loop("j", count, i) as j:
                 e.store(out.at(s, i, j), x.at(s, i, j))
-            with e.loop(
-                "k", count
-            ) as k:  # by rows of the transpose: they lie together
+            with e.loop("k", count) as k:  # by rows of the transpose: they lie together
                 pivot = e.let("pivot", out.at(s, k, k))
                 wrong = select(pivot > 0, e.lit(0, dtype), e.lit(np.nan, dtype))
                 e.let(bad.name, bad + wrong)
