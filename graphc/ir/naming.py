@@ -23,19 +23,25 @@ def layer_scope(kind: str) -> str:
 
 
 def scope_names(nodes: Iterable[Tensor]) -> dict[str, str]:
-    """Return what each scope of ``nodes`` is called, numbered per kind as they first appear."""
-    scopes = dict.fromkeys(part for node in nodes for part in node.scope)
-    result = {scope: scope for scope in scopes if "#" not in scope}
-    taken = set(result)
-    numbers: Counter[str] = Counter()
-    for scope in scopes:
+    """Return what each scope of ``nodes`` is called, numbered per kind as they first appear.
+
+    Those inside another are numbered by themselves.
+    """
+    above: dict[str, tuple[str, ...]] = {}
+    for node in nodes:
+        for depth, part in enumerate(node.scope):
+            above.setdefault(part, node.scope[:depth])
+    result = {scope: scope for scope in above if "#" not in scope}
+    taken = {(above[scope], scope) for scope in result}
+    numbers: Counter[tuple[tuple[str, ...], str]] = Counter()
+    for scope, outer in above.items():
         if scope in result:
             continue
         kind = scope.partition("#")[0]
-        while (name := f"{kind}_{numbers[kind]}") in taken:
-            numbers[kind] += 1
-        taken.add(name)
-        result[scope] = name
+        while (outer, f"{kind}_{numbers[outer, kind]}") in taken:
+            numbers[outer, kind] += 1
+        result[scope] = f"{kind}_{numbers[outer, kind]}"
+        taken.add((outer, result[scope]))
     return result
 
 

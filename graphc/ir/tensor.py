@@ -466,6 +466,16 @@ def name_scope(name: str) -> Iterator[None]:
         yield
 
 
+def nested() -> building:
+    """Return a block at whose end the cluster is again what it is at its start."""
+    return building(scope=_scope.get())
+
+
+def enter_scope(name: str) -> None:
+    """Put what is made from now on, until the end of the block, into the cluster ``name``."""
+    _scope.set((*_scope.get(), name))
+
+
 def apply(op: Op, *inputs: Tensor) -> Tensor:
     """Return the node ``op(*inputs)``; a type error names the operands and the user's line."""
     try:

@@ -41,14 +41,14 @@ class _Table(Layer):
         rows = count(f"{kind}: num_embeddings", num_embeddings)
         width = count(f"{kind}: embedding_dim", embedding_dim)
         self._sizes = rows, width
-        self.padding_idx: int | None = None
+        self._padding: int | None = None
         if padding_idx is not None:
             if not -rows <= padding_idx < rows:
                 raise ArgumentError(
                     f"{kind}: padding_idx {padding_idx} is not one of {rows} rows"
                     f"\n  at {user_location()}"
                 )
-            self.padding_idx = padding_idx % rows
+            self._padding = padding_idx % rows
         start = weight_init or init.normal()
         self.weight = self.parameter("weight", self._padded(start), (rows, width), dtype=dtype)
 
@@ -60,9 +60,13 @@ class _Table(Layer):
     def embedding_dim(self) -> int:
         return self._sizes[1]
 
+    @property
+    def padding_idx(self) -> int | None:
+        return self._padding
+
     def _padded(self, start: Initializer) -> Initializer:
         """Return an initialiser that leaves the padding zero."""
-        row = self.padding_idx
+        row = self._padding
         if row is None:
             return start
 
@@ -81,9 +85,9 @@ class _Table(Layer):
                 f"\n  at {user_location()}"
             )
         found = ops.take(self.weight, indices, axis=0)
-        if self.padding_idx is None:
+        if self._padding is None:
             return found
-        padding = ops.expand_dims(ops.equal(indices, self.padding_idx), -1)
+        padding = ops.expand_dims(ops.equal(indices, self._padding), -1)
         return ops.where(padding, ops.stop_gradient(found), found)
 
 
@@ -135,9 +139,13 @@ class EmbeddingBag(_Table):
             "sparse": sparse,
             "include_last_offset": include_last_offset,
         }
-        self.mode: Mode = one_of("EmbeddingBag: mode", mode, ("sum", "mean", "max"))
+        self._mode: Mode = one_of("EmbeddingBag: mode", mode, ("sum", "mean", "max"))
         super().__init__(num_embeddings, embedding_dim, padding_idx, options, weight_init, dtype,
                          trainable, name)  # fmt: skip
+
+    @property
+    def mode(self) -> Mode:
+        return self._mode
 
     def forward(self, indices: Tensor, per_sample_weights: Tensor | None = None) -> Tensor:
         if indices.ndim != 2:
@@ -147,20 +155,20 @@ class EmbeddingBag(_Table):
             )
         rows = self._rows(indices)
         if per_sample_weights is not None:
-            if self.mode != "sum":
+            if self._mode != "sum":
                 raise ArgumentError(
-                    f"EmbeddingBag: per_sample_weights are for mode 'sum', not {self.mode!r}"
+                    f"EmbeddingBag: per_sample_weights are for mode 'sum', not {self._mode!r}"
                     f"\n  at {user_location()}"
                 )
             rows = rows * ops.expand_dims(per_sample_weights, -1)
-        if self.padding_idx is None:
-            fold = {"sum": ops.sum, "mean": ops.mean, "max": ops.max}[self.mode]
+        if self._padding is None:
+            fold = {"sum": ops.sum, "mean": ops.mean, "max": ops.max}[self._mode]
             return fold(rows, 1)
-        there = ops.expand_dims(ops.not_equal(indices, self.padding_idx), -1)
-        if self.mode == "max":
+        there = ops.expand_dims(ops.not_equal(indices, self._padding), -1)
+        if self._mode == "max":
             best = ops.max(ops.where(there, rows, -float("inf")), 1)
             return ops.where(ops.any(there, 1), best, 0.0)
         total = ops.sum(ops.where(there, rows, 0.0), 1)
-        if self.mode == "sum":
+        if self._mode == "sum":
             return total
         return total / ops.maximum(ops.sum(ops.where(there, 1.0, 0.0), 1), 1.0)

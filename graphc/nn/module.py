@@ -8,8 +8,8 @@ name, a cluster in pictures and parameter names such as ``linear_0.weight``.
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
 from graphc.ir.naming import layer_scope
 from graphc.ir.source import Initializer, parameter
-from graphc.ir.tensor import Tensor, name_scope
+from graphc.ir.tensor import Tensor, enter_scope, name_scope, nested
 from graphc.nn import init
 from graphc.sealed import Sealed
 from graphc.types import FLOAT32, DTypeLike
@@ -25,11 +25,20 @@ from graphc.types import FLOAT32, DTypeLike
 Callee: TypeAlias = Callable[[Any], Any]
 
 
-class Layer(Sealed, ABC):
+class _Nesting(ABCMeta):
+    """Makes layers, in each of which those that its ``__init__`` makes are nested."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        with nested():
+            return super().__call__(*args, **kwargs)
+
+
+class Layer(Sealed, metaclass=_Nesting):
     """A named callable that owns parameters.
 
     Make them with :meth:`parameter` in ``__init__``, and say in ``forward`` what the layer
-    does. Without a name the layer is called after its class and numbered within its model.
+    does. Without a name the layer is called after its class and numbered within its model, or
+    within the layer in whose ``__init__`` it is made: ``block_0.linear_1.weight``.
     With ``trainable=False`` no model trains its parameters.
 
     Attributes can be assigned until the first call; graphs keep what they were made with.
@@ -43,14 +52,21 @@ class Layer(Sealed, ABC):
             )
         kind = re.sub(r"(?<=\w)(?=[A-Z][a-z])", "_", type(self).__name__).lower()
         self.scope = name or layer_scope(kind)
-        self.parameters: tuple[Tensor, ...] = ()
+        self._made: tuple[Tensor, ...] = ()
         self._trainable = bool(trainable)
         self._called = False
+        enter_scope(self.scope)
 
     @property
     def trainable(self) -> bool:
         """Whether models train the parameters of this layer."""
         return self._trainable
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """The trainable parameters of this layer, and of layers that are its attributes."""
+        inner = [p for part in _layers(vars(self).values()) for p in part.parameters]
+        return tuple(dict.fromkeys([*self._made, *inner]))
 
     def fixed(self, name: str) -> str | None:
         kind = type(self).__name__
@@ -82,7 +98,7 @@ class Layer(Sealed, ABC):
         with name_scope(self.scope):
             made = parameter(initial, shape, name=label, dtype=dtype, trainable=trainable)
         if trainable:
-            self.parameters = (*self.parameters, made)
+            self._made = (*self._made, made)
         return made
 
     @abstractmethod
@@ -148,6 +164,17 @@ class Linear(Layer):
             )
         product = x @ self.weight
         return product if self.bias is None else product + self.bias
+
+
+def _layers(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield what has parameters among values, and in lists and dictionaries of them."""
+    for value in values:
+        if isinstance(value, Mapping):
+            yield from _layers(value.values())
+        elif isinstance(value, (list, tuple)):
+            yield from _layers(value)
+        elif isinstance(value, Sealed) and hasattr(value, "parameters"):
+            yield value
 
 
 def _has_tensor(value: Any) -> bool:

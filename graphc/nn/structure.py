@@ -92,8 +92,6 @@ class _Branches(Layer):
                     f"\n  at {user_location()}"
                 )
         self.layers = layers
-        found = [p for part in layers for p in getattr(part, "parameters", ())]
-        self.parameters = tuple(dict.fromkeys(found))
 
     def _results(self, inputs: tuple[Any, ...]) -> list[Tensor]:
         """Return what the layers make of one input, or several tensors as they are."""

@@ -195,3 +195,43 @@ def test_a_layer_of_ones_own():
     x = gx.input("x", (None, 3))
     graph = Graph([x], {"out": Scale(3)(Scale(3)(x))})
     assert [graph.keys[p] for p in graph.parameters] == ["scale_0.gain", "scale_1.gain"]
+
+
+class Block(nn.Layer):
+    """A layer of layers, two of which it makes itself."""
+
+    def __init__(self, size, given, **options):
+        super().__init__(**options)
+        self.first, self.second, self.given = nn.Linear(size, size), nn.Linear(size, size), given
+
+    def forward(self, x):
+        return self.given(self.second(gx.tanh(self.first(x))))
+
+
+def test_layers_inside_layers_have_nested_names():
+    x = gx.input("x", (None, 3))
+    shared = nn.Linear(3, 3)
+    net = nn.Sequential(Block(3, shared), Block(3, shared, name="head"), nn.Linear(3, 3))
+    graph = Graph([x], {"out": net(x)})
+    names = [graph.keys[p] for p in graph.parameters]
+    assert sorted(names) == sorted(
+        f"{layer}.{kind}"
+        for layer in ("block_0.linear_0", "block_0.linear_1", "head.linear_0", "head.linear_1",
+                      "linear_0", "linear_1")
+        for kind in ("weight", "bias")
+    )  # fmt: skip
+
+
+def test_a_layer_has_the_parameters_of_its_parts():
+    block = Block(3, nn.Sequential(nn.Linear(3, 3), nn.ReLU()))
+    assert len(block.parameters) == 6
+    assert set(block.first.parameters) < set(block.parameters)
+    assert nn.Add(block, nn.Identity()).parameters == block.parameters
+
+
+def test_a_layer_that_cannot_be_made_leaves_no_trace():
+    with pytest.raises(ValueError, match="in_features"):
+        Block(-1, None)
+    x = gx.input("x", (None, 3))
+    graph = Graph([x], {"out": nn.Linear(3, 3)(x)})
+    assert [graph.keys[p] for p in graph.parameters] == ["linear_0.weight", "linear_0.bias"]

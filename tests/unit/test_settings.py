@@ -138,9 +138,18 @@ LAYERS = {
     "AdaptiveAvgPool": (3,), "AdaptiveMaxPool": (3,), "BatchNorm": (2,),
     "InstanceNorm": (2, 1e-5, 0.1, True, True), "GroupNorm": (1, 2), "LayerNorm": (2,),
     "RMSNorm": (2,), "Lambda": (gx.tanh,), "Add": (gx.tanh, gx.exp), "Concat": (gx.tanh, gx.exp),
+    "Embedding": (5, 3), "EmbeddingBag": (5, 3), "Fold": ((3, 4), 2), "Unfold": (2,),
+    "LocalResponseNorm": (3, 0.5), "PixelShuffle": (2,), "PixelUnshuffle": (2,),
+    "Upsample": (None, 2.0, "bilinear"),
     "Permute": (0, 1), "Reshape": (2, 1), "Unflatten": (1, (2, 1)), "Threshold": (0.5, 2.0),
 }  # fmt: skip
 """Arguments by class, whatever number of axes its name ends in."""
+
+SHAPES = {
+    "EmbeddingBag": (3,), "Fold": (6, 8), "LocalResponseNorm": (4, 4, 6), "Unfold": (4, 4, 2),
+    "PixelShuffle": (2, 3, 16), "PixelUnshuffle": (4, 4, 1), "Upsample": (3, 3, 2),
+}  # fmt: skip
+"""Of a sample, where it is not that of two channels."""
 
 
 def every_layer():
@@ -157,9 +166,11 @@ def test_every_attribute_of_a_layer_takes_effect_or_raises(cls):
         return gx.function([x], outputs + list(state_updates(outputs).values()))(values)
 
     kind, axes = re.fullmatch(r"(.*?)(?:(\d)d)?", cls.__name__).groups()
-    shape = (32, *[5] * int(axes or 0), 2)
-    x = gx.input("x", (None, *shape[1:]))
-    values = 1.5 * np.linspace(-2, 2, math.prod(shape), dtype="float32").reshape(shape)
+    shape = (32, *SHAPES.get(kind, (*[5] * int(axes or 0), 2)))
+    dtype = "int64" if kind.startswith("Embedding") else "float32"
+    x = gx.input("x", (None, *shape[1:]), dtype)
+    values = 1.5 * np.linspace(-2, 2, math.prod(shape)).reshape(shape)
+    values = (np.abs(values) % 5 if dtype == "int64" else values).astype(dtype)
     args = LAYERS.get(kind, ())
     for name in public_data(cls(*args)):
         called = cls(*args)
