@@ -78,7 +78,7 @@ def nothing_left(everything):
     from graphc.config import options
 
     def state():
-        return {"the machine": machine.known(), "the options": options()}
+        return {"the machine": machine.this(), "the options": options()}
 
     before = state()
     yield
@@ -117,6 +117,7 @@ def machine(monkeypatch):
 
     def forget():
         machine.known.cache_clear()
+        machine._tried.cache_clear()
         loader._machine.cache_clear()
         team.cache_clear()
 
