@@ -358,15 +358,15 @@ def test_long_loops_within_long_loops(threads):
 
 
 def test_a_loop_of_many_steps_is_made_as_fast_as_a_short_one():
-    seconds = {}
+    seconds = {50: np.inf, 10_000: np.inf}  # of the processors: other processes are at work
     for length in (50, 10_000, 50, 10_000):
         x = gx.input("x", (length,))
         last, _ = gx.scan(lambda h, v: (gx.tanh(h * v), None), gx.constant(np.float32(1.0)), x)
-        start = time.perf_counter()
+        start = time.process_time()
         with gx.config(check=False):  # to interpret so many steps takes seconds
             f = gx.function(x, gx.grad(last, x))
         f(np.ones(length, "float32"))
-        seconds[length] = time.perf_counter() - start
+        seconds[length] = min(seconds[length], time.process_time() - start)
     assert seconds[10_000] < 3 * seconds[50] + 0.1
 
 
