@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # the names below, as type checkers and editors read them
     from graphc.ir.source import parameter as parameter
     from graphc.ir.tensor import Tensor as Tensor
     from graphc.ops import *  # noqa: F403
+    from graphc.ops.associative import associative_scan as associative_scan
     from graphc.ops.branches import cond as cond
     from graphc.ops.branches import switch as switch
     from graphc.ops.control import scan as scan
@@ -60,6 +61,7 @@ _NAMES = {
         "graphc.ir.graph": ("Graph",),
         "graphc.ir.source": ("constant", "input", "parameter"),
         "graphc.ir.tensor": ("Tensor",),
+        "graphc.ops.associative": ("associative_scan",),
         "graphc.ops.branches": ("cond", "switch"),
         "graphc.ops.control": ("scan", "while_loop"),
         "graphc.train.model": ("Model",),
