@@ -59,9 +59,10 @@ print(*both([0.0, 0.25, 4.0]))
 Finite by themselves where their formulas would not be: `hypot` and `atan2` at the origin (0),
 `std` of equal elements (0), `abs`, `sign`, `maximum` and `clip` at their kinks, `pow` at `0 **
 0` and by the exponent at 0, `prod` with zeros, `logaddexp` of equal infinities, `logsumexp`,
-`softmax` and `log_softmax` of anything finite. Infinite, as mathematics has them: `sqrt`,
-`rsqrt`, `log` and powers below 1 at 0, `asin`, `acos` and `atanh` at -1 and 1, `acosh` at 1; a
-norm written as `sqrt(sum(x * x))` is NaN at 0, where that of `vector_norm` is 0.
+`softmax` and `log_softmax` of anything finite, `xlogy` and `sinc` at 0, `eigh` and `svd` where
+values are equal (what would divide by 0 is 0). Infinite, as mathematics has them: `sqrt`, `rsqrt`,
+`log`, `lgamma` and powers below 1 at 0, `asin`, `acos`, `atanh` and `erfinv` at -1 and 1, `acosh`
+at 1; a norm written as `sqrt(sum(x * x))` is NaN at 0, where that of `vector_norm` is 0.
 """
 
 
