@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # the names below, as type checkers and editors read them
     from graphc.ops.associative import associative_scan as associative_scan
     from graphc.ops.branches import cond as cond
     from graphc.ops.branches import switch as switch
+    from graphc.ops.checkpoint import checkpoint as checkpoint
     from graphc.ops.control import scan as scan
     from graphc.ops.control import while_loop as while_loop
     from graphc.train import callbacks as callbacks
@@ -63,6 +64,7 @@ _NAMES = {
         "graphc.ir.tensor": ("Tensor",),
         "graphc.ops.associative": ("associative_scan",),
         "graphc.ops.branches": ("cond", "switch"),
+        "graphc.ops.checkpoint": ("checkpoint",),
         "graphc.ops.control": ("scan", "while_loop"),
         "graphc.train.model": ("Model",),
         "graphc.viz": ("visualize",),
