@@ -74,6 +74,9 @@ class _Planner:
         self.count = itertools.count()
         """Numbers of loops."""
         self.places = Places(graph, gradients.values())
+        hosts = self.places.hosts
+        self.shared = {*hosts, *(whole for whole, _ in hosts.values())}
+        """What lies in one buffer with others."""
         self.fusion = Fusion(graph, self.places, fuse)
         self.order = {g: i for i, g in enumerate(self.fusion.groups)}
         self.gradient_of: dict[Tensor, Tensor] = {}
@@ -343,8 +346,7 @@ class _Planner:
 
         To wait for other readers would keep calls apart that can run side by side.
         """
-        shared = self.places.hosts.keys() | {whole for whole, _ in self.places.hosts.values()}
-        if value in self.kept or value in shared or not self._writes_all(group, value):
+        if value in self.kept or value in self.shared or not self._writes_all(group, value):
             return None
         taken = {self.buffers[n] for n in group.nodes if n in self.buffers}
         operands = (x for node in group.nodes for x in node.inputs)
@@ -354,7 +356,7 @@ class _Planner:
                 continue
             if x in self.starts:  # a part of what others read
                 continue
-            if x in shared:
+            if x in self.shared:
                 continue
             if x.type == value.type and all(
                 self.fusion.group[user] is group
