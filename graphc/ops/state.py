@@ -32,8 +32,13 @@ def state_updates(roots: Iterable[Tensor]) -> dict[Tensor, Tensor]:
     with building(phase="update", scope=()):
         for node in ancestors(roots):
             if isinstance(node.op, Stateful) and node.phase == "forward":
+                # What is learned twice in a step, by a layer called twice, goes on from the first.
+                learned = set(node.op.learned(*node.inputs))
+                operands = [result.get(x, x) if x in learned else x for x in node.inputs]
+                of = dict(zip(operands, node.inputs, strict=True))
                 with building(scope=node.scope):
-                    result.update(node.op.updates(*node.inputs))
+                    new = node.op.updates(*operands)
+                result |= {of[state]: value for state, value in new.items()}
     return result
 
 

@@ -298,6 +298,20 @@ def test_running_statistics_are_those_of_pytorch(kind, options, shape):
     same(model.predict(value), channels_last(wanted), "by running statistics")
 
 
+def test_a_norm_called_twice_learns_twice_a_step():
+    t = torch()
+    module = t.nn.BatchNorm1d(3).double()
+    x = gx.input("x", (None, 3), "float64")
+    layer = nn.BatchNorm1d(3, dtype="float64")
+    out = layer(gx.exp(layer(x)))
+    model = gx.Model(inputs=x, outputs=out, loss=gx.mean(out**2), optimizer=optim.SGD(0.1))
+    value = RNG.standard_normal((8, 3)) + 2
+    model.train_step(value)
+    module(module(t.tensor(value)).exp())
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        same(model.state[f"batch_norm1d_0.{name}"], getattr(module, name).numpy(), name)
+
+
 def net(seed):
     x = gx.input("x", (None, 6, 6, 2))
     h = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())(x)
