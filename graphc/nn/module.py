@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,12 +26,20 @@ from graphc.types import FLOAT32, DTypeLike
 Callee: TypeAlias = Callable[[Any], Any]
 
 
+_training: ContextVar[bool] = ContextVar("training", default=True)
+"""Whether the layer that is being made, and those around it, are to be trained."""
+
+
 class _Nesting(ABCMeta):
     """Makes layers, in each of which those that its ``__init__`` makes are nested."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        with nested():
-            return super().__call__(*args, **kwargs)
+        training = _training.set(_training.get())
+        try:
+            with nested():
+                return super().__call__(*args, **kwargs)
+        finally:
+            _training.reset(training)
 
 
 class Layer(Sealed, metaclass=_Nesting):
@@ -39,7 +48,8 @@ class Layer(Sealed, metaclass=_Nesting):
     Make them with :meth:`parameter` in ``__init__``, and say in ``forward`` what the layer
     does. Without a name the layer is called after its class and numbered within its model, or
     within the layer in whose ``__init__`` it is made: ``block_0.linear_1.weight``.
-    With ``trainable=False`` no model trains its parameters.
+    With ``trainable=False`` no model trains its parameters, nor those of layers that its
+    ``__init__`` makes.
 
     Attributes can be assigned until the first call; graphs keep what they were made with.
     """
@@ -53,7 +63,8 @@ class Layer(Sealed, metaclass=_Nesting):
         kind = re.sub(r"(?<=\w)(?=[A-Z][a-z])", "_", type(self).__name__).lower()
         self.scope = name or layer_scope(kind)
         self._made: tuple[Tensor, ...] = ()
-        self._trainable = bool(trainable)
+        self._trainable = bool(trainable) and _training.get()
+        _training.set(self._trainable)
         self._called = False
         enter_scope(self.scope)
 

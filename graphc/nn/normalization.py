@@ -17,6 +17,7 @@ from graphc.nn.training import TrainingOp
 from graphc.ops.cast import cast
 from graphc.ops.creation import extent
 from graphc.ops.normalization import Standardize, scaled
+from graphc.ops.operands import common
 from graphc.types import FLOAT32, INT64, DTypeLike, TensorType, size_of
 
 
@@ -83,6 +84,7 @@ class BatchNormOp(TrainingOp):
 
     def inference(self, *inputs: Tensor) -> Tensor:
         x, mean, variance, _, *scale = inputs
+        mean, variance = cast(mean, x.dtype), cast(variance, x.dtype)
         factor = 1.0 / ops.sqrt(variance + self.eps)
         return (x - mean) * (scale[0] * factor if scale else factor)
 
@@ -97,9 +99,14 @@ class BatchNormOp(TrainingOp):
         share: Any = self.momentum
         if share is None:
             share = 1.0 / cast(steps + 1, x.dtype)
+
+        def moved(old: Tensor, new: Tensor) -> Tensor:
+            return old + cast(share * (new - cast(old, x.dtype)), old.dtype)
+
+        whole = tuple(range(x.ndim - 1))
         return {
-            mean: mean + share * (ops.mean(x, tuple(range(x.ndim - 1))) - mean),
-            variance: variance + share * (spread - variance),
+            mean: moved(mean, ops.mean(x, whole)),
+            variance: moved(variance, spread),
             steps: steps + 1,
         }
 
@@ -156,8 +163,10 @@ class _Running(_Affine):
         if mean is None or variance is None or steps is None:
             return self._scaled(ops.standardize(x, axes, self.eps))
         op = BatchNormOp(axes, float(self.eps), self.momentum)
-        scale = () if self.weight is None else (self.weight,)
-        return scaled(apply(op, x, mean, variance, steps, *scale), None, self.bias)
+        (x,) = common("batch_norm", x, floating=True)
+        scale = () if self.weight is None else (cast(self.weight, x.dtype),)
+        shift = None if self.bias is None else cast(self.bias, x.dtype)
+        return scaled(apply(op, x, mean, variance, steps, *scale), None, shift)
 
     def _check(self, x: Tensor) -> None:
         if x.ndim not in self.ranks or x.type.shape[-1] != self._features:

@@ -17,10 +17,11 @@ def checkpoint(function: Callable[..., Any], *operands: Any) -> Any:
 
     So nothing inside it is kept for the backward pass: a network of n such parts needs memory for
     n operands and the inside of one, and a forward pass more. Operands and results are tensors, or
-    tuples, lists and dicts of them; parameters that the function uses have gradients as elsewhere.
-    What it computes from parameters alone is computed once. As ``jax.checkpoint`` and PyTorch's
-    ``torch.utils.checkpoint`` (Chen et al., *Training deep nets with sublinear memory cost*, 2016);
-    ``.report.arena_bytes`` says what it saves.
+    tuples, lists and dicts of them, or None; parameters that the function uses have gradients as
+    elsewhere. What it computes from parameters alone is computed once. As ``jax.checkpoint`` and
+    PyTorch's ``torch.utils.checkpoint`` (Chen et al., *Training deep nets with sublinear memory
+    cost*, 2016); ``.report.arena_bytes`` says what it saves. What moves with each step of training,
+    dropout and running statistics, stays outside.
     """
     if not callable(function):
         raise ArgumentError(
@@ -32,6 +33,6 @@ def checkpoint(function: Callable[..., Any], *operands: Any) -> Any:
             "checkpoint: there are no operands from which to compute again; pass what the "
             f"function needs as arguments\n  at {user_location()}"
         )
-    one = tree_map(lambda x: expand_dims(as_tensor(x), 0), operands)
+    one = tree_map(lambda x: None if x is None else expand_dims(as_tensor(x), 0), operands)
     _, results = scan(lambda none, xs: (none, function(*xs)), (), one, length=1, checkpoint=1)
-    return tree_map(lambda y: y[0], results)
+    return tree_map(lambda y: None if y is None else y[0], results)

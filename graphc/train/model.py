@@ -21,7 +21,7 @@ from graphc.train.feeds import Data, check_is_data, feeds, whole_number
 from graphc.train.loop import Fit, History, reporter
 from graphc.train.scores import logged, over_batches
 from graphc.tree import tree_fill
-from graphc.types import BATCH, shape_at, show_shape
+from graphc.types import BATCH, show_shape
 
 if TYPE_CHECKING:
     from graphc.run.executable import Executable
@@ -183,19 +183,25 @@ class Model(Built):
         """Return the outputs for all rows, in the structure of ``outputs``.
 
         Rows go through the network ``batch_size`` at a time, all at once if an output has no
-        batch axis. Random draws are those of the next training step, each row's its own.
+        batch axis, or two; an output that mixes rows, such as a softmax along them, mixes those
+        of a batch. Random draws are those of the next training step, each row's its own.
         """
         size = whole_number("predict: batch_size", batch_size, 1)
         check_is_data(X)
         data = Data.of(self._inputs.slots, self._inputs.flatten(X))
         tensors = self._named_outputs.values()
-        by_rows = all(t.ndim and t.type.shape[0] == BATCH for t in tensors)
+        by_rows = all(
+            t.ndim and t.type.shape[0] == BATCH and BATCH not in t.type.shape[1:] for t in tensors
+        )
         if data.rows is None or not by_rows or self._prediction.whole:
             values = self._prediction(data.converted().arrays)
             return tree_fill(self.outputs, iter([values[name] for name in self._named_outputs]))
-        results = [np.empty(shape_at(t.type.shape, data.rows), t.dtype) for t in tensors]
-        for start, stop in data.bounds(size):
+        results: list[Array] = []
+        for start, stop in data.bounds(size) or [(0, 0)]:
             values = self._prediction(data.between(start, stop).converted().arrays, start)
+            if not results:  # sizes that have names are known now
+                shapes = [(data.rows, *values[name].shape[1:]) for name in self._named_outputs]
+                results = [np.empty(s, t.dtype) for s, t in zip(shapes, tensors, strict=True)]
             for result, name in zip(results, self._named_outputs, strict=True):
                 result[start:stop] = values[name]
         return tree_fill(self.outputs, iter(results))

@@ -502,3 +502,26 @@ def test_the_generated_module_and_the_report():
         model.train_step(X[:size], Y[:size])
         assert model.predict(X[:size]).shape == (size, 3)
     assert model.report.cache_misses == misses
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5, 9])
+@pytest.mark.parametrize("length", [1, 3, 9])
+def test_predict_knows_sizes_with_names(rows, length):
+    x = gx.input("x", (None, "len", 3))
+    y = nn.Linear(3, 4)(x)
+    model = gx.Model(inputs=x, outputs=y, loss=gx.mean(y * y), optimizer=optim.SGD(0.1), seed=0)
+    value = np.random.default_rng(0).standard_normal((rows, length, 3)).astype("float32")
+    w, b = (model.parameters[f"linear_0.{name}"] for name in ("weight", "bias"))
+    found = model.predict(value, batch_size=2)
+    assert found.shape == (rows, length, 4)
+    np.testing.assert_allclose(found, value @ w + b, rtol=1e-5, atol=1e-6)
+
+
+def test_predict_of_rows_against_rows_takes_all_at_once():
+    x = gx.input("x", (None, 3))
+    w = gx.parameter(np.eye(3, dtype="float32"))
+    model = gx.Model(inputs=x, outputs=(x @ w) @ x.T, loss=gx.mean(x @ w), optimizer=optim.SGD(0.1))
+    value = np.random.default_rng(0).standard_normal((7, 3)).astype("float32")
+    np.testing.assert_allclose(
+        model.predict(value, batch_size=3), value @ value.T, rtol=1e-5, atol=1e-6
+    )

@@ -59,3 +59,11 @@ def test_structures_and_second_derivatives():
 def test_what_it_refuses(arguments, words):
     with pytest.raises(ValueError, match=rf"{words}(.|\n)*test_checkpoint\.py:\d+"):
         gx.checkpoint(*arguments)
+
+
+def test_none_goes_in_and_comes_out():
+    x = gx.input("x", (None, 4))
+    y, nothing = gx.checkpoint(lambda a, b: (gx.sin(a), b), x, None)
+    assert nothing is None
+    value = RNG.standard_normal((2, 4)).astype("float32")
+    np.testing.assert_array_equal(gx.function(x, y)(value), gx.function(x, gx.sin(x))(value))

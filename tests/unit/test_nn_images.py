@@ -430,3 +430,17 @@ def test_folds_that_differ_in_kept_axes_are_one():
     np.testing.assert_allclose(a, value.sum(1), rtol=1e-5)
     np.testing.assert_array_equal(a[:, None], b)
     np.testing.assert_allclose(c, value.sum(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"affine": False}, {"momentum": None}])
+@pytest.mark.parametrize(("own", "given"), [("float32", "float64"), ("float64", "float32")])
+def test_a_norm_of_another_type_than_its_input_trains(own, given, options):
+    x = gx.input("x", (None, 4), given)
+    y = nn.Linear(4, 1, dtype=given)(nn.BatchNorm1d(4, dtype=own, **options)(x))
+    model = gx.Model(inputs=x, outputs=y, loss=gx.mean(y * y), optimizer=optim.SGD(0.1), seed=0)
+    value = RNG.standard_normal((6, 4)).astype(given)
+    with gx.config(check=own == given):  # gradients in float64 of what was rounded to float32
+        losses = [model.train_step(value) for _ in range(5)]
+    assert losses[-1] < losses[0]
+    assert model.state["batch_norm1d_0.running_mean"].dtype == own
+    assert np.isfinite(model.predict(value)).all()

@@ -235,3 +235,11 @@ def test_a_layer_that_cannot_be_made_leaves_no_trace():
     x = gx.input("x", (None, 3))
     graph = Graph([x], {"out": nn.Linear(3, 3)(x)})
     assert [graph.keys[p] for p in graph.parameters] == ["linear_0.weight", "linear_0.bias"]
+
+
+def test_a_layer_that_is_not_trained_freezes_its_parts():
+    given = nn.Linear(3, 3)
+    block = Block(3, given, trainable=False)
+    assert block.parameters == given.parameters  # made elsewhere
+    assert not block.first.trainable
+    assert nn.Linear(3, 3).trainable
