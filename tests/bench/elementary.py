@@ -6,7 +6,6 @@ an existing array where they can. ``python -m tests.bench elementary``.
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections.abc import Callable
 
@@ -14,11 +13,12 @@ import numpy as np
 from llvmlite import binding
 
 from graphc.build import loader, native
-from graphc.emit import vmath
-from graphc.emit.kernel import kernel
-from graphc.ir.source import aligned_empty
+from graphc.ir.source import address_of, aligned_empty
+from graphc.kernel.code import HI, LO, Writer
+from graphc.kernel.value import Pointer, vmath
 from tests.bench.harness import Row, agree, fastest, least, ratio
 from tests.bench.peers import installed
+from tests.kernels import entry_at, written
 
 TITLE = "Elementary functions"
 NOTE = """Nanoseconds an element of 8192 in cache, one thread, after the results agree to 1e-5 (a
@@ -64,25 +64,22 @@ def compiled(name, dtype):
 
     The loop is compiled as any kernel is, past the cache.
     """
-    names = ("x", "y")[: 1 + (name in BINARY)]
-    text = f"def repeat(lo, hi, {', '.join(names)}, out):\n"
-    text += f"    for _ in range(lo, hi):\n        for j in range({ELEMENTS}):\n"
-    text += f"            out[j] = vmath.{name}({', '.join(f'{n}[j]' for n in names)})\n"
-    scope = {"vmath": vmath}
-    exec(text, scope)
-    made = kernel(", ".join(f"{n}: {dtype}*" for n in (*names, "out")))(scope["repeat"])
+    names, kind, writer = ("x", "y")[: 1 + (name in BINARY)], np.dtype(dtype), Writer()
+    pointers = [Pointer(n, kind) for n in (*names, "out")]
+    with writer.loop("i", HI, LO), writer.loop("j", ELEMENTS) as j:
+        operands = [p[j].load(kind) for p in pointers[:-1]]
+        writer.store(pointers[-1][j], vmath(name, *operands, dtype=kind))
     symbol = f"repeat_{name}_{dtype}_{time.time_ns()}"
+    made = written(symbol, writer, *pointers)
     code, seconds = native.compile_kernels({symbol: made})[symbol]
     ENGINES.append(loader._new_engine())
     ENGINES[-1].add_object_file(binding.ObjectFileRef.from_data(code))
     ENGINES[-1].finalize_object()
-    word = ctypes.c_int64
-    entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, word, word)(
-        ENGINES[-1].get_function_address(symbol)
-    )
+    entry = entry_at(ENGINES[-1].get_function_address(symbol))
 
     def repeat(times, *pointers):
-        entry((word * len(pointers))(*pointers), 0, times)
+        record = np.array(pointers, np.int64)
+        entry(address_of(record), 0, times, 0)
 
     return repeat, seconds
 
