@@ -38,7 +38,7 @@ def state_updates(roots: Iterable[Tensor]) -> dict[Tensor, Tensor]:
                 of = dict(zip(operands, node.inputs, strict=True))
                 with building(scope=node.scope):
                     new = node.op.updates(*operands)
-                result |= {of[state]: value for state, value in new.items()}
+                result |= {of.get(state, state): value for state, value in new.items()}
     return result
 
 
