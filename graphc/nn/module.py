@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -21,6 +21,7 @@ from graphc.ir.source import Initializer, parameter
 from graphc.ir.tensor import Tensor, enter_scope, name_scope, nested
 from graphc.nn import init
 from graphc.sealed import Sealed
+from graphc.tree import tree_leaves
 from graphc.types import FLOAT32, DTypeLike
 
 Callee: TypeAlias = Callable[[Any], Any]
@@ -42,7 +43,15 @@ class _Nesting(ABCMeta):
             _training.reset(training)
 
 
-class Layer(Sealed, metaclass=_Nesting):
+class Owner(Sealed):
+    """What has parameters that models train: a layer, or several."""
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        raise NotImplementedError
+
+
+class Layer(Owner, metaclass=_Nesting):
     """A named callable that owns parameters.
 
     Make them with :meth:`parameter` in ``__init__``, and say in ``forward`` what the layer
@@ -76,7 +85,7 @@ class Layer(Sealed, metaclass=_Nesting):
     @property
     def parameters(self) -> tuple[Tensor, ...]:
         """The trainable parameters of this layer, and of layers that are its attributes."""
-        inner = [p for part in _layers(vars(self).values()) for p in part.parameters]
+        inner = parameters_of(list(vars(self).values()))
         return tuple(dict.fromkeys([*self._made, *inner]))
 
     def fixed(self, name: str) -> str | None:
@@ -117,7 +126,7 @@ class Layer(Sealed, metaclass=_Nesting):
         """Return the layer's output for its inputs: symbolic tensors, and what else it takes."""
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        if not _has_tensor(inputs):
+        if not any(isinstance(x, Tensor) for x in tree_leaves(inputs)):
             given = ", ".join(type(x).__name__ for x in inputs) or "nothing"
             raise DTypeError(
                 f"{type(self).__name__} takes a symbolic Tensor, got {given}; declare it with "
@@ -177,24 +186,10 @@ class Linear(Layer):
         return product if self.bias is None else product + self.bias
 
 
-def _layers(values: Iterable[Any]) -> Iterator[Any]:
-    """Yield what has parameters among values, and in lists and dictionaries of them."""
-    for value in values:
-        if isinstance(value, Mapping):
-            yield from _layers(value.values())
-        elif isinstance(value, (list, tuple)):
-            yield from _layers(value)
-        elif isinstance(value, Sealed) and hasattr(value, "parameters"):
-            yield value
-
-
-def _has_tensor(value: Any) -> bool:
-    """Tell whether there is a tensor in a structure."""
-    if isinstance(value, Mapping):
-        value = tuple(value.values())
-    if isinstance(value, (tuple, list)):
-        return any(map(_has_tensor, value))
-    return isinstance(value, Tensor)
+def parameters_of(parts: Any) -> tuple[Tensor, ...]:
+    """Return the trainable parameters of all layers in a structure, each once."""
+    owners = (part for part in tree_leaves(parts) if isinstance(part, Owner))
+    return tuple(dict.fromkeys(p for part in owners for p in part.parameters))
 
 
 def count(what: str, value: Any, least: int = 0) -> int:

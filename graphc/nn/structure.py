@@ -8,8 +8,7 @@ from typing import Any, overload
 from graphc import ops
 from graphc.errors import DTypeError, ShapeError, user_location
 from graphc.ir.tensor import Tensor
-from graphc.nn.module import Callee, Layer, count
-from graphc.sealed import Sealed
+from graphc.nn.module import Callee, Layer, Owner, count, parameters_of
 from graphc.types import normalize_axis, size_of
 
 
@@ -133,7 +132,7 @@ class Concat(_Branches):
         return ops.concat(self._results(inputs), self.axis)
 
 
-class Sequential(Sealed):
+class Sequential(Owner):
     """Layers one after the other; any functions from Tensor to Tensor.
 
     Given a dictionary, layers have its keys for names: ``net["head"]`` is one of them.
@@ -177,8 +176,7 @@ class Sequential(Sealed):
     @property
     def parameters(self) -> tuple[Tensor, ...]:
         """The trainable parameters of all layers, each once."""
-        owners = [part for part in self.layers if isinstance(part, (Layer, Sequential))]
-        return tuple(dict.fromkeys(p for part in owners for p in part.parameters))
+        return parameters_of(self.layers)
 
     def __call__(self, x: Tensor) -> Tensor:
         self._called = True

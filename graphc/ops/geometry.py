@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, ShapeError, user_location
+from graphc.ir.tensor import Tensor
 from graphc.types import AnyDim, Shape, dim_ceildiv, show_dim
 
 Pairs = tuple[tuple[int, int], ...]
@@ -28,6 +29,11 @@ class Window:
     def spans(self) -> tuple[int, ...]:
         """How many elements a window goes over."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.window, self.dilation, strict=True))
+
+    def cut(self, place: Sequence[int]) -> tuple[slice, ...]:
+        """Return the window at ``place`` as slices of a padded image."""
+        each = zip(place, self.stride, self.spans, self.dilation, strict=True)
+        return tuple(slice(o * s, o * s + span, d) for o, s, span, d in each)
 
     def count(
         self, space: Sequence[AnyDim], *, padded: bool = False, partly: bool = False
@@ -59,6 +65,29 @@ class Window:
                     number -= 1
             result.append(number)
         return tuple(result)
+
+
+def axes_of_space(what: str, x: Tensor) -> int:
+    """Return the number of axes of space of images, of which there must be one."""
+    if x.ndim < 3:
+        raise ShapeError(f"{what} needs images (N, *space, C) with an axis of space, got {x.type}")
+    return x.ndim - 2
+
+
+def known_space(what: str, x: Tensor) -> tuple[int, ...]:
+    """Return the lengths of the axes of space, which must be numbers."""
+    space = x.type.shape[1:-1]
+    if not all(isinstance(n, int) for n in space):
+        raise ShapeError(f"{what}: the lengths of the axes of space must be known, not {x.type}")
+    return tuple(n for n in space if isinstance(n, int))
+
+
+def known_channels(what: str, x: Tensor) -> int:
+    """Return the number of channels, which must be a number."""
+    channels = x.type.shape[-1]
+    if not isinstance(channels, int):
+        raise ShapeError(f"{what}: the number of channels must be known, not {x.type}")
+    return channels
 
 
 def per_axis(what: str, name: str, value: Any, rank: int, least: int = 1) -> tuple[int, ...]:

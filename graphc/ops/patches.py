@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, ShapeError
+from graphc.errors import ShapeError
 from graphc.ir.op import Array, Sample, function
 from graphc.ir.tensor import Tensor, apply
-from graphc.ops.geometry import per_axis, spatial
+from graphc.ops.geometry import axes_of_space, known_channels, per_axis, spatial
 from graphc.ops.manipulation import pad
 from graphc.ops.operands import as_tensor, common
 from graphc.ops.shape import permute_dims, reshape
@@ -39,11 +39,7 @@ def _numpy_unfold(
     lengths = shape_at(own.count(x.shape[1:-1], padded=True), 0)
     rows = []
     for at in np.ndindex(*lengths):
-        cut = [
-            slice(o * s, o * s + span, d)
-            for o, s, span, d in zip(at, own.stride, own.spans, own.dilation, strict=True)
-        ]
-        patch = x[(slice(None), *cut)]
+        patch = x[(slice(None), *own.cut(at))]
         rows.append(np.moveaxis(patch, -1, 1).reshape(len(x), -1))
     return np.stack(rows, 1)
 
@@ -56,9 +52,7 @@ def unfold(x: Any, window: Any, dilation: Any = 1, padding: Any = 0, stride: Any
     with what that has in its last two axes the other way round. A convolution needs none of this.
     """
     (x,) = common("unfold", x)
-    if x.ndim < 3:
-        raise ShapeError(f"unfold needs images (N, *space, C) with an axis of space, got {x.type}")
-    rank = x.ndim - 2
+    rank = axes_of_space("unfold", x)
     sizes = per_axis("unfold", "window", window, rank)
     own = spatial("unfold", rank, sizes, stride, padding, dilation)
     lengths = own.count(x.type.shape[1:-1])
@@ -66,7 +60,7 @@ def unfold(x: Any, window: Any, dilation: Any = 1, padding: Any = 0, stride: Any
     axes = tuple(range(1, rank + 1))
     seen = sliding_window_view(x, sizes, axes, stride=own.stride, dilation=own.dilation)
     order = (0, *axes, rank + 1, *range(rank + 2, 2 * rank + 2))
-    count = math.prod(sizes) * _channels("unfold", x)
+    count = math.prod(sizes) * known_channels("unfold", x)
     return reshape(permute_dims(seen, order), (x.type.shape[0], size_of(lengths), count))
 
 
@@ -87,12 +81,8 @@ def _numpy_fold(
     space = [n + low + high for n, (low, high) in zip(output_size, own.padding, strict=True)]
     result = np.zeros((len(x), *space, channels), np.result_type(x, np.float32))
     for row, at in enumerate(np.ndindex(*shape_at(own.count(output_size), 0))):
-        cut = [
-            slice(o * s, o * s + span, d)
-            for o, s, span, d in zip(at, own.stride, own.spans, own.dilation, strict=True)
-        ]
         patch = x[:, row].reshape(len(x), channels, *sizes)
-        result[(slice(None), *cut)] += np.moveaxis(patch, 1, -1)
+        result[(slice(None), *own.cut(at))] += np.moveaxis(patch, 1, -1)
     inner = [slice(low, low + n) for n, (low, _) in zip(output_size, own.padding, strict=True)]
     return result[(slice(None), *inner)]
 
@@ -118,7 +108,7 @@ def fold(
             f"fold needs rows (N, {math.prod(lengths)}, C * {taps}) for images of shape "
             f"{space}, got {x.type}"
         )
-    depth = _channels("fold", x)
+    depth = known_channels("fold", x)
     if depth % taps:
         raise ShapeError(f"fold: the last axis, {depth}, is no multiple of a window of {taps}")
     rows = reshape(x, (x.type.shape[0], *lengths, depth // taps, taps))
@@ -155,7 +145,7 @@ def pixel_shuffle(x: Any, upscale_factor: int) -> Tensor:
     Shi et al., *Sub-pixel convolution*, CVPR 2016; as PyTorch's, channels last.
     """
     t, (r,) = as_tensor(x), per_axis("pixel_shuffle", "upscale_factor", upscale_factor, 1)
-    channels = _channels("pixel_shuffle", t)
+    channels = known_channels("pixel_shuffle", t)
     if t.ndim != 4 or channels % r**2:
         raise ShapeError(
             f"pixel_shuffle needs images (N, H, W, C) of a multiple of {r**2} channels, "
@@ -186,7 +176,7 @@ def pixel_unshuffle(x: Any, downscale_factor: int) -> Tensor:
     if t.ndim != 4:
         raise ShapeError(f"pixel_unshuffle needs images of axes (N, H, W, C), got {t.type}")
     n, h, w, _ = t.type.shape
-    channels = _channels("pixel_unshuffle", t)
+    channels = known_channels("pixel_unshuffle", t)
     if not isinstance(h, int) or not isinstance(w, int) or h % r or w % r:
         raise ShapeError(
             f"pixel_unshuffle: the axes of space, {show_dim(h)} and {show_dim(w)}, must be "
@@ -194,10 +184,3 @@ def pixel_unshuffle(x: Any, downscale_factor: int) -> Tensor:
         )
     parts = reshape(t, (n, h // r, r, w // r, r, channels))
     return reshape(permute_dims(parts, (0, 1, 3, 5, 2, 4)), (n, h // r, w // r, channels * r**2))
-
-
-def _channels(what: str, x: Tensor) -> int:
-    channels = x.type.shape[-1]
-    if not isinstance(channels, int):
-        raise ArgumentError(f"{what}: the number of channels must be known, not {x.type}")
-    return channels

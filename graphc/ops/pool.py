@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, ShapeError
+from graphc.errors import ArgumentError
 from graphc.ir.op import Array, Sample, function
 from graphc.ir.results import results
 from graphc.ir.source import constant
@@ -16,7 +16,14 @@ from graphc.ir.tensor import Tensor, apply
 from graphc.ops.comparison import where
 from graphc.ops.convolution import Convolution
 from graphc.ops.creation import filled
-from graphc.ops.geometry import Window, per_axis, spatial
+from graphc.ops.geometry import (
+    Window,
+    axes_of_space,
+    known_channels,
+    known_space,
+    per_axis,
+    spatial,
+)
 from graphc.ops.operands import as_tensor, common
 from graphc.ops.pooling import GreatestInWindows
 from graphc.ops.reduce import sum
@@ -56,9 +63,9 @@ def _numpy_max_pool(
     )  # fmt: skip
     result = np.empty((len(x), *lengths, x.shape[-1]), x.dtype)
     for at in np.ndindex(*result.shape[1:-1]):
-        cut = (slice(o * s, o * s + span, d) for o, s, span, d in
-               zip(at, own.stride, own.spans, own.dilation, strict=True))  # fmt: skip
-        result[(slice(None), *at)] = wide[(slice(None), *cut)].max(tuple(range(1, x.ndim - 1)))
+        result[(slice(None), *at)] = wide[(slice(None), *own.cut(at))].max(
+            tuple(range(1, x.ndim - 1))
+        )
     return result
 
 
@@ -75,10 +82,10 @@ def max_pool(
     first greatest element. As PyTorch's ``max_pool2d``, channels last.
     """
     (x,) = common("max_pool", x)
-    rank = _rank("max_pool", x)
+    rank = axes_of_space("max_pool", x)
     own = _window("max_pool", rank, window, stride, padding, dilation)
     lengths = own.count(x.type.shape[1:-1], partly=bool(ceil_mode))
-    space = _known("max_pool", x)
+    space = known_space("max_pool", x)
     tables = [
         _inside(n, np.arange(m) * s - low, k, d)
         for n, m, s, (low, _), k, d in zip(
@@ -131,7 +138,7 @@ def avg_pool(
     last.
     """
     (x,) = common("avg_pool", x, floating=True)
-    own = _window("avg_pool", _rank("avg_pool", x), window, stride, padding, 1)
+    own = _window("avg_pool", axes_of_space("avg_pool", x), window, stride, padding, 1)
     space = x.type.shape[1:-1]
     lengths = own.count(space, partly=bool(ceil_mode))
     total = _sums(x, own, lengths)
@@ -145,7 +152,7 @@ def avg_pool(
         return total * (1.0 / math.prod(own.window))
     share = np.ones(())
     for n, m, s, k, (low, high) in zip(
-        _known("avg_pool", x),
+        known_space("avg_pool", x),
         shape_at(lengths, 0),
         own.stride,
         own.window,
@@ -231,9 +238,9 @@ def adaptive_avg_pool(x: Any, output_size: Any) -> Tensor:
     ``floor(i n / m)`` to ``ceil((i + 1) n / m)``, as PyTorch's.
     """
     (x,) = common("adaptive_avg_pool", x, floating=True)
-    _rank("adaptive_avg_pool", x)
+    axes_of_space("adaptive_avg_pool", x)
     sizes = _sizes("adaptive_avg_pool", output_size, x.type.shape[1:-1])
-    space = _known("adaptive_avg_pool", x)
+    space = known_space("adaptive_avg_pool", x)
     if all(n % m == 0 for n, m in zip(space, sizes, strict=True)):
         means: Tensor = avg_pool(x, tuple(n // m for n, m in zip(space, sizes, strict=True)))
         return means
@@ -253,9 +260,9 @@ def adaptive_avg_pool(x: Any, output_size: Any) -> Tensor:
 def adaptive_max_pool(x: Any, output_size: Any, return_indices: bool = False) -> Any:
     """Return the greatest elements of the windows of :func:`adaptive_avg_pool`."""
     (x,) = common("adaptive_max_pool", x)
-    rank = _rank("adaptive_max_pool", x)
+    rank = axes_of_space("adaptive_max_pool", x)
     sizes = _sizes("adaptive_max_pool", output_size, x.type.shape[1:-1])
-    tables = [_parts(n, m) for n, m in zip(_known("adaptive_max_pool", x), sizes, strict=True)]
+    tables = [_parts(n, m) for n, m in zip(known_space("adaptive_max_pool", x), sizes, strict=True)]
     best, place = _pooled(x, tables, (1,) * rank)
     return (best, place) if return_indices else best
 
@@ -275,20 +282,6 @@ def _window(what: str, rank: int, window: Any, stride: Any, padding: Any, dilati
                 f"{what}: padding {padding!r} must be at most half of the window, {window!r}"
             )
     return own
-
-
-def _rank(what: str, x: Tensor) -> int:
-    if x.ndim < 3:
-        raise ShapeError(f"{what} needs images (N, *space, C) with an axis of space, got {x.type}")
-    return x.ndim - 2
-
-
-def _known(what: str, x: Tensor) -> tuple[int, ...]:
-    """Return the lengths of the axes of space, which must be numbers."""
-    space = x.type.shape[1:-1]
-    if not all(isinstance(n, int) for n in space):
-        raise ShapeError(f"{what}: the lengths of the axes of space must be known, not {x.type}")
-    return tuple(n for n in space if isinstance(n, int))
 
 
 def _sizes(what: str, given: Any, space: Sequence[AnyDim]) -> tuple[int, ...]:
@@ -314,10 +307,8 @@ def _pooled(x: Tensor, tables: Sequence[Table], gaps: tuple[int, ...]) -> tuple[
 
 def _sums(x: Tensor, own: Window, lengths: Sequence[AnyDim]) -> Tensor:
     """Return the sum over each window: a convolution by ones."""
-    rank, channels = len(own.window), x.type.shape[-1]
+    rank, channels = len(own.window), known_channels(own.what, x)
     starts = tuple(low for low, _ in own.padding)
-    if not isinstance(channels, int):
-        raise ShapeError(f"{own.what}: the number of channels must be known, not {x.type}")
     groups = max(channels, 1)
     ones = filled((*own.window, channels // groups, channels), 1, x.dtype)
     each = (1,) * rank

@@ -13,7 +13,7 @@ from graphc.ir.op import Array, Sample, function
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor
 from graphc.ops.gather import take
-from graphc.ops.geometry import per_axis
+from graphc.ops.geometry import axes_of_space, per_axis
 from graphc.ops.operands import common
 from graphc.ops.pool import adaptive_avg_pool
 from graphc.ops.repetition import repeat
@@ -145,10 +145,7 @@ def interpolate(
     corner elements of both images have one centre. As PyTorch's ``interpolate``, channels last.
     """
     (x,) = common("interpolate", x, floating=True)
-    if x.ndim < 3:
-        raise ShapeError(
-            f"interpolate needs images (N, *space, C) with an axis of space, got {x.type}"
-        )
+    axes_of_space("interpolate", x)
     axes = _sized(x.type.shape[1:-1], size, scale_factor, mode, align_corners)
     if mode == "area":
         means: Tensor = adaptive_avg_pool(x, tuple(m for _, m, _ in axes))

@@ -354,9 +354,7 @@ class _Planner:
             buffer = self.buffers.get(x)
             if buffer is None or buffer.kind != "arena" or buffer in taken or x in self.kept:
                 continue
-            if x in self.starts:  # a part of what others read
-                continue
-            if x in self.shared:
+            if x in self.starts or x in self.shared:  # a part of what others read
                 continue
             if x.type == value.type and all(
                 self.fusion.group[user] is group

@@ -186,19 +186,7 @@ def test_pools_are_those_of_pytorch(kind, rank, arguments, options):
     if kind.startswith("LP"):
         value = np.abs(value) + 0.1
     module = getattr(torch().nn, kind)(*arguments, **options)
-    beside(Plain(getattr(nn, kind)(*arguments, **options)), module, value)
-
-
-class Plain:
-    """A layer without parameters, as :func:`beside` asks for them."""
-
-    weight = bias = None
-
-    def __init__(self, layer):
-        self.layer = layer
-
-    def __call__(self, x):
-        return self.layer(x)
+    beside(getattr(nn, kind)(*arguments, **options), module, value)
 
 
 def test_a_pool_of_one_image_and_its_places():

@@ -16,18 +16,6 @@ def torch():
     return pytest.importorskip("torch")
 
 
-class Plain:
-    """A layer without parameters, as :func:`beside` asks for them."""
-
-    weight = bias = None
-
-    def __init__(self, layer):
-        self.layer = layer
-
-    def __call__(self, x):
-        return self.layer(x)
-
-
 # -- images ----------------------------------------------------------------------------------------
 
 RESIZED = [
@@ -48,7 +36,7 @@ RESIZED = [
 @pytest.mark.parametrize(("space", "options"), RESIZED)
 def test_resizing_is_pytorchs(space, options):
     module = torch().nn.Upsample(**options)
-    beside(Plain(nn.Upsample(**options)), module, RNG.standard_normal((2, *space, 3)))
+    beside(nn.Upsample(**options), module, RNG.standard_normal((2, *space, 3)))
 
 
 def test_means_of_areas_are_pytorchs():
@@ -63,7 +51,7 @@ def test_means_of_areas_are_pytorchs():
 @pytest.mark.parametrize("name", ["PixelShuffle", "PixelUnshuffle"])
 def test_pixels_and_channels_are_pytorchs(name):
     value = RNG.standard_normal((2, 6, 4, 18))
-    beside(Plain(getattr(nn, name)(2 if "Un" in name else 3)),
+    beside(getattr(nn, name)(2 if "Un" in name else 3),
            getattr(torch().nn, name)(2 if "Un" in name else 3), value)  # fmt: skip
 
 
@@ -71,7 +59,7 @@ def test_pixels_and_channels_are_pytorchs(name):
 def test_unfolded_windows_are_pytorchs(arguments):
     module = torch().nn.Unfold(*arguments)
     layer = nn.Unfold(*arguments)
-    beside(Plain(lambda x: gx.permute_dims(layer(x), (0, 2, 1))), module,
+    beside(lambda x: gx.permute_dims(layer(x), (0, 2, 1)), module,
            RNG.standard_normal((2, 6, 5, 3)), last=rows, first=channels_first)  # fmt: skip
     folded = torch().nn.Fold((6, 5), *arguments)
     own = nn.Fold((6, 5), *arguments)
@@ -89,7 +77,7 @@ def rows(a):
 def test_responses_of_channels_beside_are_pytorchs():
     options = (3, 0.3, 0.6, 1.5)
     value = RNG.standard_normal((2, 4, 5, 6))
-    beside(Plain(nn.LocalResponseNorm(*options)), torch().nn.LocalResponseNorm(*options), value)
+    beside(nn.LocalResponseNorm(*options), torch().nn.LocalResponseNorm(*options), value)
 
 
 @pytest.mark.parametrize(
