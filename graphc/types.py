@@ -6,7 +6,6 @@ is known only at run time. ``None`` in a user's shape stands for the batch itsel
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,24 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from graphc.dims import BATCH as BATCH
+from graphc.dims import AnyDim as AnyDim
+from graphc.dims import Atom as Atom
+from graphc.dims import Dim as Dim
+from graphc.dims import Shape as Shape
+from graphc.dims import Sizes as Sizes
+from graphc.dims import dim_at as dim_at
+from graphc.dims import dim_ceildiv as dim_ceildiv
+from graphc.dims import dim_max as dim_max
+from graphc.dims import dim_min as dim_min
+from graphc.dims import divided as divided
+from graphc.dims import named_sizes as named_sizes
+from graphc.dims import never_below as never_below
+from graphc.dims import shape_at as shape_at
+from graphc.dims import show_sizes as show_sizes
+from graphc.dims import size_of as size_of
+from graphc.dims import with_batch as with_batch
+from graphc.dims import written as written
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 
 DTypeLike: TypeAlias = Any  # anything numpy.dtype() takes
@@ -47,213 +64,8 @@ def promote(*dtypes: np.dtype[Any]) -> np.dtype[Any]:
     return max(dtypes, key=lambda d: ("bif".index(d.kind), d.itemsize))
 
 
-class Sizes(int):
-    """What the sizes left open are in one call: the number of the batch, and named ones.
-
-    It is the batch's number wherever only that matters; a plain number stands for a call in
-    which every size is that. Equal if all sizes are.
-    """
-
-    named: tuple[tuple[str, int], ...]
-    """Names and sizes, by name."""
-
-    def __new__(cls, batch: int, named: Iterable[tuple[str, int]]) -> Sizes:
-        self = super().__new__(cls, batch)
-        self.named = tuple(sorted(named))
-        return self
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sizes):
-            return False
-        return int(self) == int(other) and self.named == other.named
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return hash((int(self), self.named))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Sizes, (int(self), self.named)
-
-
-def with_batch(sizes: int, batch: int) -> int:
-    """Return ``sizes`` for a batch of ``batch`` rows."""
-    return Sizes(batch, sizes.named) if isinstance(sizes, Sizes) else batch
-
-
-def show_sizes(sizes: int) -> str:
-    """Return the sizes of a call for messages: ``3 rows, length 7``."""
-    named = sizes.named if isinstance(sizes, Sizes) else ()
-    return ", ".join([f"{int(sizes)} rows", *(f"{name} {size}" for name, size in named)])
-
-
-@dataclass(frozen=True, slots=True)
-class Dim:
-    """A dimension ``scale * atom + offset`` known at run time.
-
-    ``atom`` is ``()`` for the batch itself, ``("size", name, 0)`` for a size that has a name,
-    ``("step", name, 0)`` for the number of a loop's step (in places, never in shapes), else
-    a function of other dimensions:
-    ``("max", a, b)``, ``("min", a, b)``, ``("ceildiv", a, k)``, ``("mul", a, b)`` or
-    ``("add", a, b)`` (a sum of unlike atoms).
-    """
-
-    scale: int = 1
-    offset: int = 0
-    atom: tuple[Any, ...] = ()
-
-    def at(self, batch: int) -> int:
-        """Return the value for a batch of ``batch`` rows."""
-        if not self.atom:
-            return self.scale * int(batch) + self.offset
-        kind, a, b = self.atom
-        if kind in ("size", "step"):
-            plain = int(batch) if kind == "size" else 0
-            own = dict(batch.named).get(a, plain) if isinstance(batch, Sizes) else plain
-            return self.scale * own + self.offset
-        a, b = dim_at(a, batch), dim_at(b, batch)
-        if kind == "max":
-            value = max(a, b)
-        elif kind == "min":
-            value = min(a, b)
-        elif kind == "ceildiv":
-            value = -(-a // b)
-        else:
-            value = a * b if kind == "mul" else a + b
-        return self.scale * value + self.offset
-
-    def __add__(self, other: AnyDim) -> AnyDim:
-        if isinstance(other, int):
-            return Dim(self.scale, self.offset + other, self.atom) if other else self
-        if other.atom == self.atom:
-            scale, offset = self.scale + other.scale, self.offset + other.offset
-            return Dim(scale, offset, self.atom) if scale else offset
-        return Dim(1, 0, ("add", self, other))
-
-    __radd__ = __add__
-
-    def __mul__(self, other: AnyDim) -> AnyDim:
-        if isinstance(other, int):
-            if other in (0, 1):
-                return self if other else 0
-            return Dim(self.scale * other, self.offset * other, self.atom)
-        if not (self.offset or other.offset):
-            factors = sorted((Dim(1, 0, self.atom), Dim(1, 0, other.atom)), key=str)
-            return Dim(self.scale * other.scale, 0, ("mul", *factors))
-        return Dim(1, 0, ("mul", *sorted((self, other), key=str)))
-
-    __rmul__ = __mul__
-
-    def __neg__(self) -> AnyDim:
-        return self * -1
-
-    def __sub__(self, other: AnyDim) -> AnyDim:
-        return self + (-other)
-
-    def __rsub__(self, other: int) -> AnyDim:
-        return -self + other
-
-    def __str__(self) -> str:
-        if not self.atom:
-            base = "batch"
-        elif self.atom[0] in ("size", "step"):
-            base = self.atom[1]
-        elif self.atom[0] in ("mul", "add"):
-            sign = "*" if self.atom[0] == "mul" else " + "
-            base = f"({self.atom[1]}{sign}{self.atom[2]})"
-        else:
-            base = f"{self.atom[0]}({self.atom[1]}, {self.atom[2]})"
-        text = base if self.scale == 1 else f"{self.scale}*{base}"
-        if self.offset:
-            text += f" {'+' if self.offset > 0 else '-'} {abs(self.offset)}"
-        return text
-
-    __repr__ = __str__
-
-
-AnyDim: TypeAlias = int | Dim
-Shape: TypeAlias = tuple[AnyDim, ...]
-
-BATCH = Dim()
-
 NOMINAL_BATCH = 64
 """The size of the batch, and of what has a name, where a cost must be known before any call."""
-
-
-def named_sizes(dim: AnyDim) -> set[str]:
-    """Return the names of the sizes that ``dim`` is made of."""
-    if isinstance(dim, int) or not dim.atom:
-        return set()
-    kind, a, b = dim.atom
-    if kind == "step":
-        return set()
-    return {a} if kind == "size" else named_sizes(a) | named_sizes(b)
-
-
-def dim_at(dim: AnyDim, batch: int) -> int:
-    """Return ``dim`` as a number, for a batch of ``batch`` rows."""
-    return dim if isinstance(dim, int) else dim.at(batch)
-
-
-def _least(dim: AnyDim) -> float:
-    """Return a bound that ``dim`` is not below for any batch."""
-    if isinstance(dim, int):
-        return dim
-    if dim.scale < 0:
-        return -math.inf
-    if not dim.atom:
-        return dim.offset
-    kind, a, b = dim.atom
-    if kind in ("size", "step"):
-        return dim.offset
-    low, other = _least(a), _least(b)
-    base: float
-    if kind == "ceildiv":
-        base = low / b
-    elif kind == "mul":
-        base = low * other if min(low, other) > 0 else 0 if min(low, other) == 0 else -math.inf
-    else:
-        base = {"max": max(low, other), "min": min(low, other), "add": low + other}[kind]
-    return dim.scale * base + dim.offset
-
-
-def never_below(a: AnyDim, b: AnyDim) -> bool:
-    """Tell whether ``a >= b`` is known to hold for every batch."""
-    return _least(a - b) >= 0
-
-
-def dim_max(a: AnyDim, b: AnyDim) -> AnyDim:
-    if never_below(a, b):
-        return a
-    return b if never_below(b, a) else Dim(1, 0, ("max", a, b))
-
-
-def dim_min(a: AnyDim, b: AnyDim) -> AnyDim:
-    if never_below(a, b):
-        return b
-    return a if never_below(b, a) else Dim(1, 0, ("min", a, b))
-
-
-def dim_ceildiv(a: AnyDim, k: int) -> AnyDim:
-    """Return ``ceil(a / k)`` for ``k > 0``."""
-    if isinstance(a, int):
-        return -(-a // k)
-    if a.scale % k == 0:
-        return Dim(a.scale // k, -(-a.offset // k), a.atom)
-    return Dim(1, 0, ("ceildiv", a, k))
-
-
-def size_of(shape: Iterable[AnyDim]) -> AnyDim:
-    """Return the number of elements of ``shape``."""
-    total: AnyDim = 1
-    for dim in shape:
-        total = dim * total
-    return total
-
-
-def shape_at(shape: Shape, batch: int) -> tuple[int, ...]:
-    return tuple(dim_at(d, batch) for d in shape)
 
 
 def as_dim(value: Any) -> AnyDim:
@@ -280,7 +92,7 @@ def _named(name: str) -> Dim:
         raise ArgumentError(
             f"the name of a size must be an identifier, like 'length', not {name!r}"
         )
-    return BATCH if name == "batch" else Dim(1, 0, ("size", name, 0))
+    return BATCH if name == "batch" else Dim.of("size", name)
 
 
 def as_shape(shape: Any) -> Shape:

@@ -29,7 +29,7 @@ from graphc.ir.source import Parameter
 from graphc.ir.tensor import PHASES
 from graphc.plan.program import BY_PHASE, STEP, Buffer, Call, Guard, Loop, Program
 from graphc.print.python import INDENT, words
-from graphc.types import AnyDim, Dim, named_sizes, shape_at, show_shape
+from graphc.types import AnyDim, Atom, Dim, named_sizes, shape_at, show_shape, written
 
 _WIDTH = 96
 _OF_NUMPY = ("float32", "float64", "inf", "int32", "int64", "nan", "uint8")
@@ -315,29 +315,16 @@ def show_expression(dim: AnyDim) -> str:
     """Return a dimension as Python over ``batch`` and the variables of named sizes."""
     if not isinstance(dim, Dim):
         return str(dim)
-    if not dim.atom:
-        base = "batch"
-    elif dim.atom[0] == "size":
-        base = size_variable(dim.atom[1])
-    elif dim.atom[0] == "step":
-        base = dim.atom[1]
-    else:
-        kind, a, b = dim.atom
-        a, b = show_expression(a), show_expression(b)
-        if kind in ("max", "min"):
-            base = f"{kind}({a}, {b})"
-        elif kind == "ceildiv":
-            base = f"-(-({a}) // {b})"
-        else:
-            base = f"(({a}) {'*' if kind == 'mul' else '+'} ({b}))"
-    text = (
-        base
-        if dim.scale == 1
-        else f"{dim.scale} * ({base})"
-        if dim.atom and dim.atom[0] not in ("size", "step")
-        else f"{dim.scale} * {base}"
-    )
-    return text if not dim.offset else f"{text} {'+' if dim.offset > 0 else '-'} {abs(dim.offset)}"
+    return written(dim, _atom, " * ")
+
+
+def _atom(atom: Atom) -> str:
+    if atom.kind == "size":
+        return size_variable(atom.a)
+    if atom.kind in ("batch", "step"):
+        return str(atom)
+    a, b = show_expression(atom.a), show_expression(atom.b)
+    return f"-(-({a}) // {b})" if atom.kind == "ceildiv" else f"{atom.kind}({a}, {b})"
 
 
 def size_variable(name: str) -> str:

@@ -57,7 +57,5 @@ def _shape(array: object) -> tuple[int, ...]:
 
 def size_name(dim: AnyDim) -> str | None:
     """Return the name of a dimension that is a named size and no more."""
-    if isinstance(dim, Dim) and dim.atom[:1] == ("size",) and (dim.scale, dim.offset) == (1, 0):
-        name: str = dim.atom[1]
-        return name
-    return None
+    atom = dim.atom if isinstance(dim, Dim) else None
+    return atom.a if atom is not None and atom.kind == "size" else None

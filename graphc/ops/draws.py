@@ -11,7 +11,7 @@ from graphc.ir.graph import Graph, replace_inputs
 from graphc.ir.source import Constant, parameter
 from graphc.ir.tensor import Tensor, building
 from graphc.ops.random import RandomUniform, Stream
-from graphc.types import INT64, Dim, Shape, size_of
+from graphc.types import BATCH, INT64, Dim, Shape, divided, size_of
 
 
 def new_clock() -> Tensor:
@@ -104,7 +104,6 @@ def depends_on_rows(graph: Graph) -> tuple[bool, bool]:
 
 def _row_size(shape: Shape) -> int | None:
     """Return the elements for each row of the batch, if they lie one row after the other."""
-    if not shape or not isinstance(shape[0], Dim) or shape[0].atom or shape[0].offset:
-        return None
+    times = divided(shape[0], BATCH) if shape and isinstance(shape[0], Dim) else None
     size = size_of(shape[1:])
-    return shape[0].scale * size if isinstance(size, int) else None
+    return times * size if isinstance(times, int) and isinstance(size, int) else None

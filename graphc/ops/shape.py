@@ -30,6 +30,7 @@ from graphc.types import (
     TensorType,
     as_shape,
     broadcast_shapes,
+    divided,
     normalize_axes,
     normalize_axis,
     shape_at,
@@ -153,40 +154,12 @@ def _complete(shape: Sequence[Any], size: AnyDim) -> Shape:
     if len(holes) > 1:
         raise ShapeError("can only specify one unknown dimension")
     known = as_shape([d for a, d in enumerate(shape) if a != holes[0]])
-    rest = _divide(size, size_of(known))
+    rest = divided(size, size_of(known))
     if rest is None:
         raise ShapeError(f"cannot reshape array of size {size} into shape {tuple(shape)}")
     result = list(known)
     result.insert(holes[0], rest)
     return tuple(result)
-
-
-def _divide(size: AnyDim, by: AnyDim) -> AnyDim | None:
-    """Return ``size / by`` if it is whole for every batch, else None."""
-    if by == 0:
-        return None  # any number of times
-    if size == by:
-        return 1
-    if size == 0:
-        return 0
-    if isinstance(by, int):
-        if isinstance(size, int):
-            return size // by if size % by == 0 else None
-        if size.scale % by == 0 and size.offset % by == 0:
-            return Dim(size.scale // by, size.offset // by, size.atom)
-        return None
-    if isinstance(size, int):
-        return None
-    if size.atom == by.atom and size.offset * by.scale == by.offset * size.scale:
-        return size.scale // by.scale if size.scale % by.scale == 0 else None
-    if size.atom[:1] == ("mul",) and not size.offset:
-        _, a, b = size.atom
-        for factor, other in ((a, b), (b, a)):
-            quotient = _divide(factor * size.scale, by)
-            if quotient is not None:
-                result: AnyDim = quotient * other
-                return result
-    return None
 
 
 def _dims(shape: Any) -> Sequence[Any]:

@@ -59,7 +59,7 @@ class Loop:
     @property
     def step(self) -> Dim:
         """The step's number, in the places of what moves."""
-        return Dim(1, 0, ("step", self.variable, 0))
+        return Dim.of("step", self.variable)
 
 
 @dataclass(eq=False)

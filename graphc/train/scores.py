@@ -25,7 +25,7 @@ from graphc.ops.creation import Extent
 from graphc.ops.random import RandomUniform
 from graphc.ops.reduce import Sum
 from graphc.ops.shape import reshape
-from graphc.types import BATCH, FLOAT64, Dim, shape_at
+from graphc.types import BATCH, FLOAT64, Dim, divided, shape_at
 
 _ROWS = 3
 """Rows of the batch on which ops are tried."""
@@ -134,10 +134,12 @@ class _Rows:
             sized.add(node)
         elif len(dims) == 1 and all(x in same or x in places for x in node.inputs):
             ((axis, dim),) = dims
-            place = _Place(axis, dim.scale)
+            scale = divided(dim, BATCH)
             draws = isinstance(node.op, RandomUniform) and not axis  # each row's are its own
-            if dim == BATCH * dim.scale and (draws or self._keeps_rows(node, place)):
-                places[node] = place
+            if isinstance(scale, int):
+                place = _Place(axis, scale)
+                if draws or self._keeps_rows(node, place):
+                    places[node] = place
 
     def _keeps_rows(self, node: Tensor, place: _Place) -> bool:
         """Tell whether each row of the result comes from one row of the operands."""
