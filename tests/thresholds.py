@@ -43,6 +43,7 @@ SWEPT = {
     "passes/fold.py:_LARGEST": (0, MANY),
     "passes/fold.py:_FREE": (0, MANY),
     "passes/matrix_chain.py:_LONGEST": (2, 1000),
+    "passes/rules_shape.py:_TERMS": (1, MANY),
     "passes/rewrite.py:_ROUNDS": (1, 1000),
     "passes/rewrite.py:_TURNS": (1, 1000),
     "plan/cost.py:DEAR": (0.0, 1e9),

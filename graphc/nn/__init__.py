@@ -22,6 +22,7 @@ from graphc.nn.activation import (
     Softsign,
     Tanh,
 )
+from graphc.nn.cells import GRUCell, LSTMCell, RNNCell
 from graphc.nn.convolution import (
     Conv1d,
     Conv2d,
@@ -108,6 +109,7 @@ from graphc.nn.pooling import (
 from graphc.nn.ranking import (
     roc_auc,
 )
+from graphc.nn.recurrent import GRU, LSTM, RNN
 from graphc.nn.resizing import (
     Fold,
     LocalResponseNorm,
@@ -144,6 +146,9 @@ __all__ = [
     "ELU",
     "GELU",
     "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
@@ -170,6 +175,7 @@ __all__ = [
     "EmbeddingBag",
     "Flatten",
     "Fold",
+    "GRUCell",
     "GroupNorm",
     "HardSigmoid",
     "HardSwish",
@@ -181,6 +187,7 @@ __all__ = [
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "LSTMCell",
     "Lambda",
     "Layer",
     "LayerNorm",
@@ -198,6 +205,7 @@ __all__ = [
     "PixelShuffle",
     "PixelUnshuffle",
     "RMSNorm",
+    "RNNCell",
     "ReLU",
     "ReLU6",
     "Reshape",

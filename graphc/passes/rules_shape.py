@@ -7,15 +7,19 @@ from graphc.ir.rewrite import RuleSet
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.along import Place
-from graphc.ops.arithmetic import Multiply
+from graphc.ops.arithmetic import Add, Multiply
 from graphc.ops.cast import cast
 from graphc.ops.gradient import StopGradient
+from graphc.ops.manipulation import Concat
 from graphc.ops.reduce import Max, Min, Sum
 from graphc.ops.shape import BroadcastTo, PermuteDims, Reshape, broadcast_to, permute_dims, reshape
-from graphc.ops.slices import Slice
-from graphc.types import size_of
+from graphc.ops.slices import Embed, Slice
+from graphc.types import AnyDim, size_of
 
 SHAPES = RuleSet()
+
+_TERMS = 64
+"""The terms of a sum among which parts of a whole are looked for."""
 
 
 @SHAPES.on(StopGradient)
@@ -111,6 +115,57 @@ def slice_of_slice(node: Tensor) -> Tensor | None:
             steps = tuple(j * k for j, k in zip(inner.steps, outer.steps, strict=True))
             return apply(Slice(starts, steps, outer.lengths), x)
     return None
+
+
+@SHAPES.on(Add)
+def sum_of_parts(node: Tensor) -> Tensor | None:
+    """``embed(x) + embed(y) + z = concat(x, y) + z``, where x and y cover all of the result.
+
+    Such sums are what becomes of a tensor that was cut into parts, in its derivative.
+    """
+    if not any(isinstance(x.op, Embed) for x in node.inputs):
+        return None
+    terms = _terms(node)
+    parts = [t for t in terms if isinstance(t.op, Embed) and t.op.value == 0]
+    for axis in range(node.ndim) if len(parts) > 1 else ():
+        found = _tiling(parts, axis)
+        if found:
+            total = apply(Concat(axis), *[t.inputs[0] for t in found])
+            done = set(map(id, found))
+            for t in terms:
+                total = total if id(t) in done else apply(Add(), total, t)
+            return total
+    return None
+
+
+def _terms(node: Tensor) -> list[Tensor]:
+    """Return what is added up to ``node``: some of them, if they are many."""
+    terms, found = [node], 0
+    while found < len(terms) < _TERMS:
+        t = terms[found]
+        if isinstance(t.op, Add) and t.type == node.type:
+            terms[found : found + 1] = t.inputs
+        else:
+            found += 1
+    return terms
+
+
+def _tiling(parts: list[Tensor], axis: int) -> list[Tensor]:
+    """Return those of ``parts`` that fill their whole, one after another along an axis."""
+    whole = parts[0].type.shape
+    at: dict[AnyDim, Tensor] = {}
+    for t in parts:
+        op = t.op
+        assert isinstance(op, Embed)
+        own = zip(op.starts, op.steps, t.inputs[0].type.shape, whole, strict=True)
+        if all(k == 1 and (a == axis or n == d) for a, (_, k, n, d) in enumerate(own)):
+            at.setdefault(op.starts[axis], t)
+    found: list[Tensor] = []
+    end: AnyDim = 0
+    while end in at and end != whole[axis]:
+        found.append(at.pop(end))
+        end = end + found[-1].inputs[0].type.shape[axis]
+    return found if end == whole[axis] else []
 
 
 @SHAPES.on(Reduction)

@@ -233,6 +233,27 @@ def test_the_gradient_of_cross_entropy_sums_no_zeros(x):
     assert "sum" not in ops(after)
 
 
+def test_parts_of_a_tensor_are_put_together_in_its_gradient(x):
+    i, f, g = (x[:, :1], x[:, 1:3], x[:, 3:])
+    loss = gx.sum(f * f + i * gx.exp(g))
+    _, after, hits = run(simplify.simplify, loss, gx.grad(loss, x))
+    assert hits["sum_of_parts"] == 1
+    assert ops(after).count("concat") == 1
+    assert "embed" not in ops(after)
+    rows = gx.sum(gx.sin(x * x)) + gx.sum(x[:, 1] * x[:, 0] * x[:, 3]) + gx.sum(x[:, 2])
+    _, after, hits = run(simplify.simplify, gx.grad(rows, x))
+    assert hits["sum_of_parts"] == 1
+    assert ops(after).count("concat") == 1
+
+
+def test_parts_that_leave_something_out_or_meet_stay_as_they_are(x):
+    for parts in ((x[:, :1], x[:, 2:]), (x[:, :3], x[:, 2:]), (x[:, ::2], x[:, 1::2]), (x[:, :2],)):
+        loss = sum(gx.sum(t * t) for t in parts)
+        _, after, hits = run(simplify.simplify, gx.grad(loss, x))
+        assert not hits["sum_of_parts"]
+        assert ops(after).count("embed") == len(parts)
+
+
 def test_a_sum_over_no_elements_stays():
     x = gx.input("x", (1,), "float64")
     _, after, hits = run(simplify.simplify, gx.sum(gx.broadcast_to(x, (0,))))

@@ -25,6 +25,7 @@ from graphc.machine.record import USUAL
 from graphc.ops.state import state_updates
 from graphc.optim.optimizer import Optimizer
 from graphc.sealed import SYNONYMS, Sealed
+from graphc.tree import tree_leaves
 
 config = sys.modules["graphc.config"]
 
@@ -137,7 +138,9 @@ LAYERS = {
     "ConvTranspose": (2, 4, 3), "MaxPool": (2,), "AvgPool": (2,), "LPPool": (2.0, 2),
     "AdaptiveAvgPool": (3,), "AdaptiveMaxPool": (3,), "BatchNorm": (2,),
     "InstanceNorm": (2, 1e-5, 0.1, True, True), "GroupNorm": (1, 2), "LayerNorm": (2,),
-    "RMSNorm": (2,), "Lambda": (gx.tanh,), "Add": (gx.tanh, gx.exp), "Concat": (gx.tanh, gx.exp),
+    "RMSNorm": (2,), "RNN": (2, 3, 2), "GRU": (2, 3), "LSTM": (2, 3), "RNNCell": (2, 3),
+    "GRUCell": (2, 3), "LSTMCell": (2, 3), "Lambda": (gx.tanh,), "Add": (gx.tanh, gx.exp),
+    "Concat": (gx.tanh, gx.exp),
     "Embedding": (5, 3), "EmbeddingBag": (5, 3), "Fold": ((3, 4), 2), "Unfold": (2,),
     "LocalResponseNorm": (3, 0.5), "PixelShuffle": (2,), "PixelUnshuffle": (2,),
     "Upsample": (None, 2.0, "bilinear"),
@@ -147,7 +150,8 @@ LAYERS = {
 
 SHAPES = {
     "EmbeddingBag": (3,), "Fold": (6, 8), "LocalResponseNorm": (4, 4, 6), "Unfold": (4, 4, 2),
-    "PixelShuffle": (2, 3, 16), "PixelUnshuffle": (4, 4, 1), "Upsample": (3, 3, 2),
+    "RNN": (4, 2), "GRU": (4, 2), "LSTM": (4, 2), "PixelShuffle": (2, 3, 16),
+    "PixelUnshuffle": (4, 4, 1), "Upsample": (3, 3, 2),
 }  # fmt: skip
 """Of a sample, where it is not that of two channels."""
 
@@ -161,8 +165,7 @@ def every_layer():
 def test_every_attribute_of_a_layer_takes_effect_or_raises(cls):
     def output(layer):
         """Return the layer's results and its new state."""
-        out = layer(x)
-        outputs = list(out) if isinstance(out, tuple) else [out]
+        outputs = tree_leaves(layer(x))
         return gx.function([x], outputs + list(state_updates(outputs).values()))(values)
 
     kind, axes = re.fullmatch(r"(.*?)(?:(\d)d)?", cls.__name__).groups()

@@ -1,0 +1,263 @@
+"""Steps of recurrent networks, and the layers that take one: ``RNNCell, GRUCell, LSTMCell``.
+
+Formulas, the order of the gates and the names of the weights are PyTorch's; weights are
+``(in, gates * hidden)``, the gates side by side, so that a step is one product (Appleyard, Kociský
+and Blunsom, *Optimizing Performance of Recurrent Neural Networks on GPUs*, 2016, section 3).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from graphc import ops
+from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
+from graphc.ir.source import Parameter
+from graphc.ir.tensor import Tensor
+from graphc.nn import init
+from graphc.nn.module import Layer, count, one_of
+from graphc.ops.control import tensor
+from graphc.types import FLOAT32, DTypeLike, Shape, show_shape
+
+Nonlinearity = Literal["tanh", "relu"]
+ACTIVATIONS: dict[str, Callable[[Any], Tensor]] = {"tanh": ops.tanh, "relu": ops.relu}
+
+Carry = tuple[Tensor, ...]
+"""The state of a step: the hidden one, and that of the cell if there is one."""
+
+
+def gate(x: Tensor, number: int, size: int) -> Tensor:
+    """Return the part of a gate along the last axis."""
+    return x[..., number * size : (number + 1) * size]
+
+
+def rnn_step(nonlinearity: str, v: Tensor, r: Tensor, state: Carry) -> Carry:
+    """Return ``(f(v + r),)``: ``v`` what the input adds, ``r`` what the state does."""
+    return (ACTIVATIONS[nonlinearity](v + r),)
+
+
+def gru_step(v: Tensor, r: Tensor, state: Carry) -> Carry:
+    """Return the state after a step of a GRU (Cho et al., 2014, arXiv:1406.1078), gates r, z, n.
+
+    As in PyTorch and cuDNN, r scales ``h @ W + b`` of n, not ``h`` before the product.
+    """
+    (h,) = state
+    size = h.type.shape[-1]
+    assert isinstance(size, int)
+    reset, update = (ops.sigmoid(gate(v, k, size) + gate(r, k, size)) for k in (0, 1))
+    new = ops.tanh(gate(v, 2, size) + reset * gate(r, 2, size))
+    return (new + update * (h - new),)
+
+
+def lstm_step(v: Tensor, r: Tensor, state: Carry) -> Carry:
+    """Return ``(h, c)`` after a step of an LSTM (Gers et al., 2000), gates i, f, g, o."""
+    c = state[1]
+    size = c.type.shape[-1]
+    assert isinstance(size, int)
+    i, f, g, o = (gate(v, k, size) + gate(r, k, size) for k in range(4))
+    c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
+    return ops.sigmoid(o) * ops.tanh(c), c
+
+
+class Recurrent(Layer):
+    """A layer with PyTorch's weights of a step, and what is said of its state."""
+
+    gates: ClassVar[int]
+    states: ClassVar[tuple[str, ...]] = ("h",)
+    """What the tensors of a state are called."""
+
+    def __init__(self, sizes: tuple[int, int], trainable: bool, name: str | None) -> None:
+        super().__init__(name, trainable=trainable)
+        kind = type(self).__name__
+        self._sizes = (
+            count(f"{kind}: input_size", sizes[0]),
+            count(f"{kind}: hidden_size", sizes[1], 1),
+        )
+        self._named: dict[str, Tensor] = {}
+
+    @property
+    def input_size(self) -> int:
+        return self._sizes[0]
+
+    @property
+    def hidden_size(self) -> int:
+        return self._sizes[1]
+
+    def _weights(self, fan_in: int, out: int, bias: bool, dtype: DTypeLike, suffix: str) -> Weights:
+        """Make the weights of a step from ``fan_in`` features to a state h of ``out``."""
+        hidden, made = self.hidden_size, Weights()
+        width, bound = self.gates * hidden, 1.0 / hidden**0.5
+        shapes: dict[str, tuple[int, ...]] = {
+            "weight_ih": (fan_in, width),
+            "weight_hh": (out, width),
+        }
+        if bias:
+            shapes |= {"bias_ih": (width,), "bias_hh": (width,)}
+        if out != hidden:
+            shapes["weight_hr"] = (hidden, out)
+        for label, shape in shapes.items():
+            start, own = init.uniform(-bound, bound), f"{label}{suffix}"
+            made[label] = self._named[own] = self.parameter(own, start, shape, dtype=dtype)
+            setattr(self, own, made[label])
+        return made
+
+    @abstractmethod
+    def _step(self, v: Tensor, r: Tensor, state: Carry) -> Carry:
+        """Return the state after a step, of what the input and what the state add to the gates."""
+
+    def _advance(self, weights: Weights, v: Tensor, state: Carry) -> Carry:
+        """Return the state after a step, of what the input adds to the gates."""
+        after = self._step(v, weights.with_bias("hh", state[0] @ weights["weight_hh"]), state)
+        if "weight_hr" in weights:
+            after = (after[0] @ weights["weight_hr"], *after[1:])
+        return after
+
+    def _state(self, state: Any, shapes: Sequence[Shape], dtype: np.dtype[Any]) -> Carry:
+        """Return the tensors of a state that a user gave, or zeros."""
+        if state is None:
+            return tuple(ops.zeros(shape, dtype=dtype) for shape in shapes)
+        kind, where = type(self).__name__, f"\n  at {user_location()}"
+        given = state if isinstance(state, (tuple, list)) else (state,)
+        if len(given) != len(self.states) or isinstance(state, (tuple, list)) != (len(given) > 1):
+            wanted = "a pair (h, c)" if len(self.states) > 1 else "a tensor h"
+            raise DTypeError(f"{kind}: state must be {wanted}, not {state!r}{where}")
+        tensors = tuple(tensor(kind, t, where) for t in given)
+        for name, t, shape in zip(self.states, tensors, shapes, strict=True):
+            if t.type.shape != shape:
+                raise ShapeError(
+                    f"{kind}: the state {name} must have shape {show_shape(shape)}, got "
+                    f"{t.describe()}{where}"
+                )
+        return tuple(ops.astype(t, dtype) for t in tensors)
+
+    def load_torch(self, state_dict: Mapping[str, Any], prefix: str = "") -> None:
+        """Take the weights of a module of PyTorch of the same class and arguments.
+
+        ``state_dict`` is its ``state_dict()``, of tensors or arrays; ``prefix`` what stands before
+        the names in that of a larger module, such as ``"encoder."``. The names are the same here;
+        matrices are ``(out, in)`` there, and transposed. A model that was made takes them, too.
+
+        Raises :class:`ArgumentError` if a name is missing or there are others, :class:`ShapeError`
+        if sizes differ; then nothing has changed.
+        """
+        kind, where = type(self).__name__, f"\n  at {user_location()}"
+        given = {n[len(prefix) :]: v for n, v in state_dict.items() if n.startswith(prefix)}
+        for what, names in (
+            ("lacks", self._named.keys() - given.keys()),
+            ("has what this layer does not:", given.keys() - self._named.keys()),
+        ):
+            if names:
+                listed = ", ".join(sorted(prefix + n for n in names))
+                raise ArgumentError(f"{kind}.load_torch: the state {what} {listed}{where}")
+        arrays = {n: np.asarray(getattr(v, "detach", lambda v=v: v)()).T for n, v in given.items()}
+        for name, array in arrays.items():
+            if array.shape != self._named[name].shape:
+                raise ShapeError(
+                    f"{kind}.load_torch: {prefix}{name} transposed has shape "
+                    f"{show_shape(array.shape)}, and {self._named[name].describe()} is needed"
+                    f"{where}"
+                )
+        for name, array in arrays.items():
+            op = self._named[name].op
+            assert isinstance(op, Parameter)
+            op.cell.array[...] = array
+
+
+class Weights(dict[str, Tensor]):
+    """The weights of a step, by PyTorch's names without the number of a layer."""
+
+    def with_bias(self, part: str, x: Tensor) -> Tensor:
+        """Return ``x`` and the bias ``"ih"`` or ``"hh"``, if there is one."""
+        return x + self[f"bias_{part}"] if f"bias_{part}" in self else x
+
+
+class _Cell(Recurrent):
+    """One step of a sequence."""
+
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool, *, dtype: DTypeLike, trainable: bool,
+        name: str | None,
+    ) -> None:  # fmt: skip
+        super().__init__((input_size, hidden_size), trainable, name)
+        self._own = self._weights(self.input_size, self.hidden_size, bias, dtype, "")
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        kind = type(self).__name__
+        if x.ndim not in (1, 2) or x.type.shape[-1] != self.input_size:
+            raise ShapeError(
+                f"{kind}({self.input_size}, {self.hidden_size}) needs an input of shape "
+                f"(N, {self.input_size}) or ({self.input_size},), got {x.describe()}"
+                f"\n  at {user_location()}"
+            )
+        v = self._own.with_bias("ih", x @ self._own["weight_ih"])
+        shape = (*x.type.shape[:-1], self.hidden_size)
+        after = self._advance(self._own, v, self._state(state, [shape] * len(self.states), v.dtype))
+        return after if len(after) > 1 else after[0]
+
+
+class RNNCell(_Cell):
+    """A step ``h = tanh(x W + b + h W' + b')``: ``cell(x, h=None) -> h``, or with ``"relu"``.
+
+    ``x`` is ``(N, input_size)`` or ``(input_size,)``, ``h`` likewise; without one it is 0. As
+    PyTorch's ``RNNCell`` (Elman, *Finding Structure in Time*, 1990), weights ``(in, out)``.
+    """
+
+    gates = 1
+
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True,
+        nonlinearity: Nonlinearity = "tanh", *, dtype: DTypeLike = FLOAT32,
+        trainable: bool = True, name: str | None = None,
+    ) -> None:  # fmt: skip
+        self._nonlinearity: str = one_of("RNNCell: nonlinearity", nonlinearity, ACTIVATIONS)
+        super().__init__(input_size, hidden_size, bias, dtype=dtype, trainable=trainable, name=name)
+
+    @property
+    def nonlinearity(self) -> str:
+        return self._nonlinearity
+
+    def _step(self, v: Tensor, r: Tensor, state: Carry) -> Carry:
+        return rnn_step(self._nonlinearity, v, r, state)
+
+
+class GRUCell(_Cell):
+    """A step of a gated recurrent unit: ``cell(x, h=None) -> h``. As PyTorch's ``GRUCell``.
+
+    ``x`` is ``(N, input_size)`` or ``(input_size,)``, ``h`` likewise. Gates are r, z, n, side by
+    side in ``weight_ih`` ``(in, 3 hidden)`` and ``weight_hh``; see :class:`GRU`.
+    """
+
+    gates = 3
+
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: DTypeLike = FLOAT32,
+        trainable: bool = True, name: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(input_size, hidden_size, bias, dtype=dtype, trainable=trainable, name=name)
+
+    def _step(self, v: Tensor, r: Tensor, state: Carry) -> Carry:
+        return gru_step(v, r, state)
+
+
+class LSTMCell(_Cell):
+    """A step of an LSTM: ``cell(x, state=None) -> (h, c)``, a state ``(h, c)`` likewise.
+
+    ``x`` is ``(N, input_size)`` or ``(input_size,)``. Gates are i, f, g, o, side by side in
+    ``weight_ih`` ``(in, 4 hidden)`` and ``weight_hh``; see :class:`LSTM`. As PyTorch's
+    ``LSTMCell``.
+    """
+
+    gates = 4
+    states = ("h", "c")
+
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: DTypeLike = FLOAT32,
+        trainable: bool = True, name: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(input_size, hidden_size, bias, dtype=dtype, trainable=trainable, name=name)
+
+    def _step(self, v: Tensor, r: Tensor, state: Carry) -> Carry:
+        return lstm_step(v, r, state)
