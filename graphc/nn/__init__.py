@@ -23,6 +23,7 @@ from graphc.nn.activation import (
     Tanh,
 )
 from graphc.nn.cells import GRUCell, LSTMCell, RNNCell
+from graphc.nn.convlstm import ConvLSTM2d
 from graphc.nn.convolution import (
     Conv1d,
     Conv2d,
@@ -126,6 +127,7 @@ from graphc.nn.shrink import (
     Tanhshrink,
     Threshold,
 )
+from graphc.nn.state_space import LRU
 from graphc.nn.structure import (
     Add,
     Concat,
@@ -147,6 +149,7 @@ __all__ = [
     "GELU",
     "GLU",
     "GRU",
+    "LRU",
     "LSTM",
     "RNN",
     "SELU",
@@ -167,6 +170,7 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvLSTM2d",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",

@@ -8,25 +8,22 @@ and Blunsom, *Optimizing Performance of Recurrent Neural Networks on GPUs*, 2016
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from graphc import ops
-from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
+from graphc.errors import ArgumentError, ShapeError, user_location
 from graphc.ir.source import Parameter
 from graphc.ir.tensor import Tensor
 from graphc.nn import init
 from graphc.nn.module import Layer, count, one_of
-from graphc.ops.control import tensor
-from graphc.types import FLOAT32, DTypeLike, Shape, show_shape
+from graphc.nn.steps import Carry, given_state
+from graphc.types import FLOAT32, DTypeLike, show_shape
 
 Nonlinearity = Literal["tanh", "relu"]
 ACTIVATIONS: dict[str, Callable[[Any], Tensor]] = {"tanh": ops.tanh, "relu": ops.relu}
-
-Carry = tuple[Tensor, ...]
-"""The state of a step: the hidden one, and that of the cell if there is one."""
 
 
 def gate(x: Tensor, number: int, size: int) -> Tensor:
@@ -115,24 +112,6 @@ class Recurrent(Layer):
             after = (after[0] @ weights["weight_hr"], *after[1:])
         return after
 
-    def _state(self, state: Any, shapes: Sequence[Shape], dtype: np.dtype[Any]) -> Carry:
-        """Return the tensors of a state that a user gave, or zeros."""
-        if state is None:
-            return tuple(ops.zeros(shape, dtype=dtype) for shape in shapes)
-        kind, where = type(self).__name__, f"\n  at {user_location()}"
-        given = state if isinstance(state, (tuple, list)) else (state,)
-        if len(given) != len(self.states) or isinstance(state, (tuple, list)) != (len(given) > 1):
-            wanted = "a pair (h, c)" if len(self.states) > 1 else "a tensor h"
-            raise DTypeError(f"{kind}: state must be {wanted}, not {state!r}{where}")
-        tensors = tuple(tensor(kind, t, where) for t in given)
-        for name, t, shape in zip(self.states, tensors, shapes, strict=True):
-            if t.type.shape != shape:
-                raise ShapeError(
-                    f"{kind}: the state {name} must have shape {show_shape(shape)}, got "
-                    f"{t.describe()}{where}"
-                )
-        return tuple(ops.astype(t, dtype) for t in tensors)
-
     def load_torch(self, state_dict: Mapping[str, Any], prefix: str = "") -> None:
         """Take the weights of a module of PyTorch of the same class and arguments.
 
@@ -194,7 +173,9 @@ class _Cell(Recurrent):
             )
         v = self._own.with_bias("ih", x @ self._own["weight_ih"])
         shape = (*x.type.shape[:-1], self.hidden_size)
-        after = self._advance(self._own, v, self._state(state, [shape] * len(self.states), v.dtype))
+        after = self._advance(
+            self._own, v, given_state(self, state, [shape] * len(self.states), v.dtype)
+        )
         return after if len(after) > 1 else after[0]
 
 

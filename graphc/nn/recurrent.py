@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from graphc import ops
-from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
+from graphc.errors import ArgumentError, ShapeError, user_location
 from graphc.ir.tensor import Tensor
 from graphc.nn.cells import (
     ACTIVATIONS,
-    Carry,
     Nonlinearity,
     Recurrent,
     Weights,
@@ -25,9 +24,8 @@ from graphc.nn.cells import (
 )
 from graphc.nn.dropout import Dropout
 from graphc.nn.module import count, one_of
-from graphc.ops.control import scan, tensor
-from graphc.ops.creation import iota
-from graphc.types import FLOAT32, INT64, DTypeLike
+from graphc.nn.steps import Carry, before_end, ends_of, given_state, over_steps
+from graphc.types import FLOAT32, DTypeLike
 
 
 class _Sequence(Recurrent):
@@ -93,10 +91,9 @@ class _Sequence(Recurrent):
                 f"\n  at {user_location()}"
             )
         steps = ops.expand_dims(x, 1) if alone else ops.moveaxis(x, 1, 0)
-        ends = self._ends(x, lengths)
+        ends = ends_of(type(self).__name__, x, lengths, 1)
         if ends is not None:
-            places = iota((steps.type.shape[0], 1, 1), 0, INT64)
-            steps = ops.where(places < ends, steps, 0.0)
+            steps = ops.where(before_end(steps, ends), steps, 0.0)
         first = self._first(state, steps, alone)
         finals: list[Carry] = []
         for layer in range(self._num_layers):
@@ -120,42 +117,9 @@ class _Sequence(Recurrent):
     ) -> tuple[Tensor, Carry]:
         """Return the outputs of a layer in a direction, and its last state."""
         added = weights.with_bias("ih", steps @ weights["weight_ih"])
-        if ends is None:
-            final, out = scan(
-                lambda state, v: self._left(self._advance(weights, v, state)),
-                begin, added, reverse=reverse,
-            )  # fmt: skip
-            return out, final
-
-        def step(state: Carry, x: tuple[Tensor, Tensor]) -> tuple[Carry, Tensor]:
-            v, at = x
-            goes_on = at < ends
-            new = self._advance(weights, v, state)
-            kept = tuple(ops.where(goes_on, a, b) for a, b in zip(new, state, strict=True))
-            return kept, ops.where(goes_on, new[0], 0.0)
-
-        places = iota(steps.type.shape[:1], 0, INT64)
-        final, out = scan(step, begin, (added, places), reverse=reverse)
-        return out, final
-
-    @staticmethod
-    def _left(state: Carry) -> tuple[Carry, Tensor]:
-        return state, state[0]
-
-    def _ends(self, x: Tensor, lengths: Any) -> Tensor | None:
-        """Return where each sample ends, a column; None if each takes all steps."""
-        if lengths is None:
-            return None
-        kind, where = type(self).__name__, f"\n  at {user_location()}"
-        ends = tensor(f"{kind}: lengths", lengths, where)
-        if ends.dtype.kind != "i":
-            raise DTypeError(f"{kind}: lengths must be integers, got {ends.describe()}{where}")
-        if ends.type.shape != x.type.shape[:-2]:
-            raise ShapeError(
-                f"{kind}: lengths must have one element for each sample of {x.describe()}, "
-                f"got {ends.describe()}{where}"
-            )
-        return ops.reshape(ops.astype(ends, INT64), (*x.type.shape[:-2], 1))
+        return over_steps(
+            lambda v, state: self._advance(weights, v, state), begin, added, ends, reverse
+        )
 
     def _first(self, state: Any, steps: Tensor, alone: bool) -> Carry:
         """Return the state before the first step: ``(layers * directions, N, size)`` each."""
@@ -164,7 +128,7 @@ class _Sequence(Recurrent):
         sizes = (self._out, self.hidden_size)[: len(self.states)]
         shapes = [(count, *batch, size) for size in sizes]
         dtype = np.result_type(steps.dtype, self._own[0]["weight_ih"].dtype)
-        first = self._state(state, shapes, dtype)
+        first = given_state(self, state, shapes, dtype)
         return tuple(ops.expand_dims(t, 1) for t in first) if alone else first
 
 

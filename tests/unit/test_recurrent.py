@@ -235,7 +235,7 @@ def test_weights_of_pytorch_are_taken_whole_or_not_at_all():
             ShapeError,
             r"the state h must have shape \(1, N",
         ),
-        (lambda x: nn.LSTM(3, 4)(x, gx.zeros((1, 2, 4))), DTypeError, r"must be a pair \(h, c\)"),
+        (lambda x: nn.LSTM(3, 4)(x, gx.zeros((1, 2, 4))), DTypeError, r"must be \(h, c\)"),
         (lambda x: nn.GRU(3, 4)(x, (x, x)), DTypeError, "state must be a tensor h"),
         (lambda x: nn.GRU(3, 4)(x, lengths=x), DTypeError, "lengths must be integers"),
         (

@@ -139,7 +139,8 @@ LAYERS = {
     "AdaptiveAvgPool": (3,), "AdaptiveMaxPool": (3,), "BatchNorm": (2,),
     "InstanceNorm": (2, 1e-5, 0.1, True, True), "GroupNorm": (1, 2), "LayerNorm": (2,),
     "RMSNorm": (2,), "RNN": (2, 3, 2), "GRU": (2, 3), "LSTM": (2, 3), "RNNCell": (2, 3),
-    "GRUCell": (2, 3), "LSTMCell": (2, 3), "Lambda": (gx.tanh,), "Add": (gx.tanh, gx.exp),
+    "GRUCell": (2, 3), "LSTMCell": (2, 3), "ConvLSTM": (2, 3, 3), "LRU": (2, 3),
+    "Lambda": (gx.tanh,), "Add": (gx.tanh, gx.exp),
     "Concat": (gx.tanh, gx.exp),
     "Embedding": (5, 3), "EmbeddingBag": (5, 3), "Fold": ((3, 4), 2), "Unfold": (2,),
     "LocalResponseNorm": (3, 0.5), "PixelShuffle": (2,), "PixelUnshuffle": (2,),
@@ -150,7 +151,8 @@ LAYERS = {
 
 SHAPES = {
     "EmbeddingBag": (3,), "Fold": (6, 8), "LocalResponseNorm": (4, 4, 6), "Unfold": (4, 4, 2),
-    "RNN": (4, 2), "GRU": (4, 2), "LSTM": (4, 2), "PixelShuffle": (2, 3, 16),
+    "RNN": (4, 2), "GRU": (4, 2), "LSTM": (4, 2), "LRU": (4, 2),
+    "ConvLSTM": (4, 5, 5, 2), "PixelShuffle": (2, 3, 16),
     "PixelUnshuffle": (4, 4, 1), "Upsample": (3, 3, 2),
 }  # fmt: skip
 """Of a sample, where it is not that of two channels."""
