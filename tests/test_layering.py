@@ -214,7 +214,7 @@ LONG_FILES = {
     "ir/op.py": 515, "ir/tensor.py": 520, "ops/__init__.py": 600,
     "plan/planner.py": 630,
 }  # fmt: skip
-LONG_FUNCTIONS = {"emit/tiles/driver.py:emit_sweep": 80, "train/model.py:fit": 80}
+LONG_FUNCTIONS = {"emit/tiles/driver.py:emit_sweep": 78, "train/model.py:fit": 80}
 """What is longer than a sitting yet, and how long it may be: a list that only gets shorter."""
 
 

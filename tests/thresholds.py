@@ -40,6 +40,7 @@ SWEPT = {
     "ops/searching.py:_FEW": (0, MANY),
     "ops/stable.py:_LONGEST": (0, MANY),
     "plan/contraction.py:WORTH": (0, MANY),
+    "plan/contraction.py:RUN": (0, MANY),
     "passes/fold.py:_LARGEST": (0, MANY),
     "passes/fold.py:_FREE": (0, MANY),
     "passes/matrix_chain.py:_LONGEST": (2, 1000),
@@ -71,6 +72,7 @@ SWEPT = {
 """Numbers that are looked up as they are needed, each with a value for either side."""
 
 _GEMM = "unit/test_gemm.py::"
+_CONTRACTIONS = "unit/test_contractions.py::test_every_way_gives_the_sum"
 _PRODUCTS = "unit/test_thresholds.py::test_products_on_both_sides_of_the_sizes_of_tiles"
 _ROWS = "unit/test_reductions.py::test_every_row_counts_once"
 _SHORT = "unit/test_short_rows.py::"
@@ -109,6 +111,7 @@ TESTED = {
     "emit/tiles/driver.py:MANY": _PRODUCTS,
     "emit/tiles/driver.py:BROAD": _PRODUCTS,
     "emit/tiles/driver.py:SHORT": _PRODUCTS,
+    "emit/tiles/dots.py:PLACES": _CONTRACTIONS,
     "emit/tiles/matvec.py:SUMS": _GEMM + "test_matrix_times_vector",
     "emit/tiles/matvec.py:COLUMNS": _GEMM + "test_matrix_times_vector",
     "emit/shape.py:VECTORS": _GEMM + "test_tiles_fill_the_registers",

@@ -95,17 +95,19 @@ def broad(itemsize: int) -> int:
     return max(1, panels) * width(itemsize)
 
 
-def scratch(itemsize: int) -> tuple[int, int, int, int, int, int]:
+def scratch(itemsize: int) -> tuple[int, int, int, int, int, int, int]:
     """Return where in a thread's scratch lie two panels, turned tiles, a block of A, more panels.
 
-    The last is where that ends.
+    Then come three tables of where runs of steps start; the last is where these end.
     """
     panel, tiles = DEPTH * width(itemsize), square(itemsize) * width(itemsize)
     block = (
         rows(itemsize) + high(itemsize)
     ) * DEPTH  # a low tile may have more rows than there are
     start = 2 * panel + tiles
-    return 0, panel, 2 * panel, start, start + block, start + block + DEPTH * broad(itemsize)
+    tables = start + block + DEPTH * broad(itemsize)
+    tables += -tables % (8 // itemsize)
+    return 0, panel, 2 * panel, start, start + block, tables, tables + 3 * DEPTH * 8 // itemsize
 
 
 def scratch_bytes() -> int:

@@ -19,6 +19,9 @@ from graphc.types import NOMINAL_BATCH, AnyDim, Shape, dim_at, never_below, size
 AROUND, COLUMNS, DEPTH = 3, 1, 3
 """Axes around a product that a kernel takes, of those that rows, columns and depth belong to."""
 
+RUN = 8
+"""Steps of depth that follow one another, of the innermost axis, for which starting a run pays."""
+
 WORTH = 64
 """Multiply-adds of a product from which loops around it cost less than to copy an operand."""
 
@@ -86,7 +89,7 @@ def product(a: Operand, b: Operand, out: Access) -> MatrixProduct | None:
     around = [*(x for x in _merged(batch) if x.size != 1), *around] if batch else around
     *others, n = _merged(columns)
     folded = _merged(depth)
-    k = max(reversed(folded), key=_nominal)
+    k = next((x for x in reversed(folded) if _nominal(x) >= RUN), max(folded, key=_nominal))
     folded.remove(k)
     loops = len(around) > 1 or others or folded
     if len(around) > AROUND or len(others) > COLUMNS or len(folded) > DEPTH:

@@ -7,6 +7,8 @@ its bits depend neither on the number of threads nor on how they divide C.
 
 Where C is narrow, or B is transposed and A is small, the kernel computes the transpose of C: rows
 of B^T are broadcast, columns of A^T enter as vectors, and tiles are turned as they are stored.
+A product over groups of axes (:mod:`.grouped`) whose columns fill few lanes has them along K
+(:mod:`.dots`): by its lengths and strides alone, so that threads do not change its bits either.
 
 A *tile* is a few rows by two vectors of C, kept in registers while K passes by. A *block* is a
 column of tiles: any number of rows, at most :func:`shape.width` columns. A *panel* is a copy of as

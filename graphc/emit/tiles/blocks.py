@@ -8,15 +8,16 @@ cost nothing beside the arithmetic, and at once they would stop it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from graphc.emit import shape
 from graphc.emit.tiles.code import Address, Code, Int, ceildiv, const, least
 from graphc.emit.tiles.vectors import Vectors
 
-KINDS = "iiipiipiippipipii"
-"""Of (rows, width, k, a, a_i, a_k, b, b_k, add, factor, c, c_i, source, source_k, panel, packed or
-first, count)."""
+KINDS = "iiiittpiipiippipipii"
+"""Of (rows, width, k, runs, a_runs, b_runs, a, a_i, a_k, b, b_k, add, factor, c, c_i, source,
+source_k, panel, packed or first, count)."""
 
 GROUP = 4
 """Rows of A addressed from one pointer: x86 adds a register times 1, 2, 4 or 8 to it."""
@@ -37,6 +38,7 @@ SPREAD = 3
 def emit_block(v: Vectors, function: Any) -> None:
     """Fill ``block``: C (rows, width) = [C - factor] A (rows, k) B (k, width).
 
+    There are as many ``runs`` of k steps, which start where ``a_runs`` and ``b_runs`` say.
     Where ``packed`` is not 0, A is as :mod:`.packing` leaves it, ``a_i`` is k, and B is two vectors
     wide.
 
@@ -45,7 +47,8 @@ def emit_block(v: Vectors, function: Any) -> None:
     """
     code = Code(function)
     masks = shape.TARGET.masks
-    rows, width, k, a, a_i, a_k, b, b_k, add, factor, c, c_i, *ahead = code.arguments
+    rows, width, *middle, b, b_k, add, factor, c, c_i = code.arguments[:15]
+    ahead = code.arguments[15:]
     two = v.lanes + 1 if masks else shape.width(v.itemsize)
     with code.either(width >= two) as (yes, no):
         with yes:
@@ -61,8 +64,7 @@ def emit_block(v: Vectors, function: Any) -> None:
                 at = whole.choose(v.lanes, 0)
                 with code.when(width > at):
                     args = (
-                        rows, width - at, k, a, a_i, a_k, b + at, b_k, add, factor, c + at, c_i,
-                        *ahead,
+                        rows, width - at, *middle, b + at, b_k, add, factor, c + at, c_i, *ahead,
                     )  # fmt: skip
                     code.call(_band(v, function, 1, True), *args)
     code.end()
@@ -81,17 +83,16 @@ def _emit_band(v: Vectors, function: Any, vectors: int, masked: bool) -> None:
     high tiles' rows.
     """
     code = Code(function)
-    rows, width, k, a, a_i, a_k, b, b_k, add, factor, c, c_i, source, source_k, panel, *flags = (
-        code.arguments
-    )
+    rows, width, k, *runs, a, a_i, a_k, b, b_k, add, factor, c, c_i = code.arguments[:15]
+    source, source_k, panel, *flags = code.arguments[15:]
     high, middle, low = (f(v.itemsize) for f in (shape.high, shape.middle, shape.low))
     packed, count = flags[0].differs(0), flags[1]
 
     def tile(height: int, i: Int, first: Int | int, copied: Int | int) -> None:
         code.call(
             _tile(v, function, height, vectors, masked),
-            rows - i, width, k, a + i * a_i, packed.choose(1, a_i), packed.choose(height, a_k),
-            b, b_k, add, factor, c + i * c_i, c_i,
+            rows - i, width, k, *runs, a + i * a_i, packed.choose(1, a_i),
+            packed.choose(height, a_k), b, b_k, add, factor, c + i * c_i, c_i,
             source, source_k, panel, first, copied,
         )  # fmt: skip
 
@@ -143,11 +144,11 @@ def _emit_tile(v: Vectors, function: Any, height: int, vectors: int, masked: boo
     """
     code = Code(function)
     builder = code.builder
-    rows, width, k, a, a_i, a_k, b, b_k, add, factor, c, c_i, source, source_k, panel, *counts = (
-        code.arguments
-    )
-    first, count = counts
-    columns = range(0, vectors * v.lanes, v.lanes)
+    rows, width, k, runs, a_runs, b_runs, a, a_i, a_k, b, b_k, add, factor, c, c_i = code.arguments[
+        :15
+    ]
+    source, source_k, panel, *counts = code.arguments[15:]
+    (first, count), columns = counts, range(0, vectors * v.lanes, v.lanes)
     grid = [(i, j) for i in range(height) for j in range(vectors)]
     last = v.mask(builder, (width - columns[-1]).ir) if masked else None
     masks = [None] * (vectors - 1) + [last]
@@ -155,8 +156,9 @@ def _emit_tile(v: Vectors, function: Any, height: int, vectors: int, masked: boo
     sure = 1 if height == shape.low(v.itemsize) else height - shape.step(v.itemsize) + 1
     index[sure:] = [least(i, rows - 1) for i in index[sure:]]
     heads = [(a + index[i] * a_i).opaque() for i in range(0, height, GROUP)]
+    long = k * runs >= LONG
 
-    def add_step(t: Int, sums: list[Any]) -> list[Any]:
+    def add_step(t: Int, sums: list[Any], heads: list[Address], b: Address) -> list[Any]:
         line, along, left = b + t * b_k, t * a_k, []
         right = [v.load(builder, (line + x).ir, m) for x, m in zip(columns, masks, strict=True)]
         for i in range(height):
@@ -165,34 +167,53 @@ def _emit_tile(v: Vectors, function: Any, height: int, vectors: int, masked: boo
             left.append(v.spread(builder, builder.load(p.ir)))
         return [v.fma(builder, left[i], right[j], s) for (i, j), s in zip(grid, sums, strict=True)]
 
-    def add_piece(start: Int, values: list[Any]) -> list[Any]:
+    def add_piece(
+        start: Int, values: list[Any], step: Callable[[Int, list[Any]], list[Any]]
+    ) -> list[Any]:
         copied, fetched = (Int(builder, x) for x in values[:2])
         if height == shape.high(v.itemsize) and vectors == shape.VECTORS:
             _copy_ahead(v, code, copied, count, k, source, source_k, panel)
         out = least(fetched + FETCHED, least(rows, height))
-        with code.when(k >= LONG), code.loop(fetched, out) as y:
+        with code.when(long), code.loop(fetched, out) as y:
             for x in (*columns, vectors * v.lanes - 1):
                 v.prefetch(builder, (c + (y * c_i + x)).ir)
         stop = least(start + PIECE, k)
-        return [(copied + count).ir, out.ir, *code.fold(start, stop, 1, values[2:], add_step)]
+        return [(copied + count).ir, out.ir, *code.fold(start, stop, 1, values[2:], step)]
 
-    zeros = [first.ir, const(0)] + [v.zero] * len(grid)
-    totals = code.fold(0, k, PIECE, zeros, add_piece)[2:]
-    after = builder.block
+    def add_run(run: Int, values: list[Any]) -> list[Any]:
+        a_r, line = (a_runs + run).load(), b + (b_runs + run).load()
+        own = [(head + a_r).opaque() for head in heads]
+
+        def step(t: Int, sums: list[Any]) -> list[Any]:
+            return add_step(t, sums, own, line)
+
+        return code.fold(0, k, PIECE, values, lambda start, x: add_piece(start, x, step))
+
+    zeros = [v.zero] * len(grid)
+    totals = code.fold(0, runs, 1, [first.ir, const(0), *zeros], add_run)[2:]
     places = [(c + (index[i] * c_i + columns[j])).ir for i, j in grid]
+    _store(v, code, totals, places, [masks[j] for _, j in grid], add, factor)
+    code.end()
+
+
+def _store(
+    v: Vectors, code: Code, totals: list[Any], places: list[Any], masks: list[Any],
+    add: Int, factor: Address,
+) -> None:  # fmt: skip
+    """Store the vectors of a tile, or subtract them, times the factor, from what is there."""
+    builder, after = code.builder, code.builder.block
     with code.when(add.differs(0)):  # rounded twice, as a step by itself would be
         scale = v.spread(builder, builder.fneg(builder.load(factor.ir)))
         seeded = [
-            builder.fadd(v.load(builder, p, masks[j]), builder.fmul(total, scale))
-            for total, p, (_, j) in zip(totals, places, grid, strict=True)
+            builder.fadd(v.load(builder, p, mask), builder.fmul(total, scale))
+            for total, p, mask in zip(totals, places, masks, strict=True)
         ]
         added = builder.block
-    results = [builder.phi(v.type) for _ in grid]
-    for result, total, more, p, (_, j) in zip(results, totals, seeded, places, grid, strict=True):
+    results = [builder.phi(v.type) for _ in totals]
+    for result, total, more, p, mask in zip(results, totals, seeded, places, masks, strict=True):
         result.add_incoming(total, after)
         result.add_incoming(more, added)
-        v.store(builder, result, p, masks[j])
-    code.end()
+        v.store(builder, result, p, mask)
 
 
 def _copy_ahead(

@@ -119,6 +119,11 @@ class Address:
         """Return the address that is the number ``address``, of an element like this one."""
         return Address(self.builder, self.builder.inttoptr(address.ir, self.ir.type))
 
+    def table(self, elements: int) -> Address:
+        """Return the address of integers that lie so many of this one's elements from here."""
+        kind = INT.as_pointer()
+        return Address(self.builder, self.builder.bitcast((self + elements).ir, kind))
+
     def opaque(self) -> Address:
         """Return this address in a register, as if nothing were known of how it was computed.
 

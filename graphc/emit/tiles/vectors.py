@@ -63,12 +63,13 @@ class Vectors:
     def part(self, module: Any, name: str, kinds: str, emit: Callable[[Vectors, Any], None]) -> Any:
         """Return the function ``name`` of ``module``, which ``emit`` fills if it is not there yet.
 
-        Its arguments are integers ``i`` and pointers ``p``.
+        Its arguments are integers ``i``, pointers ``p``, and tables of integers ``t``.
         """
         name = f"{name}_{self.name}"
         if name in module.globals:
             return module.globals[name]
-        types = [INT if kind == "i" else self.real.as_pointer() for kind in kinds]
+        known = {"i": INT, "p": self.real.as_pointer(), "t": INT.as_pointer()}
+        types = [known[kind] for kind in kinds]
         function = ir.Function(module, ir.FunctionType(VOID, types), name)
         function.linkage = "internal"
         mark(function, "nounwind", "noinline", "optsize")  # unrolled by hand as far as it pays
