@@ -10,7 +10,8 @@ import numpy as np
 from graphc import ops
 from graphc.errors import DTypeError, ShapeError, user_location
 from graphc.ir.tensor import Tensor
-from graphc.ops.control import scan, tensor
+from graphc.ops.carries import tensor
+from graphc.ops.control import scan
 from graphc.ops.creation import iota
 from graphc.types import INT64, Shape, show_shape
 

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from graphc.ir.graph import Graph, replace_inputs
 from graphc.ir.op import Composite
 from graphc.ir.tensor import Tensor, building
+from graphc.ops.bodies import in_bodies
 from graphc.ops.state import Stateful
 
 
@@ -30,4 +31,4 @@ def inference_form(graph: Graph) -> Graph:
                 return node.op.inference(*operands)
         return replace_inputs(node, operands)
 
-    return graph.rebuild(rule)
+    return in_bodies(graph.rebuild(rule), inference_form, whole=True, still=True)

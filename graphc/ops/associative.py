@@ -7,7 +7,7 @@ from typing import Any
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
 from graphc.ir.tensor import FUNCTIONS, Tensor, apply
-from graphc.ops.control import filled, leaves, tensor
+from graphc.ops.carries import filled, leaves, tensor
 from graphc.ops.interleave import Interleave
 from graphc.tree import tree_aligned, tree_shown
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from graphc.errors import ArgumentError
 from graphc.ir.graph import Graph, ancestors
 from graphc.ir.op import Source
 from graphc.ir.source import Constant, Input, Parameter, constant
 from graphc.ir.tensor import FUNCTIONS, Tensor
-from graphc.ops.random import RandomUniform
-from graphc.ops.state import Stateful
 from graphc.types import Several, TensorType
 
 
@@ -28,15 +25,18 @@ class Body:
         following: Sequence[Tensor],
         others: Sequence[Tensor] = (),
         going: Tensor | None = None,
+        states: Iterable[Tensor] = (),
     ) -> None:
         """``following`` are the next carries; ``others`` more values that may be asked for.
 
         After a step in which ``going`` is false, there is none. The first carry then is the
-        number of steps taken, from 0.
+        number of steps taken, from 0. ``states`` are carries that are state of layers, which
+        what a step leaves for others has no derivatives by.
         """
         self.carries, self.slices, self.captured = map(tuple, (carries, slices, captured))
         self.sliced, self.taken = frozenset(slices), frozenset(captured)
         self.following, self.others, self.going = tuple(following), tuple(others), going
+        self.states = frozenset(states)
         roots = [*self.inputs, *following, *others, *([] if going is None else [going])]
         self.nodes = tuple(ancestors(roots))
         self.place = {node: place for place, node in enumerate(self.nodes)}
@@ -54,6 +54,12 @@ class Body:
             outputs["go on"] = self.going
         return Graph(self.inputs, outputs)
 
+    def still(self, values: Sequence[Tensor]) -> Body:
+        """Return the body in which no step moves the state, of ``values`` and the next carries."""
+        pairs = zip(self.carries, self.following, strict=True)
+        following = [c if c in self.states else new for c, new in pairs]
+        return Body(self.carries, self.slices, self.captured, following, values, self.going)
+
 
 def placeholder(label: str, type: TensorType) -> Tensor:
     return Tensor(Input(label, type, object()), (), type, label=label)
@@ -66,6 +72,16 @@ def copied(roots: Sequence[Tensor], images: dict[Tensor, Tensor]) -> None:
             continue
         new = tuple(images.get(x, x) for x in node.inputs)
         images[node] = Tensor(node.op, new, node.type, label=node.label, like=node)
+
+
+def substituted(roots: Sequence[Tensor], images: Mapping[Tensor, Tensor]) -> list[Tensor]:
+    """Return ``roots`` over the images of tensors; what owes nothing to these is not copied."""
+    new = dict(images)
+    for node in ancestors(roots, images):
+        if node not in new and any(new.get(x, x) is not x for x in node.inputs):
+            operands = tuple(new.get(x, x) for x in node.inputs)
+            new[node] = Tensor(node.op, operands, node.type, label=node.label, like=node)
+    return [new.get(t, t) for t in roots]
 
 
 def zeros(type: TensorType) -> Tensor:
@@ -88,6 +104,7 @@ def closed(
     ys: Sequence[Tensor],
     going: Tensor | None = None,
     since: int | None = None,
+    states: Iterable[Tensor] = (),
 ) -> Closed:
     """Return the body of a step: what it does not change from step to step comes from outside.
 
@@ -96,11 +113,9 @@ def closed(
     roots = [*following, *ys, *([] if going is None else [going])]
     inside = {*carries, *slices}
     for node in ancestors(roots):
-        drawn = isinstance(node.op, Stateful)
-        made_here = since is not None and node.id > since and node.inputs and not drawn
+        made_here = since is not None and node.id > since and node.inputs
         if made_here or not inside.isdisjoint(node.inputs):
             inside.add(node)
-            _check_drawn(node)
     images: dict[Tensor, Tensor] = {}
     outside: dict[Tensor, Tensor] = {}
     used = [x for node in ancestors(roots) if node in inside for x in node.inputs]
@@ -113,21 +128,9 @@ def closed(
     body = Body(
         carries, slices, list(outside.values()),
         [images.get(t, t) for t in following], [images.get(t, t) for t in ys],
-        None if going is None else images.get(going, going),
+        None if going is None else images.get(going, going), states,
     )  # fmt: skip
     return Closed(body, list(outside), [images.get(t, t) for t in ys])
-
-
-def _check_drawn(node: Tensor) -> None:
-    """Raise if ``node``, which is inside a body, is new in each step of training."""
-    op = node.op
-    open_ = isinstance(op, RandomUniform) and (op.counts or not isinstance(op.stream, int))
-    if open_ or (isinstance(op, Stateful) and op.updates(*node.inputs)):
-        raise ArgumentError(
-            f"{op.name} depends on a carry, slice or branch (made at {node.loc}); in a loop or "
-            f"branch nothing counts the steps of training: draw before it, for all steps at once, "
-            f"and scan over that"
-        )
 
 
 def _stays_inside(x: Tensor) -> bool:

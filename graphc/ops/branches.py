@@ -10,7 +10,9 @@ from graphc.ir.results import result
 from graphc.ir.source import constant
 from graphc.ir.tensor import FUNCTIONS, Tensor, apply
 from graphc.ops.body import closed, placeholder, zeros
-from graphc.ops.control import filled, tensor, weak_as
+from graphc.ops.carries import filled, tensor, weak_as
+from graphc.ops.moving import carried, mark, placed
+from graphc.ops.random import Turn
 from graphc.ops.scan import Branch
 from graphc.tree import tree_aligned, tree_shown
 from graphc.types import BOOL, INT64, show_shape
@@ -22,7 +24,8 @@ def cond(predicate: Any, yes: Callable[..., Any], no: Callable[..., Any], *opera
     Both functions are called with symbols, and must return equal structures of tensors of equal
     types; only what the one taken does is computed, when the function runs. Tensors and
     parameters from outside may be used in both, and have derivatives of any order: those of the
-    branch taken. Numbers other than bools hold where they are not 0. As ``jax.lax.cond``.
+    branch taken, which alone moves the state of layers, such as running statistics. Numbers other
+    than bools hold where they are not 0. As ``jax.lax.cond``.
     """
     where = f"\n  at {user_location()}"
     held = _scalar("cond", "predicate", predicate, where)
@@ -61,7 +64,7 @@ def _chosen(
     for number, branch in enumerate(branches):
         if not callable(branch):
             raise DTypeError(f"{what}: branch {number} must be a function, not {branch!r}{where}")
-        before = constant(0).id
+        before = mark()
         traces.append((before, branch(*operands)))
     like = traces[0][1]
     leaves = [_leaves(what, number, out, like, where) for number, (_, out) in enumerate(traces)]
@@ -69,14 +72,20 @@ def _chosen(
     for others in leaves[1:]:
         kinds = [weak_as(a, b) for a, b in zip(kinds, others, strict=True)]
     values: list[Tensor] = [zeros(t.type) for t in kinds]
+    latest: dict[Tensor, Tensor] = {}
+    """What the branches before leave of layers' state."""
     for number, ((before, _), own) in enumerate(zip(traces, leaves, strict=True)):
         own = [weak_as(t, kind) for t, kind in zip(own, kinds, strict=True)]
         _check(what, number, own, kinds, where)
         carries = [placeholder("otherwise", t.type) for t in kinds]
-        made = closed(carries, (), own, (), since=before)
+        moved = carried(placed(own, before, lambda: apply(Turn())), before)
+        following = [*moved.roots, *moved.following]
+        made = closed([*carries, *moved.carries], (), following, (), None, before, moved.carries)
         taken = FUNCTIONS["astype"](held[number], INT64)
-        out = apply(Branch(made.body, 1, False, True), *values, *made.outside, taken)
+        firsts = [*values, *(latest.get(state, state) for state in moved.firsts)]
+        out = apply(Branch(made.body, 1, False, True), *firsts, *made.outside, taken)
         values = [result(out, k) for k in range(len(kinds))]
+        latest |= {state: result(out, k) for k, state in enumerate(moved.firsts, len(kinds))}
     return filled(like, values)
 
 

@@ -20,8 +20,8 @@ def checkpoint(function: Callable[..., Any], *operands: Any) -> Any:
     tuples, lists and dicts of them, or None; parameters that the function uses have gradients as
     elsewhere. What it computes from parameters alone is computed once. As ``jax.checkpoint`` and
     PyTorch's ``torch.utils.checkpoint`` (Chen et al., *Training deep nets with sublinear memory
-    cost*, 2016); ``.report.arena_bytes`` says what it saves. What moves with each step of training,
-    dropout and running statistics, stays outside.
+    cost*, 2016); ``.report.arena_bytes`` says what it saves. Random draws and masks of
+    dropout are the same when they are computed again; running statistics move once.
     """
     if not callable(function):
         raise ArgumentError(

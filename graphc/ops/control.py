@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from operator import is_
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError, user_location
+from graphc.ir.graph import ancestors
 from graphc.ir.results import result
 from graphc.ir.source import constant
 from graphc.ir.tensor import FUNCTIONS, Tensor, apply
-from graphc.ops.body import closed, placeholder
-from graphc.ops.operands import as_tensor, is_weak
+from graphc.ops.body import closed, placeholder, substituted
+from graphc.ops.carries import Tensors, check_carry, filled, leaves, tensor, traced, weak_as
+from graphc.ops.creation import iota
+from graphc.ops.moving import carried, mark, placed, turn_of
+from graphc.ops.operands import is_weak
 from graphc.ops.scan import UNBOUNDED, Scan, While
-from graphc.tree import tree_aligned, tree_leaves, tree_map, tree_shown
-from graphc.types import BOOL, INT64, AnyDim, as_dim, promote, show_shape
+from graphc.tree import tree_aligned, tree_shown
+from graphc.types import BOOL, INT64, AnyDim, as_dim, show_shape
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -46,8 +49,10 @@ def scan(
     in memory, least where k is about the root of n (Griewank and Walther, *Evaluating Derivatives*,
     2008, section 12.2). The length must be fixed.
 
-    A tensor of the body that depends on neither carry nor slice is computed once, before the loop:
-    random numbers, too, are the same in every step, unless they are scanned over.
+    A tensor of the body that depends on neither carry nor slice is computed once, before the loop.
+    A random draw is another one in each step: the one that a draw before the loop, of all steps,
+    would have there; one that is given its ``step`` is a function of that. What layers learn by
+    themselves, such as running statistics, moves in each step.
 
     Raises :class:`ShapeError` or :class:`DTypeError` if the carry changes its shape or type or
     ``xs`` differ in length, :class:`ArgumentError` if its structure changes or nothing tells the
@@ -56,6 +61,7 @@ def scan(
     where = f"\n  at {user_location()}"
     loop = _Loop(step, init, xs, axis, where)
     count = loop.length(length)
+    loop.sequences.append(iota((count,), 0, INT64))  # the numbers of steps, for draws in them
     many = _unrolled(unroll, count, where)
     if checkpoint is not None:
         carry, ys = loop.in_blocks(*_checked(checkpoint, count, where), reverse, loop.kept)
@@ -98,7 +104,7 @@ def while_loop(
         return made
 
     def step(carries: Tensors) -> tuple[Tensors, Tensors]:
-        count, *own = carries
+        since, (count, *own) = mark(), carries
         carry = body(filled(init, own))
         following = tree_aligned(carry, init)
         if following is None:
@@ -108,15 +114,23 @@ def while_loop(
             )
         new = [tensor("while_loop", t, where) for t in following if t is not None]
         new = [weak_as(a, b) for a, b in zip(new, own, strict=True)]
-        return [count + 1, *new], [holds(filled(init, new))]
+        roots = [count + 1, *new, holds(filled(init, new))]
+        roots = placed(roots, since, turn_of(count, most, UNBOUNDED))
+        return roots[:-1], roots[-1:]
 
-    counted = [constant(0, INT64), *starts]
+    counted, since = [constant(0, INT64), *starts], mark()
     made = traced(counted, [False, *map(is_weak, values)], step)
     check_carry("while_loop", made.firsts, made.following, where)
-    loop = closed(made.carries, (), made.following, (), made.others[0])
+    moved = carried([*made.following, *made.others], since)
+    *following, going = moved.roots
+    loop = closed(
+        [*made.carries, *moved.carries], (), [*following, *moved.following], (), going,
+        states=moved.carries,
+    )  # fmt: skip
     first = holds(filled(init, made.firsts[1:]))
     steps = FUNCTIONS["where"](first, constant(most, INT64), constant(0, INT64))
-    out = apply(While(loop.body, most, False, True), *made.firsts, *loop.outside, steps)
+    firsts = [*made.firsts, *moved.firsts]
+    out = apply(While(loop.body, most, False, True), *firsts, *loop.outside, steps)
     return filled(init, [result(out, k + 1) for k in range(len(values))])
 
 
@@ -132,7 +146,6 @@ def _most(max_steps: Any, where: str) -> AnyDim:
     return most
 
 
-Tensors = Sequence[Tensor]
 Flat = Callable[[Tensors, Tensors], tuple[Tensors, Tensors]]
 """A step of leaves: from carries and slices to carries and what is left."""
 
@@ -156,6 +169,9 @@ class _Loop:
         self.sequences = [_front(tensor("scan", t, where), axis, where) for t in leaves(xs)]
         self.y: Any = None
         """What a step leaves, in the user's structure."""
+        self._count: AnyDim = 0
+        self._traced: tuple[list[Tensor], list[Tensor]] | None = None
+        """Carries and slices with which the step was called, and what it made of them."""
 
     def length(self, length: Any) -> AnyDim:
         """Return the number of steps."""
@@ -182,11 +198,22 @@ class _Loop:
                     f"scan: {t.describe()} has {t.type.shape[0]} slices where {count} are needed; "
                     f"xs must have one length{where}"
                 )
+        self._count = count
         return count
 
     def step(self, carries: Tensors, slices: Tensors) -> tuple[Tensors, Tensors]:
-        """Call the user's function."""
-        made = self._step(filled(self._init, carries), filled(self._xs, slices))
+        """Call the user's function, or do again what it did when it was called."""
+        again = self._traced
+        given, count = [*carries, *slices], len(carries)
+        if again is None or any(a.type != b.type for a, b in zip(given, again[0], strict=True)):
+            again = self._traced = given, self._called(carries, slices)
+        roots = substituted(again[1], dict(zip(again[0], given, strict=True)))
+        return roots[:count], roots[count:]
+
+    def _called(self, carries: Tensors, slices: Tensors) -> list[Tensor]:
+        """Return the next carries and what is left, as the user's function has it."""
+        since, (*own, number) = mark(), slices
+        made = self._step(filled(self._init, carries), filled(self._xs, own))
         if not isinstance(made, (tuple, list)) or len(made) != 2:
             raise DTypeError(
                 f"scan: step(carry, x) must return a pair (carry, y), not {made!r}{self._where}"
@@ -198,13 +225,14 @@ class _Loop:
                 f"scan: the carry begins as {tree_shown(self._init)} and step returns "
                 f"{tree_shown(carry)}; both must have one structure{self._where}"
             )
-        ys = [tensor("scan", t, self._where) for t in leaves(self.y)]
-        return [tensor("scan", t, self._where) for t in following if t is not None], ys
+        roots = [t for t in (*following, *leaves(self.y)) if t is not None]
+        roots = [tensor("scan", t, self._where) for t in roots]
+        return placed(roots, since, turn_of(number, self._count, UNBOUNDED))
 
     def run(
         self,
         step: Flat,
-        sequences: Tensors,
+        sequences: Sequence[Tensor],
         count: AnyDim,
         reverse: bool,
         firsts: Tensors | None = None,
@@ -213,14 +241,21 @@ class _Loop:
         slices = [
             placeholder(t.label or "slice", t.type.with_shape(t.type.shape[1:])) for t in sequences
         ]
-        begin = self.firsts if firsts is None else firsts
+        begin, since = self.firsts if firsts is None else firsts, mark()
         made = traced(begin, self._weak, lambda carries: step(carries, slices))
         check_carry("scan", made.firsts, made.following, self._where)
-        loop = closed(made.carries, slices, made.following, made.others)
-        out = apply(Scan(loop.body, count, reverse), *made.firsts, *sequences, *loop.outside)
-        finals = [result(out, k) for k in range(len(made.firsts))]
-        places = [len(finals) + loop.body.place[t] for t in loop.values]
-        return finals, [result(out, place) for place in places]
+        moved, many = carried([*made.following, *made.others], since), len(made.firsts)
+        following, others = [*moved.roots[:many], *moved.following], moved.roots[many:]
+        if slices[-1] not in set(
+            ancestors([*following, *others])
+        ):  # no draw asks for the step's number
+            slices, sequences = slices[:-1], sequences[:-1]
+        carries = [*made.carries, *moved.carries]
+        loop = closed(carries, slices, following, others, states=moved.carries)
+        operands = [*made.firsts, *moved.firsts, *sequences, *loop.outside]
+        out = apply(Scan(loop.body, count, reverse), *operands)
+        places = [len(carries) + loop.body.place[t] for t in loop.values]
+        return [result(out, k) for k in range(many)], [result(out, place) for place in places]
 
     def in_blocks(
         self, count: int, many: int, reverse: bool, block: Block
@@ -270,32 +305,6 @@ def _unrolled(unroll: Any, count: AnyDim, where: str) -> int:
     return max(1, count if unroll is True else min(int(unroll), count))
 
 
-class Traced(NamedTuple):
-    """A step as tensors: what the carries start from, and what they become."""
-
-    firsts: Tensors
-    carries: Tensors
-    following: Tensors
-    others: Tensors
-
-
-def traced(
-    firsts: Tensors, weak: Sequence[bool], step: Callable[[Tensors], tuple[Tensors, Tensors]]
-) -> Traced:
-    """Call a step with symbols; a ``weak`` number takes the type of what it becomes."""
-    while True:
-        carries = [placeholder(t.label or "carry", t.type) for t in firsts]
-        following, others = step(carries)
-        wider = [
-            FUNCTIONS["astype"](old, new.dtype) if may and _yields(old, new) else old
-            for old, new, may in zip(firsts, following, weak, strict=True)
-        ]
-        if all(map(is_, wider, firsts)):
-            following = [weak_as(new, old) for new, old in zip(following, firsts, strict=True)]
-            return Traced(firsts, carries, following, others)
-        firsts = wider
-
-
 def _checked(checkpoint: Any, count: AnyDim, where: str) -> tuple[int, int]:
     """Return the steps of a loop, and of one of its blocks."""
     if not isinstance(checkpoint, int) or isinstance(checkpoint, bool) or checkpoint < 1:
@@ -308,43 +317,6 @@ def _checked(checkpoint: Any, count: AnyDim, where: str) -> tuple[int, int]:
             f"with a number, or leave checkpoint out{where}"
         )
     return count, max(1, min(checkpoint, count))
-
-
-def _yields(old: Tensor, new: Tensor) -> bool:
-    """Tell whether a number takes the type of what it becomes: a wider one."""
-    wider = new.dtype != old.dtype and promote(old.dtype, new.dtype) == new.dtype
-    return wider and not new.weak and old.type.shape == new.type.shape
-
-
-def weak_as(new: Tensor, old: Tensor) -> Tensor:
-    """Return a number that is always the same in the type of the carry that it is."""
-    if new.weak and new.dtype != old.dtype and new.type.shape == old.type.shape:
-        cast: Tensor = FUNCTIONS["astype"](new, old.dtype)
-        return cast
-    return new
-
-
-def check_carry(what: str, firsts: Tensors, following: Tensors, where: str) -> None:
-    """Raise unless the carry has one type before and after a step."""
-    for old, t in zip(firsts, following, strict=True):
-        if t.dtype != old.dtype:
-            raise DTypeError(
-                f"{what}: the carry {old.describe()} becomes {t.type} (made at {t.loc}) in a step; "
-                f'give init this type, or cast with .astype("{old.dtype.name}"){where}'
-            )
-        if t.type.shape != old.type.shape:
-            raise ShapeError(
-                f"{what}: the carry {old.describe()} becomes {show_shape(t.type.shape)} (made at "
-                f"{t.loc}) in a step; its shape must stay, so give init that shape{where}"
-            )
-
-
-def tensor(what: str, value: Any, where: str) -> Tensor:
-    """Return what a user gave, or a function of the user's returned, as a tensor."""
-    try:
-        return as_tensor(value)
-    except GraphcError as error:
-        raise type(error)(f"{what}: {error}{where}") from None
 
 
 def _front(t: Tensor, axis: int, where: str) -> Tensor:
@@ -363,14 +335,3 @@ def _back(t: Tensor, axis: int, where: str) -> Tensor:
         )
     moved: Tensor = FUNCTIONS["moveaxis"](t, 0, axis) if axis % t.ndim else t
     return moved
-
-
-def leaves(tree: Any) -> list[Any]:
-    """Return the leaves of ``tree`` but None."""
-    return [leaf for leaf in tree_leaves(tree) if leaf is not None]
-
-
-def filled(tree: Any, tensors: Iterable[Tensor]) -> Any:
-    """Return ``tree`` with other leaves, in order; None stays."""
-    remaining = iter(tensors)
-    return tree_map(lambda leaf: None if leaf is None else next(remaining), tree)

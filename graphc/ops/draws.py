@@ -7,10 +7,15 @@ steps. Both are settled when the graph of a function or model is declared.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from operator import attrgetter
+
 from graphc.ir.graph import Graph, replace_inputs
-from graphc.ir.source import Constant, parameter
+from graphc.ir.results import Multiple
+from graphc.ir.source import Constant, constant, parameter
 from graphc.ir.tensor import Tensor, building
-from graphc.ops.random import RandomUniform, Stream
+from graphc.ops.bodies import in_bodies
+from graphc.ops.random import Clock, RandomUniform, Stream, Turn
 from graphc.types import BATCH, INT64, Dim, Shape, divided, size_of
 
 
@@ -27,7 +32,7 @@ def advanced(clock: Tensor) -> dict[Tensor, Tensor]:
 
 def counts_steps(graph: Graph) -> bool:
     """Tell whether a draw of ``graph`` changes with the graph's steps."""
-    return any(isinstance(node.op, RandomUniform) and node.op.counts for node in graph)
+    return any(isinstance(node.op, Clock) for node in graph)
 
 
 def settled(graph: Graph, clock: Tensor | None) -> Graph:
@@ -37,38 +42,51 @@ def settled(graph: Graph, clock: Tensor | None) -> Graph:
     the user gave. Without a clock the step is 0, and the graph a pure function.
     """
     numbers = _streams(graph)
-    if not numbers and not counts_steps(graph):
+    if not numbers and not any(isinstance(node.op, (Clock, Turn)) for node in graph):
         return graph
 
     def rule(node: Tensor, operands: tuple[Tensor, ...]) -> Tensor:
         op = node.op
-        if not isinstance(op, RandomUniform):
-            return replace_inputs(node, operands)
-        stream = numbers[op.stream] if isinstance(op.stream, Stream) else op.stream
-        if op.counts and clock is not None:
-            operands = (operands[0], clock)
-        new = op.replaced(stream=stream, counts=False)
-        return Tensor(new, operands, node.type, label=node.label, like=node)
+        if isinstance(op, (Clock, Turn)):
+            now = isinstance(op, Clock) and clock is not None
+            return clock if clock is not None and now else constant(0, INT64)
+        if isinstance(op, RandomUniform) and isinstance(op.stream, Stream):
+            new = op.replaced(stream=numbers[op.stream])
+            return Tensor(new, operands, node.type, label=node.label, like=node)
+        return replace_inputs(node, operands)
 
-    return graph.rebuild(rule)
+    def within(part: Graph) -> Graph:
+        return in_bodies(part.rebuild(rule), within, whole=True)
+
+    return within(graph)
+
+
+def draws_of(graph: Graph) -> Iterator[Tensor]:
+    """Yield the draws of ``graph``, those in loops and branches too."""
+    for node in graph:
+        if isinstance(node.op, RandomUniform):
+            yield node
+        if isinstance(node.op, Multiple):
+            for inner in node.op.graphs().values():
+                yield from draws_of(inner)
 
 
 def _streams(graph: Graph) -> dict[Stream, int]:
     """Return a number for each stream that the user left open."""
-    draws = [node for node in graph if isinstance(node.op, RandomUniform)]
     taken: dict[object, set[int]] = {}
-    for node in draws:
+    own: dict[Stream, object] = {}
+    for node in draws_of(graph):
         assert isinstance(node.op, RandomUniform)
         used = taken.setdefault(_seed_of(node), set())
         if isinstance(node.op.stream, int):
             used.add(node.op.stream)
+        else:
+            own[node.op.stream] = _seed_of(node)
     numbers: dict[Stream, int] = {}
-    for node in draws:
-        assert isinstance(node.op, RandomUniform)
-        stream, used = node.op.stream, taken[_seed_of(node)]
-        if isinstance(stream, Stream) and stream not in numbers:
-            numbers[stream] = next(n for n in range(len(used) + 1) if n not in used)
-            used.add(numbers[stream])
+    for stream in sorted(own, key=attrgetter("order")):
+        used = taken[own[stream]]
+        numbers[stream] = next(n for n in range(len(used) + 1) if n not in used)
+        used.add(numbers[stream])
     return numbers
 
 
@@ -97,9 +115,9 @@ def by_row(graph: Graph, first: Tensor) -> Graph:
 
 def depends_on_rows(graph: Graph) -> tuple[bool, bool]:
     """Return whether draws of ``graph`` depend on the batch, and whether all go row by row."""
-    draws = [node for node in graph if isinstance(node.op, RandomUniform)]
-    moving = [d.type.shape for d in draws if not all(isinstance(n, int) for n in d.type.shape)]
-    return bool(moving), all(_row_size(shape) is not None for shape in moving)
+    own = {node for node in graph if isinstance(node.op, RandomUniform)}
+    moving = [d for d in draws_of(graph) if not all(isinstance(n, int) for n in d.type.shape)]
+    return bool(moving), all(d in own and _row_size(d.type.shape) is not None for d in moving)
 
 
 def _row_size(shape: Shape) -> int | None:

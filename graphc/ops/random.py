@@ -16,6 +16,7 @@ model draws what its next step will, and a row the same in whatever batch it com
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError
-from graphc.ir.op import Array, Elementwise, Sample, function, register
-from graphc.ir.source import Parameter
+from graphc.ir.op import Array, Composite, Elementwise, Sample, function, register
+from graphc.ir.source import Parameter, constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.kernel.value import Integer, Literal, Value, call
 from graphc.ops.cast import Cast, astype
@@ -79,12 +80,43 @@ def bits(seed: Any, stream: int, step: Any, count: int, first: int = 0) -> tuple
 
 
 class Stream:
-    """The stream of a draw whose user gave none; its graph decides the number."""
+    """The stream of a draw whose user gave none; its graph decides the number, in their order."""
 
-    __slots__ = ()
+    __slots__ = ("order",)
+
+    def __init__(self) -> None:
+        self.order = next(_streams)
 
     def __repr__(self) -> str:
         return "own"
+
+
+_streams = itertools.count()
+
+
+class _Counter(Composite):
+    """A number that whoever settles the draws of a graph knows; until then, 0."""
+
+    weak = False
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return TensorType(INT64, ())
+
+    def numpy(self, *arrays: Array) -> Array:
+        return np.zeros((), INT64)
+
+    def expand(self, *inputs: Tensor) -> Tensor:
+        return constant(0, INT64)
+
+
+@register
+class Clock(_Counter):
+    """The number of steps that the graph has taken before, with a user's updates or training."""
+
+
+@register
+class Turn(_Counter):
+    """The number of the step among all steps of the loops around it; 0 outside."""
 
 
 PART = 2**61
@@ -108,7 +140,6 @@ class RandomUniform(Elementwise, Stateful):
     stream: int | Stream
     dtype: np.dtype[Any]
     part: int = 0
-    counts: bool = False
 
     def infer(self, *types: TensorType) -> TensorType:
         for t in types:
@@ -159,20 +190,17 @@ class Key:
     seed: Tensor
     step: Tensor
     stream: int | Stream
-    counts: bool
 
     @staticmethod
     def of(seed: Any, step: Any, stream: int | None) -> Key:
         """Return the key of a new draw for a user's arguments."""
         number = Stream() if stream is None else _stream(stream)
-        return Key(
-            _scalar("seed", seed), _scalar("step", 0 if step is None else step), number,
-            step is None,
-        )  # fmt: skip
+        when = apply(Clock()) if step is None else _scalar("step", step)
+        return Key(_scalar("seed", seed), when, number)
 
     def uniform(self, shape: Shape, dtype: np.dtype[Any], part: int = 0) -> Tensor:
         """Return numbers in [0, 1)."""
-        op = RandomUniform(shape, self.stream, dtype, part, self.counts)
+        op = RandomUniform(shape, self.stream, dtype, part)
         return apply(op, self.seed, self.step)
 
 

@@ -10,6 +10,7 @@ and is itself a loop, the other way, over them (Griewank and Walther, 2008, chap
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import is_
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from graphc.ir.results import Multiple, result
 from graphc.ir.source import Constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.body import Body, copied, placeholder, zeros
+from graphc.ops.state import Stateful
 from graphc.types import INT64, AnyDim, Several, TensorType, dim_at, shape_at
 
 UNBOUNDED = 1 << 62
@@ -57,7 +59,7 @@ class Steps:
         return stacked
 
 
-class Scan(Multiple):
+class Scan(Multiple, Stateful):
     """Runs a body ``length`` times, each time on the carry that it left and one slice more.
 
     Results are the last carries, then each value of the body, stacked over the steps. With
@@ -146,6 +148,30 @@ class Scan(Multiple):
         """Return a value of the body, of all steps."""
         return result(out, len(self.body.carries) + self.body.place[node])
 
+    def _given_by(self, inputs: Sequence[Tensor]) -> Mapping[Tensor, Tensor]:
+        """Return the operand that each input of the body is."""
+        return dict(zip(self.body.inputs, inputs, strict=False))
+
+    def learned(self, *inputs: Tensor) -> Sequence[Tensor]:
+        given = self._given_by(inputs)
+        ops = [(node, node.op) for node in self.body.nodes if isinstance(node.op, Stateful)]
+        return [given[x] for node, op in ops for x in op.learned(*node.inputs) if x in given]
+
+    def chained(self, *inputs: Tensor) -> Sequence[Tensor]:
+        given = self._given_by(inputs)
+        return [given[carry] for carry in self.body.carries if carry in self.body.states]
+
+    def moved(self, out: Tensor, operands: Sequence[Tensor]) -> Mapping[Tensor, Tensor]:
+        body = self.body
+        if not body.states:
+            return {}
+        node = out if all(map(is_, operands, out.inputs)) else apply(self, *operands)
+        return {
+            operands[number]: result(node, number)
+            for number, carry in enumerate(body.carries)
+            if carry in body.states
+        }
+
     def vjps_by(
         self, pull: Derivative, gs: Mapping[int, Tensor], out: Tensor, *inputs: Tensor
     ) -> Sequence[Tensor | None]:
@@ -155,7 +181,7 @@ class Scan(Multiple):
         loop = _Derived(self, out, inputs)
         outputs, cotangents, carried = [], [], []
         for k, (carry, new) in enumerate(zip(body.carries, body.following, strict=True)):
-            if carry.dtype.kind == "f":
+            if carry.dtype.kind == "f" and carry not in body.states:
                 ct = loop.carry(gs[k] if k in gs else zeros(carry.type))
                 outputs.append(new)
                 cotangents.append(ct)
@@ -164,7 +190,7 @@ class Scan(Multiple):
             if number >= count:
                 outputs.append(body.nodes[number - count])
                 cotangents.append(loop.slice(g))
-        wrt = [t for t in body.inputs if t.dtype.kind == "f"]
+        wrt = [t for t in body.inputs if t.dtype.kind == "f" and t not in body.states]
         found = pull(outputs, wrt, cotangents)
         finals: dict[Tensor, int] = {}
         for carry, ct in carried:
@@ -193,7 +219,7 @@ class Scan(Multiple):
         loop = _Derived(self, out, inputs)
         wrt, directions, carried = [], [], []
         for place, (own, t) in enumerate(zip(body.inputs, tangents, strict=False)):
-            if own.dtype.kind != "f":
+            if own.dtype.kind != "f" or own in body.states:
                 continue
             if place < count:
                 direction = loop.carry(zeros(own.type) if t is None else t)

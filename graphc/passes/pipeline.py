@@ -12,7 +12,7 @@ from graphc.config import options
 from graphc.errors import ArgumentError
 from graphc.ir.graph import Graph
 from graphc.ir.verify import Sound, verify
-from graphc.passes.bodies import in_bodies
+from graphc.ops.bodies import in_bodies
 from graphc.passes.compare import compare
 from graphc.passes.cse import cse
 from graphc.passes.dce import dce

@@ -61,8 +61,9 @@ def test_scalar_text(name):
 ELSEWHERE = {
     "batch_norm": "unit/test_nn_images.py",
     "dropout": "unit/test_nn_dropout.py",
+    "turn": "unit/test_moving.py",
 }
-"""Ops of a layer, not of a function, and the tests that have them."""
+"""Ops of a layer or of a loop's body, not of a function, and the tests that have them."""
 
 
 def test_every_op_is_reached():

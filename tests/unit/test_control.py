@@ -308,7 +308,6 @@ def test_what_the_user_reads():
 def test_errors_say_what_to_do():
     x = gx.input("x", (3,))
     p = gx.input("p", (), dtype="bool")
-    drop = nn.Dropout(0.5)
     cases = [
         (ShapeError, "gx.where chooses element by element",
          lambda: gx.cond(x > 0, lambda: x, lambda: x)),
@@ -327,8 +326,6 @@ def test_errors_say_what_to_do():
         (ShapeError, "while_loop: the carry", lambda: gx.while_loop(lambda c: p, gx.sum, x)),
         (ArgumentError, "must be 0 or more",
          lambda: gx.while_loop(lambda c: p, lambda c: c, x, max_steps=-1)),
-        (ArgumentError, "draw before it",
-         lambda: gx.scan(lambda c, v: (drop(c), None), x, length=3)),
     ]  # fmt: skip
     for kind, words, make in cases:
         with pytest.raises(kind, match=words) as caught:

@@ -1,4 +1,4 @@
-"""Passes look inside loops: what is done to a graph is done to the bodies in it."""
+"""What is done to a graph is done to the bodies of loops in it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,13 @@ from graphc.ops.body import Body
 from graphc.ops.scan import Scan
 
 
-def in_bodies(graph: Graph, run: Callable[[Graph], Graph]) -> Graph:
-    """Return ``graph`` with ``run`` done to the body of each loop, without what none asks for."""
+def in_bodies(
+    graph: Graph, run: Callable[[Graph], Graph], *, whole: bool = False, still: bool = False
+) -> Graph:
+    """Return ``graph`` with ``run`` done to the body of each loop, without what none asks for.
+
+    With ``whole`` all carries and operands stay. With ``still`` steps move no state of layers.
+    """
     asked: dict[Tensor, set[int]] = {n: set() for n in graph.nodes if isinstance(n.op, Scan)}
     if not asked:
         return graph
@@ -26,7 +31,7 @@ def in_bodies(graph: Graph, run: Callable[[Graph], Graph]) -> Graph:
         assert isinstance(node.op, Scan)
         key = node.op.body, tuple(sorted(wanted))
         if key not in made:
-            made[key] = _remade(*key, run)
+            made[key] = _remade(*key, run, whole, still)
         if made[key][0] is not node.op.body:
             bodies[node], numbers[node] = made[key]
     if not bodies:
@@ -50,25 +55,28 @@ def in_bodies(graph: Graph, run: Callable[[Graph], Graph]) -> Graph:
 
 
 def _remade(
-    body: Body, asked: Sequence[int], run: Callable[[Graph], Graph]
+    given: Body, asked: Sequence[int], run: Callable[[Graph], Graph], whole: bool, still: bool
 ) -> tuple[Body, dict[int, int]]:
-    """Return ``body`` after ``run``, and the new numbers of the results ``asked`` for."""
-    count = len(body.carries)
-    places = [number - count for number in asked if number >= count]
+    """Return a body after ``run``, and the new numbers of the results ``asked`` for."""
+    count = len(given.carries)
+    wanted = [number for number in asked if number >= count]
+    values = [given.nodes[number - count] for number in wanted]
+    body = given.still(values) if still and given.states else given
+    places = [body.place[t] for t in values]
     before = body.graph_of(places)
     after = run(before)
-    values = [body.nodes[place] for place in places]
     new = body
     if after is not before or len(before) != len(body.nodes):
         following = [after.outputs[f"next {k}"] for k in range(count)]
         values = [after.outputs[f"value {place}"] for place in places]
-        going = after.outputs.get("go on")
-        new = Body(body.carries, body.slices, body.captured, following, values, going)
-    new = _pruned(new, [body.carries[number] for number in asked if number < count], values)
+        states, going = body.states, after.outputs.get("go on")
+        new = Body(body.carries, body.slices, body.captured, following, values, going, states)
+    if not whole:
+        new = _pruned(new, [body.carries[number] for number in asked if number < count], values)
     own = {carry: number for number, carry in enumerate(new.carries)}
     numbers = {number: own[body.carries[number]] for number in asked if number < count}
     first = len(new.carries)
-    numbers |= {count + p: first + new.place[v] for p, v in zip(places, values, strict=True)}
+    numbers |= {n: first + new.place[v] for n, v in zip(wanted, values, strict=True)}
     return new, numbers
 
 
