@@ -45,6 +45,7 @@ SWEPT = {
     "passes/fold.py:_FREE": (0, MANY),
     "passes/matrix_chain.py:_LONGEST": (2, 1000),
     "passes/rules_shape.py:_TERMS": (1, MANY),
+    "passes/rows.py:FEW": (0, MANY),
     "passes/rewrite.py:_ROUNDS": (1, 1000),
     "passes/rewrite.py:_TURNS": (1, 1000),
     "plan/cost.py:DEAR": (0.0, 1e9),
@@ -79,6 +80,9 @@ _SHORT = "unit/test_short_rows.py::"
 _THREADS = "e2e/test_threads.py::"
 
 TESTED = {
+    "types.py:NOMINAL_BATCH": (
+        "unit/test_table_rows.py::test_tables_smaller_than_their_lookups_stay_whole"
+    ),
     "codegen/columns.py:_ROWS": _ROWS,
     "kernel/code.py:MAX_LOOPS": (
         "unit/test_shape_limits.py::test_a_nest_of_loops_too_deep_for_python_says_so"

@@ -51,6 +51,25 @@ def take_steps(pairs: Sequence[Pair], kept: Set[Buffer], by_phase: bool) -> list
     return order.pairs()
 
 
+def without_unread(pairs: Sequence[Pair], kept: Set[Buffer]) -> list[Pair]:
+    """Return the calls, of which those that no step needs are made only where phases run alone.
+
+    They lead to gradients alone that no update reads, and that are not among the ``kept``.
+    """
+    needed = set(kept)
+    result = list(pairs)
+    for place in reversed(range(len(pairs))):
+        call, kernel = pairs[place]
+        if call.made in (BY_PHASE, LAID_OUT):
+            continue
+        inner = all(b.kind in ("arena", "gradient") and b not in needed for b in call.writes)
+        if inner and not call.loops:
+            result[place] = replace(call, made=BY_PHASE), kernel
+        else:
+            needed.update(call.needs)
+    return result
+
+
 def _is_whole(pair: Pair, step: Descent) -> bool:
     """Tell whether a product is of two matrices of floats, and its result the whole gradient."""
     call, kernel = pair

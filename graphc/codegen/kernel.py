@@ -275,6 +275,11 @@ class KernelWriter(Writer):
             self.extent, self._parallel = extent, index
             yield index
 
+    def share(self, name: str, extent: AnyDim) -> Name:
+        """Let threads share ``extent`` places, of which one touches its own only."""
+        self.extent, self._parallel = extent, Name(name)
+        return Name(name)
+
     def lit(self, value: Any, dtype: np.dtype[Any]) -> Number:
         """Return a number: alike kernels may be one that takes it as an argument."""
         return Number(value, dtype)

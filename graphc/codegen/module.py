@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from graphc.cached import cached_property
 from graphc.codegen.alike import Lowering, shared
-from graphc.codegen.descent import take_steps
+from graphc.codegen.descent import take_steps, without_unread
 from graphc.codegen.kernel import (
     Argument,
     KernelCall,
@@ -91,6 +91,8 @@ def generate(
     named = list(zip(program.calls, told_apart(shared(lowered)), strict=True))
     if merge:
         named = take_steps(named, shown, by_phase=epoch is not None)
+    if epoch is not None:
+        named = without_unread(named, shown)
     pairs, flats = merge_flat_calls(named, placeable)
     program.calls = [call for call, _ in pairs]
     program.find_lifetimes()
@@ -160,7 +162,7 @@ def _training(
         "forward": "Compute the outputs and the loss.",
         "backward": "Compute the gradient of the loss for every parameter.",
         "update": "Replace the parameters by their new values.",
-        "descend": "Do both: products step as they have the gradient, which is not written.",
+        "descend": "Do both, without writing gradients that no call reads.",
     }
 
     def function(name: str, chosen: Callable[[Call], bool]) -> str:
@@ -168,7 +170,7 @@ def _training(
         return _function(name, docs[name], [c for c, _ in own], [k for _, k in own], scopes)
 
     steps = list(PHASES)
-    if any(c.made == STEP for c in program.calls):
+    if any(c.made in (STEP, BY_PHASE) for c in program.calls):
         steps = ["forward", "descend"]
     for number, phase in enumerate(PHASES[:-1] if "descend" in steps else PHASES):
         yield function(phase, lambda c: c.phase == number and c.made != STEP)  # noqa: B023

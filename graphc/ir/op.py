@@ -22,9 +22,8 @@ import functools
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import numpy as np
 
@@ -36,10 +35,12 @@ from graphc.errors import (
     RangeError,
     ShapeError,
 )
+from graphc.ir.emitter import Access as Access
+from graphc.ir.emitter import Emitter as Emitter
 from graphc.ir.layout import Axes, Layout
 from graphc.ir.record import Record
 from graphc.ir.tensor import FUNCTIONS, Tensor, apply, located
-from graphc.kernel.value import Element, Literal, Name, Value
+from graphc.kernel.value import Literal, Value
 from graphc.lazy import Registry
 from graphc.tree import tree_leaves
 from graphc.types import AnyDim, Dim, Shape, TensorType, broadcast_shapes
@@ -92,6 +93,11 @@ class Op(Record):
     name: ClassVar[str] = ""
     weak: ClassVar[bool] = True
     """Whether the result is a weak number, like a Python float, if all operands are."""
+    changes: ClassVar[bool] = False
+    """Of a :class:`Loops`: whether the result is the first operand with some elements changed.
+
+    ``loops`` finds it in the place of the result, where it is copied unless it lies there, and
+    reads it there only."""
 
     @abstractmethod
     def infer(self, *types: TensorType) -> TensorType:
@@ -381,58 +387,6 @@ class Contraction(Op):
     transpose_b: bool
 
 
-class Access(Protocol):
-    """An operand or result inside generated loops."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-
-    @property
-    def shape(self) -> tuple[Value, ...]:
-        """The length of each axis, as a value in the kernel."""
-        ...
-
-    @property
-    def dims(self) -> Shape:
-        """The length of each axis."""
-        ...
-
-    def at(self, *index: Value) -> Element:
-        """Return the element at ``index``."""
-        ...
-
-
-class Emitter(Protocol):
-    """Collects the statements of one kernel, as :class:`graphc.kernel.code.Writer` does."""
-
-    def let(self, name: str, value: Value) -> Name:
-        """Give a variable a value; return it."""
-        ...
-
-    def store(self, element: Element, value: Value) -> None: ...
-
-    def loop(self, name: str, stop: Value, start: Value | int = 0) -> AbstractContextManager[Name]:
-        """Open ``for name in range(start, stop)``."""
-        ...
-
-    def when(self, condition: Value) -> AbstractContextManager[None]:
-        """Open what is done only if the condition holds."""
-        ...
-
-    def parallel(self, name: str, extent: AnyDim) -> AbstractContextManager[Name]:
-        """Open the loop that threads share, whose iterations are independent.
-
-        Where there are several, one behind the other or within loops that each thread runs whole,
-        they are over the same axis, and an iteration needs what its own number did before, no
-        other's.
-        """
-        ...
-
-    def lit(self, value: Any, dtype: np.dtype[Any]) -> Value:
-        """Return ``value`` as a number of ``dtype``."""
-        ...
-
-
 class Loops(Op):
     """Writes its own loop nest."""
 
@@ -440,13 +394,17 @@ class Loops(Op):
     def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
         """Write the loops that compute every element of ``out``.
 
-        The body must write each element of the result. Start with ``e.parallel`` over an axis
-        whose iterations are independent, if there is one.
+        The body must write each element of the result, with ``changes`` each that does not stay.
+        Start with ``e.parallel`` over an axis whose iterations are independent, if there is one.
         """
 
     def read(self, out: TensorType, *types: TensorType) -> AnyDim:
         """Return the bytes that are read, each once."""
         return sum((t.nbytes for t in types), start=0)
+
+    def written(self, out: TensorType, *types: TensorType) -> AnyDim:
+        """Return the bytes that are written, each once."""
+        return out.nbytes
 
     def waits(self, out: TensorType, *types: TensorType) -> AnyDim:
         """Return the number of additions that wait for one before, if they are many."""

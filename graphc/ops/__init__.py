@@ -204,8 +204,11 @@ from graphc.ops.rounding import (
     signbit,
     trunc,
 )
-from graphc.ops.scatter import (
+from graphc.ops.rows import (
     index_add,
+    index_copy,
+)
+from graphc.ops.scatter import (
     put,
     put_along_axis,
     scatter,
@@ -366,6 +369,7 @@ __all__ = [
     "hardtanh",
     "hypot",
     "index_add",
+    "index_copy",
     "interpolate",
     "isfinite",
     "isinf",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -99,18 +99,20 @@ def _flat(indices: Sequence[Array], shape: Sequence[int], axis: int) -> Array:
 
 
 def write_places(
-    e: Emitter, indices: Sequence[Access], index: Sequence[Value], lengths: Sequence[Value]
-) -> tuple[Name, ...]:
+    e: Emitter, indices: Sequence[Access], index: Sequence[Value], lengths: Sequence[Value],
+    wrap: bool = True,
+) -> tuple[Name, ...]:  # fmt: skip
     """Write the places inside their axes that ``indices`` mean and return them.
 
-    One is -1 only where its axis is empty.
+    One is -1 only where its axis is empty. With ``wrap`` negative ones count from the end.
     """
     names = [f"at{k}" for k in range(len(indices))] if len(indices) > 1 else ["at"]
     places = []
     for name, own, length in zip(names, indices, lengths, strict=False):
         at = e.let(name, own.at(*index).cast(INT64))
-        with e.when(at < 0):
-            e.let(name, at + length)
+        if wrap:
+            with e.when(at < 0):
+                e.let(name, at + length)
         last = Integer(length.value - 1) if isinstance(length, Integer) else length - 1
         places.append(e.let(name, least(most(at, 0), last)))
     return tuple(places)
@@ -136,16 +138,86 @@ def read(
         e.store(out, x.at(*index))
 
 
+Change: TypeAlias = Callable[[Emitter, Access, Sequence[Value], int, Sequence[Value], Value], None]
+"""Writes what a value makes of an element at places along an axis and behind."""
+
+
 def add(
     e: Emitter, out: Access, at: Sequence[Value], axis: int, index: Sequence[Value], value: Value
 ) -> None:
     """Write the addition of ``value`` to an element, none if an indexed axis is empty."""
-    target, exists = out.at(*index), inside(out, at, axis)
+    target = out.at(*index)
+    _store(e, out, at, axis, target, target + value)
+
+
+def put(
+    e: Emitter, out: Access, at: Sequence[Value], axis: int, index: Sequence[Value], value: Value
+) -> None:
+    """Write ``value`` in the place of an element, nowhere if an indexed axis is empty."""
+    _store(e, out, at, axis, out.at(*index), value)
+
+
+def _store(
+    e: Emitter, out: Access, at: Sequence[Value], axis: int, target: Element, value: Value
+) -> None:
+    exists = inside(out, at, axis)
     if exists is None:
-        e.store(target, target + value)
+        e.store(target, value)
         return
     with e.when(exists):
-        e.store(target, target + value)
+        e.store(target, value)
+
+
+class Owner:
+    """The loops of an op that changes the parts of ``out`` at places along ``axis`` and behind.
+
+    Parts of different leading axes never meet, so that threads share these. Where there are none,
+    they share out the places of the first axis: each meets all indices, in their order, and changes
+    the parts that fall to its own places. The bits are the same for any number of threads. It must
+    be less work to pass by an index than to change a part.
+    """
+
+    def __init__(self, e: Emitter, out: Access, axis: int, count: int) -> None:
+        self.e, self.out, self.axis = e, out, axis
+        self.lead = min(axis, 1)
+        part = size_of(out.dims[count:]) * out.dtype.itemsize
+        large = not isinstance(part, int) or part >= LEAST_BYTES
+        self.is_divided = not self.lead and large
+
+    @contextmanager
+    def lines(self, fill: bool = False) -> Iterator[None]:
+        """Open the loop that threads share, if it is one; ``fill`` writes zeros before."""
+        e, out = self.e, self.out
+        own = places(out)
+        own = [Name("row"), *own[1:]] if self.is_divided else own
+        with nest(e, out, range(self.lead), parallel=True):
+            if fill:
+                with ExitStack() as filling:
+                    if self.is_divided:
+                        filling.enter_context(e.parallel(own[0].name, out.dims[0]))
+                    with nest(e, out, range(self.lead or self.is_divided, len(own))):
+                        e.store(out.at(*own), e.lit(0, out.dtype))
+            elif self.is_divided:
+                e.share(own[0].name, out.dims[0])
+            yield
+
+    def change(
+        self, updates: Access, *indices: Access, change: Change, skips: bool = False
+    ) -> None:
+        """Write the loops over all indices; with ``skips`` a negative one is none."""
+        e, out, axis = self.e, self.out, self.axis
+        names, split = places(updates), axis + len(indices[0].shape)
+        with nest(e, updates, range(self.lead, split)), ExitStack() as mine:
+            at = write_places(e, indices, names[axis:split], out.shape[axis:], wrap=not skips)
+            if skips:
+                own = indices[0].at(*names[axis:split])
+                mine.enter_context(e.when(own >= 0))
+            if self.is_divided:
+                at = (e.let("row", at[0]), *at[1:])
+                mine.enter_context(e.when((at[0] >= LO) & (at[0] < HI)))
+            with nest(e, updates, range(split, len(names))):
+                place = (*names[:axis], *at, *names[split:])
+                change(e, out, at, axis, place, updates.at(*names).load(out.dtype))
 
 
 @register
@@ -217,38 +289,12 @@ class ScatterAdd(Indexed, Loops):
         return result
 
     def loops(self, e: Emitter, out: Access, *ins: Access) -> None:
-        g, *indices = ins
-        names, own = places(g), places(out)
-        lead, split = min(self.axis, 1), self.axis + len(indices[0].shape)
-        owned = not lead and self._is_divided(out, len(indices))
-        own = [Name("row"), *own[1:]] if owned else own
-        with nest(e, out, range(lead), parallel=True), ExitStack() as filling:
-            if owned:
-                filling.enter_context(e.parallel(own[0].name, out.dims[0]))
-            with nest(e, out, range(lead or owned, len(own))):
-                e.store(out.at(*own), e.lit(0, out.dtype))
-            filling.close()
-            with nest(e, g, range(lead, split)), ExitStack() as mine:
-                at = write_places(e, indices, names[self.axis : split], out.shape[self.axis :])
-                if owned:
-                    at = (e.let(own[0].name, at[0]), *at[1:])
-                    mine.enter_context(e.when((at[0] >= LO) & (at[0] < HI)))
-                with nest(e, g, range(split, len(names))):
-                    place = (*names[: self.axis], *at, *names[split:])
-                    add(e, out, at, self.axis, place, g.at(*names))
+        owner = Owner(e, out, self.axis, len(ins) - 1)
+        with owner.lines(fill=True):
+            owner.change(*ins, change=add)
 
     def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
         return types[0].size
-
-    def _is_divided(self, out: Access, count: int) -> bool:
-        """Tell whether threads share out the places of the first axis.
-
-        Each meets all indices, in their order, and adds the parts that fall to its own places: the
-        bits are the same for any number of threads. It must be less work to pass by an index than
-        to add a part. Parts of different leading axes never meet, so that these are better.
-        """
-        part = size_of(out.dims[count:]) * out.dtype.itemsize
-        return not isinstance(part, int) or part >= LEAST_BYTES
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         _, *indices = inputs

@@ -19,7 +19,6 @@ from graphc.ops.comparison import equal, where
 from graphc.ops.creation import full_like, iota_along, zeros_like
 from graphc.ops.gather import (
     SECTION,
-    ScatterAdd,
     as_indices,
     as_lines,
     check_bounds,
@@ -293,51 +292,6 @@ def scatter_max(x: Any, indices: Any, updates: Any, axis: int = -1) -> Tensor:
     """
     t, i, u, place = _scattered("scatter_max", x, indices, updates, axis)
     return apply(GreatestAlongAxis(place), t, i, u)
-
-
-def _parts() -> Iterable[Sample]:
-    rng = np.random.default_rng(0)
-    x = np.arange(24.0).reshape(2, 3, 4)
-    for axis in (0, 1, -1):
-        places = np.array([1, 0, -1, 1])
-        shape = list(x.shape)
-        shape[axis] = 4
-        yield Sample((x, places, rng.standard_normal(shape)), (("axis", axis), ("alpha", 2.0)))
-    yield Sample((x, np.array([], int), x[:0]))
-    yield Sample((x, np.array([[1, 0], [1, 1]]), rng.standard_normal((2, 2, 3, 4))))
-    yield Sample((np.array([1, 2, 3]), np.array([2, 2]), np.array([10, 20])))
-
-
-def _numpy_index_add(
-    x: Any, indices: Any, updates: Any, *, axis: int = 0, alpha: float = 1
-) -> Array:
-    axis = axis % np.ndim(x)
-    result = np.array(x, np.result_type(x, updates))
-    where: Any = (*(slice(None),) * axis, np.asarray(indices, INT64))
-    np.add.at(result, where, np.asarray(updates * result.dtype.type(alpha), result.dtype))
-    return result
-
-
-@function(samples=_parts, reference=_numpy_index_add, section=SECTION)
-def index_add(x: Any, indices: Any, updates: Any, *, axis: int = 0, alpha: float = 1) -> Tensor:
-    """Return ``x`` with parts added: ``x[..., indices[i], ...] += alpha * updates[..., i, ...]``.
-
-    The counterpart of :func:`take`, whose result ``updates`` are like. Parts of equal places add
-    up; negative places count from the end, and one out of range raises an IndexError.
-    """
-    t, u = common("index_add", x, updates)
-    i = as_indices(indices)
-    place = normalize_axis(axis, t.ndim)
-    check_bounds(i, t.type.shape[place], place)
-    shape = t.type.shape
-    wanted = (*shape[:place], *i.type.shape, *shape[place + 1 :])
-    if u.type.shape != wanted:
-        raise ShapeError(
-            f"index_add: the updates {u.describe()} need the shape {show_shape(wanted)}, that of "
-            f"the parts of {t.describe()} along axis {axis} at {i.describe()}"
-        )
-    scaled = u if alpha == 1 else u * constant(alpha, t.dtype)
-    return t + apply(ScatterAdd(place, shape), scaled, i)
 
 
 def _puts() -> Iterable[Sample]:

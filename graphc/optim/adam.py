@@ -19,6 +19,13 @@ class Adam(Optimizer):
     ``p <- p - lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)``
     (Kingma and Ba, ICLR 2015). ``weight_decay`` adds ``weight_decay * p`` to the gradient;
     ``amsgrad`` divides by the largest ``v`` so far (Reddi et al., ICLR 2018).
+
+    With ``lazy``, a step changes only those rows of a table, and of its ``m`` and ``v``, that a
+    lookup (:func:`graphc.take`, ``nn.Embedding``) of this step has read, as PyTorch's
+    ``SparseAdam`` does (where ``eps`` is scaled with the bias of ``v``): its cost does not grow
+    with the table. It is another rule: else rows that
+    are not looked up move on, too, for ``m`` decays slowly. A table that is also used whole, such
+    as one tied to a linear layer, is not lazy.
     """
 
     beta1 = Setting(fraction)
@@ -33,6 +40,8 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         amsgrad: bool = False,
+        *,
+        lazy: bool = False,
         **clipping: Any,
     ) -> None:
         super().__init__(lr, **clipping)
@@ -40,6 +49,7 @@ class Adam(Optimizer):
         self.eps = eps
         self.weight_decay = weight_decay
         self.amsgrad = amsgrad
+        self.lazy = lazy
 
     @property
     def betas(self) -> tuple[float, float]:
@@ -106,9 +116,11 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
+        *,
+        lazy: bool = False,
         **clipping: Any,
     ) -> None:
-        super().__init__(lr, betas, eps, weight_decay, amsgrad, **clipping)
+        super().__init__(lr, betas, eps, weight_decay, amsgrad, lazy=lazy, **clipping)
 
     def decay(self, lr: Tensor, **settings: Tensor) -> Tensor:
         return 1.0 - lr * settings["weight_decay"]

@@ -32,8 +32,11 @@ def clip_by_global_norm(gradients: Sequence[Tensor], max_norm: float | Tensor) -
 
 
 def clip_by_value(gradients: Sequence[Tensor], limit: float | Tensor) -> list[Tensor]:
-    """Limit every element of every gradient to ``[-limit, limit]``, a number or scalar tensor."""
-    return [ops.clip(g, -_like(limit, g), _like(limit, g)) for g in gradients]
+    """Limit every element of every gradient to ``[-limit, limit]``, a number or scalar tensor.
+
+    The formula shows that zeros stay zeros, whatever the limit.
+    """
+    return [ops.sign(g) * ops.minimum(ops.abs(g), _like(limit, g)) for g in gradients]
 
 
 def _like(value: float | Tensor, t: Tensor) -> float | Tensor:

@@ -22,6 +22,7 @@ from graphc.ir.naming import parameter_names
 from graphc.ir.op import Array
 from graphc.ir.source import Cell, Parameter, parameter
 from graphc.ir.tensor import Tensor, building
+from graphc.ops.touched import touched
 from graphc.optim.clip import clip_by_global_norm, clip_by_value
 from graphc.optim.setting import Setting, at_least_zero, positive
 from graphc.sealed import Sealed, close_name
@@ -32,12 +33,16 @@ class Optimizer(Sealed, ABC):
     """A rule that turns gradients into new parameter values.
 
     ``clip_value`` clips every element of the gradients, then ``clip_norm`` their joint norm.
+    Where a rule leaves what has no gradient as it is, a step of a table of many rows touches those
+    rows only that were looked up: SGD without momentum and Adagrad, both without weight decay.
     Assigning a :class:`Setting`, such as ``lr``, takes effect at the next step, without
     recompiling.
     """
 
     initial_state: float = 0.0
     """Value of every slot before the first step."""
+    lazy: bool = False
+    """Whether rows of a table that no lookup touched stay as they are, and their slots, too."""
 
     lr = Setting(at_least_zero)
     clip_norm = Setting(positive, optional=True)
@@ -195,6 +200,10 @@ class Optimizer(Sealed, ABC):
             ]
             with building(scope=p.scope):
                 new = self.rule(rounded[p.dtype], p, g, *slots)
+                mask = touched(g) if self.lazy else None
+                if mask is not None:
+                    old = (p, *slots)
+                    new = [ops.where(mask, n, o) for n, o in zip(new, old, strict=True)]
             yield from zip((p, *slots), new, strict=True)
 
     def _state(self, label: str, shape: tuple[int, ...], dtype: Any, initial: Any) -> Tensor:

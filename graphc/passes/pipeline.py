@@ -20,6 +20,7 @@ from graphc.passes.expand import expand
 from graphc.passes.fold import fold
 from graphc.passes.hoist import hoist
 from graphc.passes.matrix_chain import matrix_chain
+from graphc.passes.rows import rows
 from graphc.passes.simplify import simplify
 from graphc.passes.stabilize import stabilize
 from graphc.passes.transpose import transpose
@@ -29,7 +30,7 @@ Pass: TypeAlias = Callable[[Graph, "Counter[str]"], Graph]
 
 STAGES: tuple[Pass, ...] = (
     fold, simplify, stabilize, cse, simplify, transpose, hoist, matrix_chain, dce,
-    expand, fold, simplify, cse,
+    expand, rows, fold, simplify, cse,
 )  # fmt: skip
 """What is run, in this order. After ``expand``, which comes last of all that see formulas
 whole, the formulas' own steps are cleaned up."""

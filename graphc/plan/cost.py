@@ -102,7 +102,7 @@ def _own(work: OwnLoops) -> Work:
     assert isinstance(op, Loops)
     waits, width = op.waits(out, *types), max(4, out.dtype.itemsize)
     lanes = 0 if waits else op.flops(out, *types) * width
-    return Work(op.read(out, *types), out.nbytes, lanes, waits=waits)
+    return Work(op.read(out, *types), op.written(out, *types), lanes, waits=waits)
 
 
 def _nest(nest: LoopNest) -> Work:

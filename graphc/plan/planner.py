@@ -182,20 +182,22 @@ class _Planner:
                 continue
             if PHASES[group.phase] not in phases or value in self.gradient_of:
                 continue
-            if not self._writes_all(group, value) or self.order[group] <= last_guard:
+            if not self._can_replace(group, value) or self.order[group] <= last_guard:
                 continue
             if self._is_last_user(group, parameter, value):
                 result[value] = parameter
         return result
 
-    def _writes_all(self, group: Group, value: Tensor) -> bool:
-        return group.is_loop and group.column is None
+    def _can_replace(self, group: Group, value: Tensor) -> bool:
+        return (group.is_loop and group.column is None) or value.op.changes
 
     def _same_element(self, group: Group, user: Tensor, position: int, value: Tensor) -> bool:
         """Tell whether ``user`` reads its operand at the element at which ``value`` is written."""
         operand = user.inputs[position]
         if self.places.place[operand].base is not operand or group.folds:
             return False
+        if not group.is_loop:
+            return user is value and position == 0
         aligned = group.operand_maps[user][-operand.ndim :] if operand.ndim else ()
         return aligned == group.maps[value]
 
@@ -282,8 +284,12 @@ class _Planner:
             self._emit_product(group, node, flops)
         elif isinstance(node.op, Loops):
             operands = tuple(self._access(x) for x in node.inputs)
+            if node.op.changes and not self._replaces(group, node, in_place):
+                target = self._own(node)
+                self._call(Copy(operands[0], target), group, operands[:1], (target,), 0)
             outs = tuple([self._own(t) for t in self._results(node)])
-            self._call(OwnLoops(node, operands, outs), group, operands, outs, flops)
+            reads = (*outs, *operands[1:]) if node.op.changes else operands
+            self._call(OwnLoops(node, operands, outs), group, reads, outs, flops)
         elif isinstance(node.op, Assembly):
             self._emit_assembly(group, node)
         elif isinstance(node.op, Scan):
@@ -293,6 +299,15 @@ class _Planner:
             source = self._access(x)
             target = self._part(node, Layout.contiguous(x.type.shape), x.type.shape)
             self._call(Copy(source, target), group, (source,), (target,), 0)
+
+    def _replaces(self, group: Group, node: Tensor, in_place: Mapping[Tensor, Tensor]) -> bool:
+        """Let ``node`` lie where an operand does, if it may; tell whether it does."""
+        replaced = in_place.get(node, self._outlived(group, node))
+        if replaced is None:
+            return False
+        self.buffers[node] = self._buffer(replaced)
+        self.starts[node] = self.starts.get(replaced, 0)
+        return True
 
     def _results(self, node: Tensor) -> list[Tensor]:
         """Return the results of ``node``, those that nobody asks for among them."""
@@ -330,10 +345,7 @@ class _Planner:
                         self._access(x), group.operand_maps[node], group
                     )
         for node in stored_nodes(group, self.fusion.users, self.kept):
-            replaced = in_place.get(node, self._outlived(group, node))
-            if replaced is not None:
-                self.buffers[node] = self._buffer(replaced)
-                self.starts[node] = self.starts.get(replaced, 0)
+            self._replaces(group, node, in_place)
             stores[node] = _in_domain(self._own(node), group.maps[node], group)
         for work in divided(LoopNest(group, self.places, loads, stores), self._scratch):
             reads, writes = tuple(work.reads()), tuple(work.writes())
@@ -346,7 +358,7 @@ class _Planner:
 
         To wait for other readers would keep calls apart that can run side by side.
         """
-        if value in self.kept or value in self.shared or not self._writes_all(group, value):
+        if value in self.kept or value in self.shared or not self._can_replace(group, value):
             return None
         taken = {self.buffers[n] for n in group.nodes if n in self.buffers}
         operands = (x for node in group.nodes for x in node.inputs)
@@ -506,7 +518,7 @@ class _Planner:
             group = self.fusion.group.get(new)
             if group is None or carry in outputs or new in self.buffers or new in result:
                 continue
-            own = self.places.place[new].base is new and self._writes_all(group, new)
+            own = self.places.place[new].base is new and self._can_replace(group, new)
             if own and self._is_last_user(group, carry, new):
                 result[new] = carry
         return result

@@ -15,6 +15,7 @@ import numpy as np
 from graphc.cached import cached_property
 from graphc.errors import VerificationError
 from graphc.ir.layout import Layout
+from graphc.ir.op import Loops
 from graphc.ir.tensor import Tensor
 from graphc.plan.group import Group
 from graphc.plan.places import Places
@@ -262,7 +263,12 @@ class Call:
         return (*self.reads, *self.writes, *controls)
 
     def nbytes(self, batch: int) -> int:
-        """Bytes moved if every buffer is touched once."""
+        """Bytes moved if every buffer is touched once, or what an op with own loops says."""
+        if isinstance(self.work, OwnLoops):
+            node, op = self.work.node, self.work.node.op
+            assert isinstance(op, Loops)
+            types = [x.type for x in node.inputs]
+            return dim_at(op.read(node.type, *types) + op.written(node.type, *types), batch)
         return sum(b.nbytes(batch) for b in dict.fromkeys((*self.reads, *self.writes)))
 
 

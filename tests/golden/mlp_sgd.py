@@ -222,7 +222,7 @@ def backward(m):
 
 
 def descend(m):
-    """Do both: products step as they have the gradient, which is not written."""
+    """Do both, without writing gradients that no call reads."""
     batch, run = m.batch, m.run
     # linear_1: sum(4,)   models.py:11
     run(sum_ab64aa58, 4, m.scratch_0, m.subtract_0, m.g0, batch, 4)

@@ -60,6 +60,7 @@ def test_scalar_text(name):
 
 ELSEWHERE = {
     "batch_norm": "unit/test_nn_images.py",
+    "coalesced": "unit/test_table_rows.py",
     "dropout": "unit/test_nn_dropout.py",
     "turn": "unit/test_moving.py",
 }
