@@ -185,6 +185,7 @@ NONE = {
     "print/c.py:_WIDTH": "columns of a line of text",
     "config.py:_MOST_THREADS": "the most that a user may ask for; more is refused",
     "train/scores.py:_LARGEST": "beyond, history has means of batches; the text of docs says so",
+    "nn/losses/sequences.py:_NEVER": "a bound on values, not on sizes",
     "ops/stable.py:_DEEPEST": "beyond, the formula stays as it is written",
     "train/checkpoint.py:_DIGITS": "digits of a number in a file; longer ones are refused",
 }

@@ -42,6 +42,7 @@ from graphc.nn.losses.regression import (
     quantile_loss,
     smooth_l1_loss,
 )
+from graphc.nn.losses.sequences import ctc_loss, masked_mean, sequence_mask
 
 __all__ = [
     "binary_cross_entropy",
@@ -49,6 +50,7 @@ __all__ = [
     "contrastive_loss",
     "cosine_embedding_loss",
     "cross_entropy",
+    "ctc_loss",
     "dice_loss",
     "focal_loss",
     "gaussian_nll_loss",
@@ -60,6 +62,7 @@ __all__ = [
     "l1_loss",
     "log_cosh_loss",
     "margin_ranking_loss",
+    "masked_mean",
     "mse_loss",
     "multi_margin_loss",
     "multilabel_margin_loss",
@@ -68,6 +71,7 @@ __all__ = [
     "pairwise_distance",
     "poisson_nll_loss",
     "quantile_loss",
+    "sequence_mask",
     "smooth_l1_loss",
     "soft_margin_loss",
     "triplet_margin_loss",
