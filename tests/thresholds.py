@@ -78,6 +78,7 @@ _PRODUCTS = "unit/test_thresholds.py::test_products_on_both_sides_of_the_sizes_o
 _ROWS = "unit/test_reductions.py::test_every_row_counts_once"
 _SHORT = "unit/test_short_rows.py::"
 _THREADS = "e2e/test_threads.py::"
+_ATTENTION = "unit/test_attention.py::"
 
 TESTED = {
     "types.py:NOMINAL_BATCH": (
@@ -93,6 +94,8 @@ TESTED = {
         "unit/test_cross_compiled.py::test_loops_of_few_steps_have_vectors"
     ),
     "machine/record.py:LINE": _SHORT + "test_random_rows",
+    "ops/attention_loops.py:_ROOMY": _ATTENTION + "test_wide_heads_are_a_formula",
+    "ops/attention_loops.py:MOST": _ATTENTION + "test_wide_heads_are_a_formula",
     "emit/shape.py:DEPTH": _GEMM + "test_pieces_for_the_caches",
     "run/pace.py:TRIAL_SECONDS": "unit/test_runtime_pace.py::test_what_is_faster_is_taken",
     "run/pace.py:PERIOD_SECONDS": (

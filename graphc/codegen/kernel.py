@@ -370,5 +370,8 @@ class KernelAccess:
     def dims(self) -> Shape:
         return self.access.shape
 
+    def stride(self, axis: int) -> Value:
+        return self.writer.integer(self.access.layout.strides[axis])
+
     def at(self, *index: Value) -> Element:
         return self.writer.element(self.access, index, self.written)

@@ -33,7 +33,7 @@ from graphc.types import AnyDim, Atom, Dim, named_sizes, shape_at, show_shape, w
 
 _WIDTH = 96
 _OF_NUMPY = ("float32", "float64", "inf", "int32", "int64", "nan", "uint8")
-_OF_EMIT = ("random", "rows", "stream", "vmath")
+_OF_EMIT = ("blocks", "random", "rows", "stream", "vmath")
 GAP = "\n\n\n"
 """Between two parts of the text."""
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphc.cached import cached_property
 from graphc.codegen.kernel import KernelText
-from graphc.emit import random, rows, stream, vmath
+from graphc.emit import blocks, random, rows, stream, vmath
 from graphc.kernel.code import Block
 from graphc.lazy import lazy_module
 
@@ -132,7 +132,9 @@ def kernel(signature: str, *, reassociate: bool = False) -> Callable[[Body], Pla
     return PlainKernel
 
 
-MODULES: Mapping[str, Any] = {"random": random, "rows": rows, "stream": stream, "vmath": vmath}
+MODULES: Mapping[str, Any] = {
+    "blocks": blocks, "random": random, "rows": rows, "stream": stream, "vmath": vmath,
+}  # fmt: skip
 """The modules of functions that kernels call."""
 
 NUMBERS: Mapping[str, Any] = {

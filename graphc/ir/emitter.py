@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from graphc.kernel.value import Element, Name, Value
+from graphc.kernel.value import Element, Name, Pointer, Value
 from graphc.types import AnyDim, Shape
 
 
@@ -27,6 +27,10 @@ class Access(Protocol):
         """The length of each axis."""
         ...
 
+    def stride(self, axis: int) -> Value:
+        """Return how far neighbours along ``axis`` are from each other."""
+        ...
+
     def at(self, *index: Value) -> Element:
         """Return the element at ``index``."""
         ...
@@ -41,8 +45,18 @@ class Emitter(Protocol):
 
     def store(self, element: Element, value: Value) -> None: ...
 
-    def loop(self, name: str, stop: Value, start: Value | int = 0) -> AbstractContextManager[Name]:
-        """Open ``for name in range(start, stop)``."""
+    def block(self, name: str, dtype: np.dtype[Any], module: str, size: Value) -> Pointer:
+        """Return memory on the stack, a few kilobytes; ask for it before any loop."""
+        ...
+
+    def do(self, function: str, *operands: Value | Pointer | int) -> None:
+        """Call a function for what it does to memory, such as ``blocks.multiply``."""
+        ...
+
+    def loop(
+        self, name: str, stop: Value | int, start: Value | int = 0, step: int = 1
+    ) -> AbstractContextManager[Name]:
+        """Open ``for name in range(start, stop, step)``."""
         ...
 
     def when(self, condition: Value) -> AbstractContextManager[None]:

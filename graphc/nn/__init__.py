@@ -22,6 +22,7 @@ from graphc.nn.activation import (
     Softsign,
     Tanh,
 )
+from graphc.nn.attention import alibi, scaled_dot_product_attention
 from graphc.nn.cells import GRUCell, LSTMCell, RNNCell
 from graphc.nn.convlstm import ConvLSTM2d
 from graphc.nn.convolution import (
@@ -231,6 +232,7 @@ __all__ = [
     "Unfold",
     "Upsample",
     "accuracy",
+    "alibi",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "bleu",
@@ -273,6 +275,7 @@ __all__ = [
     "recall",
     "rmse",
     "roc_auc",
+    "scaled_dot_product_attention",
     "sequence_mask",
     "smooth_l1_loss",
     "soft_margin_loss",

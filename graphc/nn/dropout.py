@@ -71,18 +71,28 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5, *, name: str | None = None) -> None:
         super().__init__(name)
-        if isinstance(p, bool) or not isinstance(p, (int, float)):
-            raise DTypeError(f"Dropout: p must be a number, not {p!r}\n  at {user_location()}")
-        if not 0.0 <= p <= 1.0:
-            raise ArgumentError(f"Dropout: p must be in [0, 1], got {p}\n  at {user_location()}")
-        self.p = float(p)
+        self.p = probability("Dropout: p", p)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.p == 0.0:
             return x
-        seed = self.parameter("seed", _seed, (), dtype=INT64, trainable=False)
-        step = self.parameter("step", np.zeros((), np.int64), dtype=INT64, trainable=False)
-        return apply(DropoutOp(self.p), x, seed, step)
+        return apply(DropoutOp(self.p), x, *draw_state(self))
+
+
+def probability(what: str, p: Any) -> float:
+    """Return a user's probability."""
+    if isinstance(p, bool) or not isinstance(p, (int, float)):
+        raise DTypeError(f"{what} must be a number, not {p!r}\n  at {user_location()}")
+    if not 0.0 <= p <= 1.0:
+        raise ArgumentError(f"{what} must be in [0, 1], got {p}\n  at {user_location()}")
+    return float(p)
+
+
+def draw_state(layer: Layer) -> tuple[Tensor, Tensor]:
+    """Return the seed of a new draw of a layer, and the number of draws before."""
+    seed = layer.parameter("seed", _seed, (), dtype=INT64, trainable=False)
+    step = layer.parameter("step", np.zeros((), np.int64), dtype=INT64, trainable=False)
+    return seed, step
 
 
 def _seed(shape: tuple[int, ...], rng: np.random.Generator) -> Any:

@@ -203,6 +203,30 @@ static inline void rows_store$(
             rows[start + r * stride + i] = block[i * lanes + r];
 }
 
+// C[i, j] = sum_k A[i, k] B[k, j], added to what is there if add is not 0.
+static inline void blocks_multiply$(
+    T *c, int64_t c_at, int64_t c_i, const T *a, int64_t a_at, int64_t a_i, int64_t a_k,
+    const T *b, int64_t b_at, int64_t b_k, int64_t rows, int64_t width, int64_t k, int64_t add)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < width; j++) {
+            T total = add ? c[c_at + i * c_i + j] : 0;
+            for (int64_t t = 0; t < k; t++)
+                total += a[a_at + i * a_i + t * a_k] * b[b_at + t * b_k + j];
+            c[c_at + i * c_i + j] = total;
+        }
+}
+
+// block[i * lanes + r] = rows[start + r * stride + i], for r < count and i < length.
+static inline void blocks_transpose$(
+    T *restrict block, int64_t lanes, const T *restrict rows, int64_t start, int64_t stride,
+    int64_t count, int64_t length)
+{
+    for (int64_t i = 0; i < length; i++)
+        for (int64_t r = 0; r < count; r++)
+            block[i * lanes + r] = rows[start + r * stride + i];
+}
+
 // Sets target[start : start + count] to values.
 static inline void stream_write$(
     T *restrict target, int64_t start, const T *restrict values, int64_t count)

@@ -59,8 +59,11 @@ def test_scalar_text(name):
 
 
 ELSEWHERE = {
+    "attention": "unit/test_attention.py",
+    "attention_gradient": "unit/test_attention.py",
     "batch_norm": "unit/test_nn_images.py",
     "coalesced": "unit/test_table_rows.py",
+    "dropped_attention": "unit/test_attention.py",
     "dropout": "unit/test_nn_dropout.py",
     "turn": "unit/test_moving.py",
 }

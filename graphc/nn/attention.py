@@ -1,0 +1,353 @@
+"""Attention as a function, with what may be done to its scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphc import ops
+from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
+from graphc.ir.op import Array, Elementwise, register
+from graphc.ir.results import result
+from graphc.ir.source import constant
+from graphc.ir.tensor import Tensor, apply
+from graphc.nn.dropout import draw_state, probability
+from graphc.nn.module import Layer, count
+from graphc.nn.training import TrainingOp
+from graphc.ops.attention import Attention
+from graphc.ops.attention_formula import Formula
+from graphc.ops.attention_loops import MOST
+from graphc.ops.body import Body, closed, placeholder
+from graphc.ops.cast import cast
+from graphc.ops.operands import as_tensor, common
+from graphc.types import (
+    BOOL,
+    FLOAT64,
+    INT64,
+    AnyDim,
+    Shape,
+    TensorType,
+    broadcast_shapes,
+    show_shape,
+    size_of,
+)
+
+Bias = Callable[[Tensor, Tensor], Any]
+
+
+@register
+class DroppedAttention(TrainingOp):
+    """Attention some of whose weights are 0 in training, and the others greater."""
+
+    core: Attention
+
+    def infer(self, *types: TensorType) -> TensorType:
+        return self.core.infer(*types).parts[0]  # type: ignore[attr-defined,no-any-return]
+
+    def numpy(self, *arrays: Array) -> Array:
+        found: Array = self.core.numpy(*arrays)[0]
+        return found
+
+    def expand(self, *inputs: Tensor) -> Tensor:
+        return result(apply(self.core, *inputs), 0)
+
+    def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
+        return self.core.vjps({0: g}, apply(self.core, *inputs), *inputs)
+
+    def jvp(self, tangents: Sequence[Tensor | None], out: Tensor, *inputs: Tensor) -> Tensor | None:
+        return self.core.jvps(tangents, out, *inputs).get(0)
+
+    def inference(self, *inputs: Tensor) -> Tensor:
+        seed = self._seed
+        rest = (*inputs[:seed], *inputs[seed + 2 :])
+        return result(apply(self.core.replaced(p=0.0), *rest), 0)
+
+    def updates(self, *inputs: Tensor) -> Mapping[Tensor, Tensor]:
+        step = inputs[self._seed + 1]
+        return {step: step + 1}
+
+    @property
+    def _seed(self) -> int:
+        """The position of the seed among the operands."""
+        return 3 + self.core.masked + self.core.counted
+
+
+class AttentionDropout(Layer):
+    """Holds the seed and the step by which weights of attention are dropped."""
+
+    def forward(
+        self, operands: Sequence[Tensor], captured: Sequence[Tensor], core: Attention
+    ) -> Tensor:
+        seed, step = draw_state(self)
+        return apply(DroppedAttention(core), *operands, seed, step, *captured)
+
+
+def scaled_dot_product_attention(
+    query: Any, key: Any, value: Any, mask: Any = None, causal: bool = False,
+    dropout: float = 0.0, scale: float | None = None, *, enable_gqa: bool = False,
+    key_lengths: Any = None, window: int | None = None, bias: Bias | None = None,
+    dropped: AttentionDropout | None = None,
+) -> Tensor:  # fmt: skip
+    """Return ``softmax(query key^T * scale + mask) value``, without the scores in memory.
+
+    Queries have shape (..., L, E), keys (..., S, E) and values (..., S, V), such as (N, heads, T,
+    E); leading axes broadcast, and the result is (..., L, V). ``scale`` is ``1 / sqrt(E)`` if it is
+    None. Memory grows linearly with the lengths, forward and backward: blocks of scores are
+    computed, and computed again for the gradient (Dao et al., *FlashAttention*, 2022). Tangents and
+    second derivatives, and gradients by a mask or by what a bias is made of, take that of all
+    scores.
+
+    ``mask`` broadcasts to (..., L, S): booleans, False where a query must not look at a key, or
+    numbers that are added to the scores. With ``causal`` query i looks at keys up to i. Several
+    conditions hold together. A query that may look at no key has the result 0, and gradients 0, as
+    in PyTorch from 2.5 on (NaN before). ``dropout`` is the probability that a weight is dropped,
+    in training only; each call draws its own.
+
+    ``enable_gqa``: heads are the axis before L; each of those of keys and values serves as many
+    neighbouring heads of queries (Ainslie et al., *GQA*, 2023). ``key_lengths``: integers, one for
+    each sample (all leading axes but the heads'); keys and values from there on are not looked at.
+    ``window``: query i looks at keys j with ``|i - j| < window`` only (Beltagy et al.,
+    *Longformer*, 2020), and blocks beyond are not computed. ``bias``: a function ``(i, j)`` of two
+    scalars of int64, made of elementwise functions, which is added to the scores: ``nn.alibi(8)``,
+    or ``lambda i, j: slopes * (j - i)`` with ``slopes`` a tensor of shape (heads, 1, 1), which has
+    derivatives as well.
+
+    As PyTorch's ``scaled_dot_product_attention``; ``attn_mask``, ``dropout_p`` and ``is_causal``
+    are ``mask``, ``dropout`` and ``causal`` here. ``dropped`` is the layer that holds the seed of
+    the dropout, if it is another one's part.
+    """
+    where = f"\n  at {user_location()}"
+    q, k, v = common("scaled_dot_product_attention", query, key, value, floating=True)
+    heads = _Heads.of(q, k, v, enable_gqa, where)
+    given = _Given(q, k, v, heads, where)
+    if mask is not None:
+        given.mask(as_tensor(mask))
+    if key_lengths is not None:
+        given.operands.append(heads.lengths(as_tensor(key_lengths), where))
+        given.options["counted"] = True
+    if bias is not None:
+        given.bias(bias)
+    given.options |= {
+        "scale": _scale(scale, given.width, where),
+        "causal": bool(causal),
+        "window": None if window is None else count("attention: window", window, 1),
+        "p": probability("scaled_dot_product_attention: dropout", dropout),
+    }
+    out = given.attended(dropped)
+    return _reshaped(out, (*heads.lead, *out.type.shape[-2:]))
+
+
+class _Given:
+    """What attention is called with, as an op and its operands."""
+
+    def __init__(self, q: Tensor, k: Tensor, v: Tensor, heads: _Heads, where: str) -> None:
+        self._q, self._k, self._heads, self._where = q, k, heads, where
+        width, depth = q.type.shape[-1], v.type.shape[-1]
+        if not isinstance(width, int) or not isinstance(depth, int):
+            raise ShapeError(
+                f"attention: the last axes of {q.type} and {v.type} must be fixed{where}"
+            )
+        self.width, self._widest = width, max(width, depth)
+        self.operands = [heads.four(q, heads.queries), *(heads.four(x, heads.keys) for x in (k, v))]
+        self.options: dict[str, Any] = {}
+        self._captured: list[Tensor] = []
+
+    def mask(self, mask: Tensor) -> None:
+        given = self._heads.mask(mask, self._q, self._k, self._where)
+        self.operands.append(given)
+        self.options |= {"masked": True, "mask_is_bool": given.dtype == BOOL}
+
+    def bias(self, bias: Any) -> None:
+        body, self._captured = _formula(bias, self._q, self._heads.rank, self._where)
+        self.options["bias"] = body
+
+    def attended(self, dropped: AttentionDropout | None) -> Tensor:
+        """Return the means of values."""
+        core = Attention(**self.options)
+        wide = self._widest > MOST
+        if core.p and wide:
+            raise ArgumentError(
+                f"attention: dropout of heads wider than {MOST} is not supported, and these have "
+                f"{self._widest}; use more heads, or nn.Dropout after the layer{self._where}"
+            )
+        if core.p:
+            layer = dropped or AttentionDropout()
+            out: Tensor = layer(self.operands, self._captured, core)
+            return out
+        if wide:
+            q, k, v, *rest = self.operands
+            formula = Formula(core, q, k, v, [*rest, *self._captured])
+            return ops.matmul(formula.p, formula.v)
+        return result(apply(core, *self.operands, *self._captured), 0)
+
+
+class _Heads(NamedTuple):
+    """The leading axes of queries, keys and values."""
+
+    samples: Shape
+    queries: AnyDim
+    keys: AnyDim
+    rank: int
+
+    @staticmethod
+    def of(q: Tensor, k: Tensor, v: Tensor, grouped: bool, where: str) -> _Heads:
+        rank = max(t.ndim for t in (q, k, v))
+        if min(t.ndim for t in (q, k, v)) < 2:
+            raise ShapeError(
+                f"attention needs (..., length, features), got {q.type}, {k.type}, {v.type}{where}"
+            )
+        if q.type.shape[-1] != k.type.shape[-1] or k.type.shape[-2] != v.type.shape[-2]:
+            raise ShapeError(
+                f"attention of queries {q.type}, keys {k.type} and values {v.type}: queries and "
+                f"keys need one number of features, keys and values one length{where}"
+            )
+        parts = [_split(t, rank) for t in (q, k, v)]
+        try:
+            samples = broadcast_shapes(*(part[0] for part in parts))
+            own, *others = (part[1] for part in parts)
+            if not grouped:
+                (own,) = (keys,) = broadcast_shapes(*((h,) for h in (own, *others)))
+                return _Heads(samples, own, keys, rank)
+        except ShapeError as error:
+            raise ShapeError(f"attention: leading axes: {error}{where}") from None
+        (keys,) = broadcast_shapes(*((h,) for h in others))
+        if not isinstance(own, int) or not isinstance(keys, int) or keys < 1 or own % keys:
+            raise ShapeError(
+                f"attention: {own} heads of queries cannot share {keys} of keys and values: with "
+                f"enable_gqa the size of the first axis must be a multiple of the second's{where}"
+            )
+        return _Heads(samples, own, keys, rank)
+
+    @property
+    def lead(self) -> Shape:
+        """The leading axes of the result."""
+        return (*self.samples, self.queries) if self.rank > 3 else self.samples
+
+    def four(self, t: Tensor, heads: AnyDim) -> Tensor:
+        """Return a tensor with the axes (samples, heads, length, features)."""
+        rest = t.type.shape[-2:]
+        own, _ = _split(t, self.rank)
+        aligned = _reshaped(t, (*own, _split(t, self.rank)[1], *rest))
+        whole = (*self.samples, heads, *rest)
+        if aligned.type.shape != whole:
+            aligned = ops.broadcast_to(aligned, whole)
+        return _reshaped(aligned, (size_of(self.samples), heads, *rest))
+
+    def mask(self, mask: Tensor, q: Tensor, k: Tensor, where: str) -> Tensor:
+        """Return a mask that broadcasts to (samples, heads, queries, keys)."""
+        if mask.dtype != BOOL:
+            if mask.dtype.kind != "f":
+                raise DTypeError(
+                    f"attention: mask must hold booleans, or numbers that are added to scores, "
+                    f"not {mask.dtype.name}{where}"
+                )
+            mask = cast(mask, q.dtype)
+        scores = (q.type.shape[-2], k.type.shape[-2])
+        whole = (*self.lead, *scores)
+        shape = (1,) * (len(whole) - mask.ndim) + mask.type.shape
+        try:
+            fits = broadcast_shapes(shape, whole) == whole
+        except ShapeError:
+            fits = False
+        if not fits:
+            raise ShapeError(
+                f"attention: mask {mask.type} does not broadcast to {show_shape(whole)}{where}"
+            )
+        heads = shape[-3:-2] if self.rank > 3 else (1,)
+        samples = shape[: len(self.samples)]
+        if len(samples) > 1 and set(samples) != {1}:
+            mask = ops.broadcast_to(mask, (*self.samples, *heads, *shape[-2:]))
+            samples = self.samples
+        return _reshaped(mask, (size_of(samples), *heads, *shape[-2:]))
+
+    def lengths(self, lengths: Tensor, where: str) -> Tensor:
+        """Return the number of keys of each sample."""
+        if lengths.dtype.kind != "i":
+            raise DTypeError(
+                f"attention: key_lengths must be integers, not {lengths.dtype.name}{where}"
+            )
+        try:
+            whole = ops.broadcast_to(lengths, self.samples)
+        except ShapeError:
+            raise ShapeError(
+                f"attention: key_lengths {lengths.type} must be one for each sample, "
+                f"{show_shape(self.samples)}{where}"
+            ) from None
+        return _reshaped(cast(whole, INT64), (size_of(self.samples),))
+
+
+def _split(t: Tensor, rank: int) -> tuple[Shape, AnyDim]:
+    """Return the axes of samples of a tensor of at most ``rank`` axes, and its heads."""
+    lead = (1,) * (rank - t.ndim) + t.type.shape[:-2]
+    return (lead[:-1], lead[-1]) if rank > 3 else (lead, 1)
+
+
+def _reshaped(t: Tensor, shape: Shape) -> Tensor:
+    return t if t.type.shape == shape else ops.reshape(t, shape)
+
+
+def _scale(scale: Any, width: int, where: str) -> float:
+    if scale is None:
+        return 1.0 / math.sqrt(max(width, 1))
+    if isinstance(scale, bool) or not isinstance(scale, (int, float, np.number)):
+        raise DTypeError(
+            f"attention: scale must be a number, not {scale!r}; multiply the queries by a tensor"
+            f"{where}"
+        )
+    return float(scale)
+
+
+def _formula(bias: Any, q: Tensor, rank: int, where: str) -> tuple[Body, list[Tensor]]:
+    """Return a bias as a formula of two places, and what else it is made of."""
+    if not callable(bias):
+        raise DTypeError(
+            f"attention: bias must be a function of two places (i, j), not {bias!r}; pass a tensor "
+            f"as mask{where}"
+        )
+    i, j = (placeholder(name, TensorType(INT64, ())) for name in "ij")
+    made = cast(as_tensor(bias(i, j)), q.dtype)
+    loop = closed([i, j], [], [], [made])
+    for node in loop.body.nodes:
+        simple = isinstance(node.op, Elementwise) and not node.op.indexed
+        if node.inputs and not simple:
+            raise ArgumentError(
+                f"attention: bias(i, j) must be made of elementwise functions of i, j and tensors, "
+                f"and {node.op.name} (made at {node.loc}) is none; compute it outside, or pass a "
+                f"mask{where}"
+            )
+    four = []
+    for t in loop.outside:
+        shape = (1,) * (4 - t.ndim) + t.type.shape
+        if t.ndim > min(4, rank) or (t.ndim and shape[2:] != (1, 1)):
+            raise ShapeError(
+                f"attention: bias uses {t.describe()}; tensors in it must be scalars or have axes "
+                f"(heads, 1, 1): what depends on places is a function of i and j{where}"
+            )
+        four.append(_reshaped(t, shape))
+    return loop.body, four
+
+
+def alibi(num_heads: int) -> Bias:
+    """Return the bias of attention with linear biases: ``-slope |i - j|`` for each head.
+
+    Slopes are ``2^(-8 h / heads)``, h from 1 on; where the number of heads is no power of 2, those
+    of the next smaller one, and every second of those of the next greater (Press, Smith and Lewis,
+    *Train Short, Test Long: Attention with Linear Biases Enables Input Length Extrapolation*, ICLR
+    2022). Pass it to ``nn.scaled_dot_product_attention`` as ``bias``.
+    """
+    heads = count("alibi: num_heads", num_heads, 1)
+    power = 2 ** int(math.log2(heads))
+
+    def slopes(number: int) -> list[float]:
+        return [2.0 ** (-8.0 * (h + 1) / number) for h in range(number)]
+
+    values = [*slopes(power), *slopes(2 * power)[::2]][:heads]
+    table = np.asarray(values).reshape(heads, 1, 1)
+
+    def bias(i: Tensor, j: Tensor) -> Tensor:
+        return constant(table, FLOAT64) * cast(-ops.abs(i - j), FLOAT64)
+
+    return bias
