@@ -33,6 +33,7 @@ from graphc.nn.convolution import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
+from graphc.nn.decoding import beam_search, filter_logits, greedy_search, sample
 from graphc.nn.dropout import Dropout
 from graphc.nn.embedding import Embedding, EmbeddingBag
 from graphc.nn.losses import (
@@ -233,6 +234,7 @@ __all__ = [
     "Upsample",
     "accuracy",
     "alibi",
+    "beam_search",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "bleu",
@@ -245,8 +247,10 @@ __all__ = [
     "edit_distance",
     "error_rate",
     "f1_score",
+    "filter_logits",
     "focal_loss",
     "gaussian_nll_loss",
+    "greedy_search",
     "hinge",
     "hinge_embedding_loss",
     "hinge_loss",
@@ -275,6 +279,7 @@ __all__ = [
     "recall",
     "rmse",
     "roc_auc",
+    "sample",
     "scaled_dot_product_attention",
     "sequence_mask",
     "smooth_l1_loss",

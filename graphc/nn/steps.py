@@ -56,6 +56,9 @@ def over_steps(
     ``advance(step, state) -> state`` sees steps ``(T, N, ...)`` one by one. From its end on the
     state of a sample stays as it is, and what is returned of a step is 0.
     """
+    if ends is None and steps.type.shape[0] == 1:  # a token that is generated: no loop
+        final = advance(steps[0], begin)
+        return ops.expand_dims(final[0], 0), final
     if ends is None:
         final, out = scan(
             lambda state, v: (lambda new: (new, new[0]))(advance(v, state)),
