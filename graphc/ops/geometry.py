@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, ShapeError, user_location
-from graphc.ir.tensor import Tensor
-from graphc.types import AnyDim, Shape, dim_ceildiv, show_dim
+from graphc.ir.tensor import FUNCTIONS, Tensor
+from graphc.ops.creation import extent, iota
+from graphc.types import INT64, AnyDim, Shape, dim_ceildiv, dim_min, show_dim
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -56,13 +57,7 @@ class Window:
                 )
             number = dim_ceildiv(spare - step + 1, step) + 1
             if partly:
-                number = dim_ceildiv(spare, step) + 1
-                if (
-                    isinstance(number, int)
-                    and isinstance(n, int)
-                    and (number - 1) * step >= n + low
-                ):
-                    number -= 1
+                number = dim_min(dim_ceildiv(spare, step) + 1, dim_ceildiv(n + low, step))
             result.append(number)
         return tuple(result)
 
@@ -74,12 +69,31 @@ def axes_of_space(what: str, x: Tensor) -> int:
     return x.ndim - 2
 
 
-def known_space(what: str, x: Tensor) -> tuple[int, ...]:
-    """Return the lengths of the axes of space, which must be numbers."""
-    space = x.type.shape[1:-1]
-    if not all(isinstance(n, int) for n in space):
-        raise ShapeError(f"{what}: the lengths of the axes of space must be known, not {x.type}")
-    return tuple(n for n in space if isinstance(n, int))
+class _Symbols:
+    """Functions of tensors by NumPy's names."""
+
+    def __getattr__(self, name: str) -> Any:
+        return FUNCTIONS[name]
+
+
+def functions(*lengths: AnyDim) -> Any:
+    """Return NumPy, if the lengths are numbers; else what has its functions for tensors.
+
+    So one formula serves tables of places whether they are known now or when the function runs.
+    """
+    return np if all(isinstance(n, int) for n in lengths) else _Symbols()
+
+
+def counted(length: AnyDim, *others: AnyDim) -> Any:
+    """Return the numbers from 0 up to a length: an array, or a tensor if some length is open."""
+    if all(isinstance(n, int) for n in (length, *others)):
+        return np.arange(length)  # type: ignore[arg-type]
+    return iota((length,), 0, INT64)
+
+
+def number(length: AnyDim, dtype: np.dtype[Any] = INT64) -> Any:
+    """Return a length as a number, or as a tensor if it is open."""
+    return dtype.type(length) if isinstance(length, int) else extent(length, dtype)
 
 
 def known_channels(what: str, x: Tensor) -> int:

@@ -17,7 +17,7 @@ from graphc.ops.operands import as_tensor, common
 from graphc.ops.shape import permute_dims, reshape
 from graphc.ops.slices import Embed, part
 from graphc.ops.windows import sliding_window_view
-from graphc.types import shape_at, show_dim, size_of
+from graphc.types import divided, shape_at, show_dim, size_of
 
 SECTION = "Convolution"
 
@@ -177,10 +177,13 @@ def pixel_unshuffle(x: Any, downscale_factor: int) -> Tensor:
         raise ShapeError(f"pixel_unshuffle needs images of axes (N, H, W, C), got {t.type}")
     n, h, w, _ = t.type.shape
     channels = known_channels("pixel_unshuffle", t)
-    if not isinstance(h, int) or not isinstance(w, int) or h % r or w % r:
+    high, wide = divided(h, r), divided(w, r)
+    if high is None or wide is None:
+        open_ = not isinstance(h, int) or not isinstance(w, int)
         raise ShapeError(
             f"pixel_unshuffle: the axes of space, {show_dim(h)} and {show_dim(w)}, must be "
-            f"multiples of {r}"
+            f"multiples of downscale_factor, {r}"
+            + ("; those of open lengths are not known to be" if open_ else "")
         )
-    parts = reshape(t, (n, h // r, r, w // r, r, channels))
-    return reshape(permute_dims(parts, (0, 1, 3, 5, 2, 4)), (n, h // r, w // r, channels * r**2))
+    parts = reshape(t, (n, high, r, wide, r, channels))
+    return reshape(permute_dims(parts, (0, 1, 3, 5, 2, 4)), (n, high, wide, channels * r**2))

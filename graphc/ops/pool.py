@@ -11,29 +11,32 @@ import numpy as np
 from graphc.errors import ArgumentError
 from graphc.ir.op import Array, Sample, function
 from graphc.ir.results import results
-from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
+from graphc.ops.cast import astype
 from graphc.ops.comparison import where
 from graphc.ops.convolution import Convolution
-from graphc.ops.creation import filled
+from graphc.ops.creation import asarray, filled
 from graphc.ops.geometry import (
     Window,
     axes_of_space,
+    counted,
+    functions,
     known_channels,
-    known_space,
+    number,
     per_axis,
     spatial,
 )
 from graphc.ops.operands import as_tensor, common
 from graphc.ops.pooling import GreatestInWindows
 from graphc.ops.reduce import sum
-from graphc.ops.shape import expand_dims
-from graphc.types import INT64, AnyDim, shape_at
+from graphc.ops.shape import expand_dims, reshape
+from graphc.ops.statistics import mean
+from graphc.types import FLOAT64, INT64, AnyDim, Shape, divided, shape_at
 
 SECTION = "Pooling"
 
-Table = tuple[Array, Array]
-"""For each window along an axis, its first element and how many it has."""
+Table = tuple[Any, Any]
+"""For each window along an axis, its first element and how many it has: arrays or tensors."""
 
 
 def _images() -> Array:
@@ -85,11 +88,16 @@ def max_pool(
     rank = axes_of_space("max_pool", x)
     own = _window("max_pool", rank, window, stride, padding, dilation)
     lengths = own.count(x.type.shape[1:-1], partly=bool(ceil_mode))
-    space = known_space("max_pool", x)
     tables = [
-        _inside(n, np.arange(m) * s - low, k, d)
+        _inside(n, counted(m, n) * s - low, k, d)
         for n, m, s, (low, _), k, d in zip(
-            space, lengths, own.stride, own.padding, own.window, own.dilation, strict=True
+            x.type.shape[1:-1],
+            lengths,
+            own.stride,
+            own.padding,
+            own.window,
+            own.dilation,
+            strict=True,
         )
     ]
     best, place = _pooled(x, tables, own.dilation)
@@ -150,20 +158,17 @@ def avg_pool(
         return total * (1.0 / math.prod(own.window))
     if count_include_pad and not ceil_mode:
         return total * (1.0 / math.prod(own.window))
-    share = np.ones(())
-    for n, m, s, k, (low, high) in zip(
-        known_space("avg_pool", x),
-        shape_at(lengths, 0),
-        own.stride,
-        own.window,
-        own.padding,
-        strict=True,
+    for axis, (n, m, s, k, (low, high)) in enumerate(
+        zip(space, lengths, own.stride, own.window, own.padding, strict=True), 1
     ):
-        start = np.arange(m) * s - low
-        stop = np.minimum(start + k, n + high)
-        count = stop - start if count_include_pad else np.minimum(stop, n) - np.maximum(start, 0)
-        share = share[..., None] / count
-    return total * constant(share[..., None], x.dtype)
+        f = functions(n, m)
+        start = counted(m, n) * s - low
+        stop = f.minimum(start + k, number(n) + high)
+        if not count_include_pad:
+            start, stop = f.maximum(start, 0), f.minimum(stop, number(n))
+        share = astype(asarray(1.0 / astype(asarray(stop - start), FLOAT64)), x.dtype)
+        total = total * reshape(share, (m, *(1,) * (x.ndim - axis - 1)))
+    return total
 
 
 def _norms() -> Iterable[Sample]:
@@ -202,15 +207,15 @@ def _adaptive() -> Iterable[Sample]:
     yield Sample((x[:, :, 0], 4))
 
 
-def _parts(n: int, count: int) -> Table:
+def _parts(n: AnyDim, count: AnyDim) -> Table:
     """Return where PyTorch's adaptive windows lie: they share the elements out evenly."""
-    numbers = np.arange(count)
-    first = numbers * n // count
-    return first, -(-(numbers + 1) * n // count) - first
+    numbers, length, many = counted(count, n), number(n), number(count)
+    first = numbers * length // many
+    return first, -(-(numbers + 1) * length // many) - first
 
 
 def _adaptive_windows(x: Array, output_size: Any) -> Iterable[tuple[tuple[int, ...], Any]]:
-    sizes = _sizes("adaptive", output_size, x.shape[1:-1])
+    sizes = shape_at(_sizes("adaptive", output_size, x.shape[1:-1]), 0)
     tables = [_parts(n, m) for n, m in zip(x.shape[1:-1], sizes, strict=True)]
     for at in np.ndindex(*sizes):
         cut = (slice(f[o], f[o] + c[o]) for (f, c), o in zip(tables, at, strict=True))
@@ -240,19 +245,23 @@ def adaptive_avg_pool(x: Any, output_size: Any) -> Tensor:
     (x,) = common("adaptive_avg_pool", x, floating=True)
     axes_of_space("adaptive_avg_pool", x)
     sizes = _sizes("adaptive_avg_pool", output_size, x.type.shape[1:-1])
-    space = known_space("adaptive_avg_pool", x)
-    if all(n % m == 0 for n, m in zip(space, sizes, strict=True)):
-        means: Tensor = avg_pool(x, tuple(n // m for n, m in zip(space, sizes, strict=True)))
+    space = x.type.shape[1:-1]
+    whole = [divided(n, m) for n, m in zip(space, sizes, strict=True)]
+    if all(isinstance(k, int) for k in whole):
+        means: Tensor = avg_pool(x, tuple(whole))
         return means
     for axis, (n, m) in enumerate(zip(space, sizes, strict=True), 1):
-        if n != m:
+        if m == 1:
+            x = mean(x, axis, keepdims=True)
+        elif n != m:
             first, count = _parts(n, m)
-            place = np.arange(n)
+            place = counted(n)
             inside = (place >= first[:, None]) & (place < (first + count)[:, None])
             behind = (1,) * (x.ndim - axis - 1)
-            mask = constant(inside.reshape(m, n, *behind))
+            mask = reshape(asarray(inside), (m, n, *behind))
             total = sum(where(mask, expand_dims(x, axis), 0), axis + 1)
-            x = total * constant((1.0 / count).reshape(m, *behind), x.dtype)
+            share = astype(asarray(1.0 / astype(asarray(count), FLOAT64)), x.dtype)
+            x = total * reshape(share, (m, *behind))
     return as_tensor(x)
 
 
@@ -262,7 +271,10 @@ def adaptive_max_pool(x: Any, output_size: Any, return_indices: bool = False) ->
     (x,) = common("adaptive_max_pool", x)
     rank = axes_of_space("adaptive_max_pool", x)
     sizes = _sizes("adaptive_max_pool", output_size, x.type.shape[1:-1])
-    tables = [_parts(n, m) for n, m in zip(known_space("adaptive_max_pool", x), sizes, strict=True)]
+    tables = [
+        (counted(n), counted(n) * 0 + 1) if n == m else _parts(n, m)
+        for n, m in zip(x.type.shape[1:-1], sizes, strict=True)
+    ]
     best, place = _pooled(x, tables, (1,) * rank)
     return (best, place) if return_indices else best
 
@@ -284,23 +296,25 @@ def _window(what: str, rank: int, window: Any, stride: Any, padding: Any, dilati
     return own
 
 
-def _sizes(what: str, given: Any, space: Sequence[AnyDim]) -> tuple[int, ...]:
+def _sizes(what: str, given: Any, space: Sequence[AnyDim]) -> Shape:
     listed = given if isinstance(given, (tuple, list)) else (given,) * len(space)
-    if len(listed) == len(space):
-        listed = [n if m is None else m for n, m in zip(space, listed, strict=True)]
-    return per_axis(what, "output_size", tuple(listed), len(space))
+    asked = per_axis(what, "output_size", [1 if m is None else m for m in listed], len(space))
+    if len(listed) != len(space):
+        return asked
+    return tuple(n if m is None else k for n, m, k in zip(space, listed, asked, strict=True))
 
 
-def _inside(n: int, start: Array, window: int, gap: int) -> Table:
+def _inside(n: AnyDim, start: Any, window: int, gap: int) -> Table:
     """Return the windows that begin at ``start``, without what lies beyond the ends."""
-    skipped = np.maximum(-(start // gap), 0)
+    f = np if isinstance(start, np.ndarray) else functions(n)
+    skipped = f.maximum(-(start // gap), 0)
     first = start + skipped * gap
-    count = np.minimum(window - skipped, -(-(n - first) // gap))
+    count = f.minimum(window - skipped, -(-(number(n) - first) // gap))
     return first, count
 
 
 def _pooled(x: Tensor, tables: Sequence[Table], gaps: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    listed = [constant(table, INT64) for pair in tables for table in pair]
+    listed = [asarray(table, dtype=INT64) for pair in tables for table in pair]
     best, place = results(apply(GreatestInWindows(gaps), x, *listed))
     return best, place
 

@@ -10,58 +10,74 @@ import numpy as np
 
 from graphc.errors import ArgumentError, ShapeError
 from graphc.ir.op import Array, Sample, function
-from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor
+from graphc.ops.cast import astype
+from graphc.ops.creation import asarray, extent
 from graphc.ops.gather import take
-from graphc.ops.geometry import axes_of_space, per_axis
+from graphc.ops.geometry import axes_of_space, counted, functions, number, per_axis
 from graphc.ops.operands import common
 from graphc.ops.pool import adaptive_avg_pool
 from graphc.ops.repetition import repeat
+from graphc.ops.shape import reshape
+from graphc.types import FLOAT32, FLOAT64, INT64, AnyDim, dim_at, dim_ceildiv, divided
 
 SECTION = "Pooling"
 
-Taps = tuple[Array, Array]
-"""For each element of a resized axis, the places it is made of, and their weights."""
+Taps = list[tuple[Any, Any]]
+"""What an element of a resized axis is the sum of: places, and their weights, None for 1."""
 
 _CUBIC = -0.75
 """Keys, *Cubic convolution interpolation*, 1981, with the parameter that PyTorch takes."""
 
 
-def _places(n: int, m: int, scale: float | None, corners: bool) -> Array:
-    """Return where in an axis of ``n`` the ``m`` elements of the resized one lie."""
-    target = np.arange(m)
-    if corners:
-        return target * ((n - 1) / (m - 1) if m > 1 else 0.0)
-    return (target + 0.5) * (1.0 / scale if scale else n / m) - 0.5
+class _Axis:
+    """An axis of ``n`` elements that gets ``m``: arrays, or tensors where a length is open."""
+
+    def __init__(self, n: AnyDim, m: AnyDim, scale: float | None, corners: bool) -> None:
+        self.f, self.last, self.corners = functions(n, m), number(n) - 1, corners
+        self.numbers = counted(m, n)
+        known = isinstance(n, int) and isinstance(m, int)
+        self.n, self.m = ((number(d, FLOAT64) if known else extent(d, FLOAT64)) for d in (n, m))
+        self.step = FLOAT64.type(1.0 / scale) if scale else self.n / self.m
+
+    def cast(self, value: Any, dtype: Any) -> Any:
+        return astype(value, dtype) if isinstance(value, Tensor) else np.asarray(value, dtype)
+
+    def places(self) -> Any:
+        """Return where in the axis the elements of the resized one lie."""
+        target = self.cast(self.numbers, FLOAT64)
+        if self.corners:
+            return target * ((self.n - 1) / self.f.maximum(self.m - 1, 1.0))
+        return (target + 0.5) * self.step - 0.5
 
 
-def _nearest(n: int, m: int, scale: float | None, corners: bool) -> Taps:
-    step = 1.0 / scale if scale else n / m
-    place = np.floor(np.arange(m, dtype=np.float32) * np.float32(step)).astype(np.int64)
-    return np.minimum(place, n - 1)[:, None], np.ones((m, 1))
+def _nearest(axis: _Axis, shift: float = 0.0) -> Taps:
+    # PyTorch computes these places in float32.
+    target = axis.cast(axis.numbers, FLOAT32) + np.float32(shift)
+    place = axis.f.floor(target * axis.cast(axis.step, FLOAT32))
+    return [(axis.f.minimum(axis.cast(place, INT64), axis.last), None)]
 
 
-def _nearest_exact(n: int, m: int, scale: float | None, corners: bool) -> Taps:
-    step = np.float32(1.0 / scale if scale else n / m)
-    place = np.floor((np.arange(m, dtype=np.float32) + np.float32(0.5)) * step).astype(np.int64)
-    return np.minimum(place, n - 1)[:, None], np.ones((m, 1))
+def _nearest_exact(axis: _Axis) -> Taps:
+    return _nearest(axis, 0.5)
 
 
-def _linear(n: int, m: int, scale: float | None, corners: bool) -> Taps:
-    place = np.maximum(_places(n, m, scale, corners), 0.0)
-    low = np.minimum(place.astype(np.int64), n - 1)
-    share = place - low
-    return np.stack([low, np.minimum(low + 1, n - 1)], 1), np.stack([1 - share, share], 1)
+def _linear(axis: _Axis) -> Taps:
+    place = axis.f.maximum(axis.places(), 0.0)
+    low = axis.f.minimum(axis.cast(axis.f.floor(place), INT64), axis.last)
+    share = place - axis.cast(low, FLOAT64)
+    return [(low, 1.0 - share), (axis.f.minimum(low + 1, axis.last), share)]
 
 
-def _cubic(n: int, m: int, scale: float | None, corners: bool) -> Taps:
-    place = _places(n, m, scale, corners)
-    low = np.floor(place).astype(np.int64)
-    t, a = place - low, _CUBIC
+def _cubic(axis: _Axis) -> Taps:
+    place = axis.places()
+    low, a = axis.f.floor(place), _CUBIC
+    t = place - low
     far = [d**3 * a - 5 * a * d**2 + 8 * a * d - 4 * a for d in (t + 1, 2 - t)]
     near = [(a + 2) * d**3 - (a + 3) * d**2 + 1 for d in (t, 1 - t)]
-    taps = np.clip(low[:, None] + np.arange(-1, 3), 0, n - 1)
-    return taps, np.stack([far[0], *near, far[1]], 1)
+    first = axis.cast(low, INT64)
+    taps = [axis.f.minimum(axis.f.maximum(first + k, 0), axis.last) for k in range(-1, 3)]
+    return list(zip(taps, [far[0], *near, far[1]], strict=True))
 
 
 _MODES: dict[str, tuple[Callable[..., Taps], tuple[int, ...]]] = {
@@ -77,7 +93,7 @@ _MODES: dict[str, tuple[Callable[..., Taps], tuple[int, ...]]] = {
 
 def _sized(
     space: Sequence[Any], size: Any, scale_factor: Any, mode: str, align_corners: bool | None
-) -> list[tuple[int, int, float | None]]:
+) -> list[tuple[AnyDim, AnyDim, float | None]]:
     """Return each axis's length, that of the result, and the scale if that was given."""
     rank = len(space)
     if mode != "area" and mode not in _MODES:
@@ -89,15 +105,32 @@ def _sized(
         raise ArgumentError(f"interpolate: align_corners is not for mode {mode!r}")
     if (size is None) == (scale_factor is None):
         raise ArgumentError("interpolate: pass either size or scale_factor")
-    if not all(isinstance(n, int) for n in space):
-        raise ShapeError(f"interpolate: the lengths of the axes of space must be known: {space}")
     if size is not None:
         sizes = per_axis("interpolate", "size", size, rank)
         return [(n, m, None) for n, m in zip(space, sizes, strict=True)]
     factors = scale_factor if isinstance(scale_factor, (tuple, list)) else [scale_factor] * rank
-    if len(factors) != rank or not all(f > 0 for f in factors):
+    numbers = all(isinstance(f, (int, float)) and not isinstance(f, bool) for f in factors)
+    if len(factors) != rank or not numbers or not all(f > 0 for f in factors):
         raise ArgumentError(f"interpolate: scale_factor {scale_factor!r} is not for {rank} axes")
-    return [(n, math.floor(n * f), float(f)) for n, f in zip(space, factors, strict=True)]
+    return [(n, _times(n, f), float(f)) for n, f in zip(space, factors, strict=True)]
+
+
+def _times(n: AnyDim, factor: float) -> AnyDim:
+    """Return ``floor(n * factor)``, which must not be 0."""
+    if isinstance(n, int):
+        result: AnyDim = math.floor(n * factor)
+    elif factor == round(factor):
+        result = n * round(factor)
+    elif 1 / factor == round(1 / factor):
+        result = dim_ceildiv(n - (round(1 / factor) - 1), round(1 / factor))
+    else:
+        raise ShapeError(
+            f"interpolate: an axis of the open length {n} can become longer or shorter by whole "
+            f"numbers, not by a scale_factor of {factor!r}; pass size, or fix the length"
+        )
+    if result == 0:
+        raise ShapeError(f"interpolate: scale_factor {factor!r} leaves nothing of {n} elements")
+    return result
 
 
 def _resized() -> Iterable[Sample]:
@@ -117,17 +150,17 @@ def _numpy_interpolate(
 ) -> Array:  # fmt: skip
     axes = _sized(x.shape[1:-1], size, scale_factor, mode, align_corners)
     x = x if x.dtype.kind == "f" else x.astype(np.float32)
-    for axis, (n, m, scale) in enumerate(axes, 1):
+    for axis, (length, result, scale) in enumerate(axes, 1):
+        n, m = dim_at(length, 0), dim_at(result, 0)
         if mode == "area":
             bounds = [(o * n // m, -(-(o + 1) * n // m)) for o in range(m)]
             means = [x.take(range(*part), axis).mean(axis) for part in bounds]
             x = np.stack(means, axis)
             continue
-        taps, weights = _MODES[mode][0](n, m, scale, bool(align_corners))
         shape = (-1, *(1,) * (x.ndim - axis - 1))
         parts = [
-            x.take(t, axis) * w.reshape(shape).astype(x.dtype)
-            for t, w in zip(taps.T, weights.T, strict=True)
+            x.take(t, axis) * (1 if w is None else w.reshape(shape).astype(x.dtype))
+            for t, w in _MODES[mode][0](_Axis(n, m, scale, bool(align_corners)))
         ]
         x = np.sum(parts, axis=0)
     return x
@@ -148,25 +181,27 @@ def interpolate(
     axes_of_space("interpolate", x)
     axes = _sized(x.type.shape[1:-1], size, scale_factor, mode, align_corners)
     if mode == "area":
-        means: Tensor = adaptive_avg_pool(x, tuple(m for _, m, _ in axes))
+        means: Tensor = adaptive_avg_pool(x, tuple(None if m == n else m for n, m, _ in axes))
         return means
     result: Tensor = x
     for axis, (n, m, scale) in enumerate(axes, 1):
-        if mode == "nearest" and m % n == 0 and scale in (None, m // n):
-            result = repeat(result, m // n, axis) if m != n else result
+        times = divided(m, n)
+        if mode == "nearest" and isinstance(times, int) and scale in (None, times):
+            result = repeat(result, times, axis) if times != 1 else result
         else:
-            taps, weights = _MODES[mode][0](n, m, scale, bool(align_corners))
-            result = _weighted(result, axis, taps, weights)
+            taps = _MODES[mode][0](_Axis(n, m, scale, bool(align_corners)))
+            result = _weighted(result, axis, taps)
     return result
 
 
-def _weighted(x: Tensor, axis: int, taps: Array, weights: Array) -> Tensor:
+def _weighted(x: Tensor, axis: int, taps: Taps) -> Tensor:
     """Return sums of elements of ``x`` along ``axis``, times their weights."""
     total: Tensor | None = None
-    for places, shares in zip(taps.T, weights.T, strict=True):
-        part = take(x, constant(np.ascontiguousarray(places)), axis=axis)
-        if not (shares == 1).all():
-            part = part * constant(shares.reshape(-1, *(1,) * (x.ndim - axis - 1)), x.dtype)
+    for places, shares in taps:
+        part = take(x, asarray(places), axis=axis)
+        if shares is not None:
+            share = astype(asarray(shares), x.dtype)
+            part = part * reshape(share, (*share.type.shape, *(1,) * (x.ndim - axis - 1)))
         total = part if total is None else total + part
     assert total is not None
     return total
