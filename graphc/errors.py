@@ -49,6 +49,12 @@ class IndexingError(GraphcError, IndexError):
     """An index outside its axis."""
 
 
+class NameOfLayerError(GraphcError, KeyError):
+    """A name that no layer has."""
+
+    __str__ = Exception.__str__  # KeyError shows the text in quotes
+
+
 class AllocationError(GraphcError, MemoryError):
     """A tensor, or all of them, that need more memory than there is."""
 

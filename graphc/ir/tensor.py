@@ -490,7 +490,7 @@ def located(error: GraphcError, what: str, operands: tuple[Tensor, ...]) -> Grap
     text = str(error)
     if "\n  at " in text:
         return error
-    if not text.startswith(f"{what}: "):
+    if not text.startswith((f"{what}: ", f"{what} ")):
         text = f"{what}: {text}"
     for operand in operands:
         text += f"\n    {operand.describe()}"

@@ -6,7 +6,8 @@ from typing import Literal
 
 from graphc import ops
 from graphc.ir.tensor import Tensor
-from graphc.nn.module import Layer
+from graphc.nn.module import Layer, count, number
+from graphc.types import MAX_RANK
 
 
 class ReLU(Layer):
@@ -28,7 +29,7 @@ class LeakyReLU(Layer):
 
     def __init__(self, slope: float = 0.01, *, name: str | None = None) -> None:
         super().__init__(name)
-        self.slope = slope
+        self.slope = number("LeakyReLU: slope", slope)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.leaky_relu(x, self.slope)
@@ -39,7 +40,7 @@ class ELU(Layer):
 
     def __init__(self, alpha: float = 1.0, *, name: str | None = None) -> None:
         super().__init__(name)
-        self.alpha = alpha
+        self.alpha = number("ELU: alpha", alpha)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.elu(x, self.alpha)
@@ -57,7 +58,7 @@ class CELU(Layer):
 
     def __init__(self, alpha: float = 1.0, *, name: str | None = None) -> None:
         super().__init__(name)
-        self.alpha = alpha
+        self.alpha = number("CELU: alpha", alpha)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.celu(x, self.alpha)
@@ -144,7 +145,7 @@ class Softmax(Layer):
 
     def __init__(self, axis: int = -1, *, name: str | None = None) -> None:
         super().__init__(name)
-        self.axis = axis
+        self.axis = count("Softmax: axis", axis, -MAX_RANK)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.softmax(x, axis=self.axis)
@@ -155,7 +156,7 @@ class LogSoftmax(Layer):
 
     def __init__(self, axis: int = -1, *, name: str | None = None) -> None:
         super().__init__(name)
-        self.axis = axis
+        self.axis = count("LogSoftmax: axis", axis, -MAX_RANK)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.log_softmax(x, axis=self.axis)

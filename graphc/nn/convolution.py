@@ -11,7 +11,7 @@ from graphc.errors import ArgumentError, ShapeError, user_location
 from graphc.ir.source import Initializer
 from graphc.ir.tensor import Tensor
 from graphc.nn import init
-from graphc.nn.module import Layer, count, one_of
+from graphc.nn.module import Layer, count, floating, one_of
 from graphc.ops.geometry import Window, per_axis, spatial
 from graphc.types import FLOAT32, DTypeLike
 
@@ -39,7 +39,8 @@ class _Windowed(Layer):
     ) -> None:
         super().__init__(name, trainable=trainable)
         kind, (fan, out) = type(self).__name__, channels
-        self._channels = (count(f"{kind}: in_channels", fan), count(f"{kind}: out_channels", out))
+        pairs = (("in_channels", fan), ("out_channels", out))
+        self._channels: tuple[int, ...] = tuple(count(f"{kind}: {n}", v, 1) for n, v in pairs)
         self.groups = count(f"{kind}: groups", groups, 1)
         for what, number in zip(("in_channels", "out_channels"), self._channels, strict=True):
             if number % self.groups:
@@ -77,6 +78,7 @@ class _Windowed(Layer):
         raise NotImplementedError
 
     def _forward(self, x: Tensor, *options: Any) -> Tensor:
+        floating(type(self).__name__, x)
         kind, axes = type(self).__name__, ("L", "H, W", "D, H, W")[self.rank - 1]
         alone = x.ndim == self.rank + 1
         if not (alone or x.ndim == self.rank + 2) or x.type.shape[-1] != self.in_channels:
@@ -210,9 +212,17 @@ class _ConvTranspose(_Windowed):
         kind = type(self).__name__
         one_of(f"{kind}: padding_mode", padding_mode, {"zeros"})
         if isinstance(padding, str):
-            raise ArgumentError(f"{kind}: padding must be numbers, not {padding!r}")
+            raise ArgumentError(
+                f"{kind}: padding must be numbers, not {padding!r}\n  at {user_location()}"
+            )
         self._own: Window = spatial(kind, self.rank, self._window, stride, padding, dilation)
         self._extra = per_axis(kind, "output_padding", output_padding, self.rank, 0)
+        for extra, step, gap in zip(self._extra, self.stride, self.dilation, strict=True):
+            if extra >= max(step, gap):
+                raise ArgumentError(
+                    f"{kind}: output_padding {extra} must be smaller than either the stride or "
+                    f"the dilation, {step} and {gap}\n  at {user_location()}"
+                )
 
     @property
     def stride(self) -> tuple[int, ...]:

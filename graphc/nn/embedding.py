@@ -38,12 +38,12 @@ class _Table(Layer):
                     f"{kind}: {option}={value!r} is not supported; scale or clip the vectors that "
                     f"the layer returns\n  at {user_location()}"
                 )
-        rows = count(f"{kind}: num_embeddings", num_embeddings)
-        width = count(f"{kind}: embedding_dim", embedding_dim)
+        rows = count(f"{kind}: num_embeddings", num_embeddings, 1)
+        width = count(f"{kind}: embedding_dim", embedding_dim, 1)
         self._sizes = rows, width
         self._padding: int | None = None
         if padding_idx is not None:
-            if not -rows <= padding_idx < rows:
+            if not -rows <= count(f"{kind}: padding_idx", padding_idx, -rows) < rows:
                 raise ArgumentError(
                     f"{kind}: padding_idx {padding_idx} is not one of {rows} rows"
                     f"\n  at {user_location()}"
@@ -96,7 +96,8 @@ class Embedding(_Table):
 
     ``weight`` is ``(num_embeddings, embedding_dim)``, normal at first; row ``padding_idx`` is zero
     and is not trained. As PyTorch's ``Embedding``, of which ``max_norm``, ``scale_grad_by_freq``
-    and ``sparse`` are not supported. An index out of range raises an IndexError.
+    and ``sparse`` are not supported. A negative index counts from the end, as in NumPy; one out of
+    range raises an IndexError.
     """
 
     def __init__(

@@ -7,9 +7,10 @@ name, a cluster in pictures and parameter names such as ``linear_0.weight``.
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -64,11 +65,8 @@ class Layer(Owner, metaclass=_Nesting):
     """
 
     def __init__(self, name: str | None = None, *, trainable: bool = True) -> None:
-        if name is not None and (not isinstance(name, str) or not name or "#" in name):
-            raise DTypeError(
-                f"a layer's name must be a non-empty string without '#', not {name!r}"
-                f"\n  at {user_location()}"
-            )
+        if name is not None:
+            _check_name(name)
         kind = re.sub(r"(?<=\w)(?=[A-Z][a-z])", "_", type(self).__name__).lower()
         self.scope = name or layer_scope(kind)
         self._made: tuple[Tensor, ...] = ()
@@ -87,6 +85,14 @@ class Layer(Owner, metaclass=_Nesting):
         """The trainable parameters of this layer, and of layers that are its attributes."""
         inner = parameters_of(list(vars(self).values()))
         return tuple(dict.fromkeys([*self._made, *inner]))
+
+    def take_name(self, name: str) -> None:
+        """Call the layer so, unless it has a name, or graphs know it by its number already."""
+        if self._called or "#" not in self.scope:
+            return
+        _check_name(name)
+        rename(vars(self), self.scope, name)
+        object.__setattr__(self, "scope", name)
 
     def fixed(self, name: str) -> str | None:
         kind = type(self).__name__
@@ -176,6 +182,7 @@ class Linear(Layer):
         return self._features[1]
 
     def forward(self, x: Tensor) -> Tensor:
+        floating("Linear", x)
         if not x.ndim or x.type.shape[-1] != self.in_features:
             raise ShapeError(
                 f"Linear({self.in_features}, {self.out_features}) needs {self.in_features} "
@@ -184,6 +191,24 @@ class Linear(Layer):
             )
         product = x @ self.weight
         return product if self.bias is None else product + self.bias
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name or "#" in name:
+        raise DTypeError(
+            f"a layer's name must be a non-empty string without '#', not {name!r}"
+            f"\n  at {user_location()}"
+        )
+
+
+def rename(parts: Mapping[str, Any], before: str, after: str) -> None:
+    """Give another name to a scope of all parameters among the attributes of a layer."""
+    for leaf in tree_leaves(list(parts.values())):
+        if isinstance(leaf, Owner):
+            rename(vars(leaf), before, after)
+        elif isinstance(leaf, Tensor) and before in leaf.scope:
+            scope = tuple(after if part == before else part for part in leaf.scope)
+            object.__setattr__(leaf, "scope", scope)  # no graph has it yet
 
 
 def parameters_of(parts: Any) -> tuple[Tensor, ...]:
@@ -200,6 +225,34 @@ def count(what: str, value: Any, least: int = 0) -> int:
         bound = f"be at least {least}" if least else "not be negative"
         raise ArgumentError(f"{what} must {bound}, got {value}\n  at {user_location()}")
     return int(value)
+
+
+def number(
+    what: str, value: Any, least: float = -math.inf, most: float = math.inf, *, above: bool = False
+) -> float:
+    """Return a user's number from ``least`` to ``most``, or greater than ``least`` if ``above``."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise DTypeError(f"{what} must be a number, not {value!r}\n  at {user_location()}")
+    if not (least < value <= most if above else least <= value <= most):
+        low = f"greater than {least:g}" if above else f"at least {least:g}"
+        bound = low if most == math.inf else f"{low} and at most {most:g}"
+        raise ArgumentError(f"{what} must be {bound}, got {value}\n  at {user_location()}")
+    return float(value)
+
+
+def counts(what: str, value: Any, least: int = 1) -> None:
+    """Raise unless a user's value is an integer of at least ``least``, or several."""
+    for one in value if isinstance(value, (tuple, list)) else (value,):
+        count(what, one, least)
+
+
+def floating(kind: str, x: Tensor) -> None:
+    """Raise :class:`DTypeError` unless ``x`` is floating-point, as a layer ``kind`` needs it."""
+    if x.dtype.kind != "f":
+        raise DTypeError(
+            f"{kind} needs floating-point numbers, got {x.describe()}; cast it with "
+            f'.astype("float32")\n  at {user_location()}'
+        )
 
 
 def one_of(what: str, value: Any, known: Collection[str]) -> Any:

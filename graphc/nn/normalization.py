@@ -12,7 +12,7 @@ from graphc.errors import ShapeError, user_location
 from graphc.ir.op import Array, add_all, register, unbroadcast
 from graphc.ir.tensor import Tensor, apply
 from graphc.nn import init
-from graphc.nn.module import Layer, count
+from graphc.nn.module import Layer, count, floating, number
 from graphc.nn.training import TrainingOp
 from graphc.ops.cast import cast
 from graphc.ops.creation import extent
@@ -137,8 +137,12 @@ class _Running(_Affine):
         track_running_stats: bool, dtype: DTypeLike, trainable: bool, name: str | None,
     ) -> None:  # fmt: skip
         super().__init__(name, trainable=trainable)
-        self._features = count(f"{type(self).__name__}: num_features", num_features)
-        self.eps, self.momentum = eps, momentum
+        kind = type(self).__name__
+        self._features = count(f"{kind}: num_features", num_features, 1)
+        self.eps: float = number(f"{kind}: eps", eps, 0.0)
+        self.momentum = momentum
+        if momentum is not None:
+            self.momentum = number(f"{kind}: momentum", momentum, 0.0, 1.0)
         shape = (self._features,)
         self._begin(shape, affine, affine, dtype)
         self.running_mean: Tensor | None = None
@@ -169,6 +173,7 @@ class _Running(_Affine):
         return scaled(apply(op, x, mean, variance, steps, *scale), None, shift)
 
     def _check(self, x: Tensor) -> None:
+        floating(type(self).__name__, x)
         if x.ndim not in self.ranks or x.type.shape[-1] != self._features:
             kinds = " or ".join(f"{rank} axes" for rank in self.ranks)
             raise ShapeError(
@@ -271,16 +276,17 @@ class GroupNorm(_Affine):
     ) -> None:  # fmt: skip
         super().__init__(name, trainable=trainable)
         self._groups = count("GroupNorm: num_groups", num_groups, 1)
-        self._channels = count("GroupNorm: num_channels", num_channels)
+        self._channels = count("GroupNorm: num_channels", num_channels, 1)
         if num_channels % num_groups:
             raise ShapeError(
                 f"GroupNorm: {num_channels} channels do not divide into {num_groups} groups"
                 f"\n  at {user_location()}"
             )
-        self.eps = eps
+        self.eps = number("GroupNorm: eps", eps, 0.0)
         self._begin((num_channels,), affine, affine, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        floating("GroupNorm", x)
         if x.ndim < 2 or x.type.shape[-1] != self._channels:
             raise ShapeError(
                 f"GroupNorm({self._groups}, {self._channels}) needs {self._channels} channels in "
@@ -302,10 +308,11 @@ class LayerNorm(_Affine):
     ) -> None:  # fmt: skip
         super().__init__(name, trainable=trainable)
         self._shape = _sizes("LayerNorm", normalized_shape)
-        self.eps = eps
+        self.eps = number("LayerNorm: eps", eps, 0.0)
         self._begin(self._shape, elementwise_affine, elementwise_affine and bias, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        floating("LayerNorm", x)
         return ops.layer_norm(x, self._shape, self.weight, self.bias, self.eps)
 
 
@@ -322,15 +329,21 @@ class RMSNorm(Layer):
     ) -> None:  # fmt: skip
         super().__init__(name, trainable=trainable)
         self._shape = _sizes("RMSNorm", normalized_shape)
-        self.eps = eps
+        self.eps = None if eps is None else number("RMSNorm: eps", eps, 0.0)
         self.weight: Tensor | None = None
         if elementwise_affine:
             self.weight = self.parameter("weight", init.ones, self._shape, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        floating("RMSNorm", x)
         return ops.rms_norm(x, self._shape, self.weight, self.eps)
 
 
 def _sizes(kind: str, given: int | Sequence[int]) -> tuple[int, ...]:
     sizes = given if isinstance(given, Sequence) else (given,)
+    if not sizes:
+        raise ShapeError(
+            f"{kind}: normalized_shape must have an axis at least, got {given!r}"
+            f"\n  at {user_location()}"
+        )
     return tuple(count(f"{kind}: normalized_shape", size, 1) for size in sizes)

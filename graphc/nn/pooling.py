@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from graphc import ops
-from graphc.errors import ShapeError, user_location
+from graphc.errors import ArgumentError, ShapeError, user_location
 from graphc.ir.tensor import Tensor
-from graphc.nn.module import Layer
+from graphc.nn.module import Layer, number
+from graphc.ops.pool import pool_sizes, pool_window
 
 Sizes = int | Sequence[int]
 
@@ -18,9 +19,12 @@ class _Pool(Layer):
 
     rank: ClassVar[int]
 
-    def __init__(self, pool: Callable[[Tensor], Any], name: str | None) -> None:
+    def __init__(self, pool: Callable[[Tensor], Any], name: str | None, *window: Any) -> None:
+        """``window`` are size, stride, padding and dilation of windows, if there are such."""
         super().__init__(name)
         self._pool = pool
+        if window:
+            pool_window(type(self).__name__, self.rank, *window)
 
     def forward(self, x: Tensor) -> Any:
         axes = ("L", "H, W", "D, H, W")[self.rank - 1]
@@ -46,8 +50,8 @@ class _MaxPool(_Pool):
             lambda x: ops.max_pool(
                 x, kernel_size, stride, padding, dilation, ceil_mode, return_indices
             ),
-            name,
-        )
+            name, kernel_size, stride, padding, dilation,
+        )  # fmt: skip
 
 
 class MaxPool1d(_MaxPool):
@@ -79,8 +83,8 @@ class AvgPool1d(_Pool):
     ) -> None:  # fmt: skip
         super().__init__(
             lambda x: ops.avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad),
-            name,
-        )
+            name, kernel_size, stride, padding, 1,
+        )  # fmt: skip
 
 
 class _AvgPool(_Pool):
@@ -93,8 +97,12 @@ class _AvgPool(_Pool):
             lambda x: ops.avg_pool(
                 x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
             ),
-            name,
-        )
+            name, kernel_size, stride, padding, 1,
+        )  # fmt: skip
+        if divisor_override is not None and not number("divisor_override", divisor_override):
+            raise ArgumentError(
+                f"{type(self).__name__}: divisor_override must not be 0\n  at {user_location()}"
+            )
 
 
 class AvgPool2d(_AvgPool):
@@ -114,7 +122,14 @@ class _LPPool(_Pool):
         self, norm_type: float, kernel_size: Sizes, stride: Sizes | None = None,
         ceil_mode: bool = False, *, name: str | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(lambda x: ops.lp_pool(x, norm_type, kernel_size, stride, ceil_mode), name)
+        super().__init__(
+            lambda x: ops.lp_pool(x, norm_type, kernel_size, stride, ceil_mode), name,
+            kernel_size, stride, 0, 1,
+        )  # fmt: skip
+        if not number(f"{type(self).__name__}: norm_type", norm_type):
+            raise ArgumentError(
+                f"{type(self).__name__}: norm_type must not be 0\n  at {user_location()}"
+            )
 
 
 class LPPool1d(_LPPool):
@@ -138,6 +153,7 @@ class LPPool3d(_LPPool):
 class _AdaptiveAvgPool(_Pool):
     def __init__(self, output_size: Any, *, name: str | None = None) -> None:
         super().__init__(lambda x: ops.adaptive_avg_pool(x, output_size), name)
+        pool_sizes(type(self).__name__, output_size, self.rank)
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPool):
@@ -166,6 +182,7 @@ class _AdaptiveMaxPool(_Pool):
         self, output_size: Any, return_indices: bool = False, *, name: str | None = None
     ) -> None:
         super().__init__(lambda x: ops.adaptive_max_pool(x, output_size, return_indices), name)
+        pool_sizes(type(self).__name__, output_size, self.rank)
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):

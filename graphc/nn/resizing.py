@@ -6,7 +6,8 @@ from typing import Any
 
 from graphc import ops
 from graphc.ir.tensor import Tensor
-from graphc.nn.module import Layer
+from graphc.nn.module import Layer, count, counts, number
+from graphc.ops.resize import check_resized
 
 
 class Upsample(Layer):
@@ -17,6 +18,7 @@ class Upsample(Layer):
         align_corners: bool | None = None, *, name: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name)
+        check_resized("Upsample", size, scale_factor, mode)
         self.size, self.scale_factor = size, scale_factor
         self.mode, self.align_corners = mode, align_corners
 
@@ -29,7 +31,7 @@ class PixelShuffle(Layer):
 
     def __init__(self, upscale_factor: int, *, name: str | None = None) -> None:
         super().__init__(name)
-        self.upscale_factor = upscale_factor
+        self.upscale_factor = count("PixelShuffle: upscale_factor", upscale_factor, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.pixel_shuffle(x, self.upscale_factor)
@@ -40,7 +42,7 @@ class PixelUnshuffle(Layer):
 
     def __init__(self, downscale_factor: int, *, name: str | None = None) -> None:
         super().__init__(name)
-        self.downscale_factor = downscale_factor
+        self.downscale_factor = count("PixelUnshuffle: downscale_factor", downscale_factor, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.pixel_unshuffle(x, self.downscale_factor)
@@ -54,6 +56,7 @@ class Unfold(Layer):
         name: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name)
+        _check_windows("Unfold", kernel_size, dilation, padding, stride)
         self.kernel_size, self.dilation = kernel_size, dilation
         self.padding, self.stride = padding, stride
 
@@ -69,6 +72,8 @@ class Fold(Layer):
         stride: Any = 1, *, name: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name)
+        counts("Fold: output_size", output_size)
+        _check_windows("Fold", kernel_size, dilation, padding, stride)
         self.output_size, self.kernel_size = output_size, kernel_size
         self.dilation, self.padding, self.stride = dilation, padding, stride
 
@@ -76,6 +81,12 @@ class Fold(Layer):
         return ops.fold(
             x, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride
         )
+
+
+def _check_windows(kind: str, window: Any, dilation: Any, padding: Any, stride: Any) -> None:
+    given = (("kernel_size", window, 1), ("dilation", dilation, 1), ("stride", stride, 1))
+    for name, value, least in (*given, ("padding", padding, 0)):
+        counts(f"{kind}: {name}", value, least)
 
 
 class LocalResponseNorm(Layer):
@@ -86,7 +97,10 @@ class LocalResponseNorm(Layer):
         name: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name)
-        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+        kind = "LocalResponseNorm"
+        self.size = count(f"{kind}: size", size, 1)
+        self.alpha, self.beta = number(f"{kind}: alpha", alpha), number(f"{kind}: beta", beta)
+        self.k = number(f"{kind}: k", k)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.local_response_norm(x, self.size, self.alpha, self.beta, self.k)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from graphc import ops
 from graphc.ir.tensor import Tensor
 from graphc.nn import init
-from graphc.nn.module import Layer
-from graphc.types import FLOAT32, DTypeLike
+from graphc.nn.module import Layer, count, number
+from graphc.types import FLOAT32, MAX_RANK, DTypeLike
 
 
 class PReLU(Layer):
@@ -17,7 +17,8 @@ class PReLU(Layer):
         name: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name)
-        self.weight = self.parameter("weight", init.constant(start), (num_parameters,), dtype=dtype)
+        many = count("PReLU: num_parameters", num_parameters, 1)
+        self.weight = self.parameter("weight", init.constant(start), (many,), dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.prelu(x, self.weight)
@@ -28,7 +29,7 @@ class GLU(Layer):
 
     def __init__(self, axis: int = -1, *, name: str | None = None) -> None:
         super().__init__(name)
-        self.axis = axis
+        self.axis = count("GLU: axis", axis, -MAX_RANK)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.glu(x, self.axis)
@@ -39,7 +40,7 @@ class Hardshrink(Layer):
 
     def __init__(self, lambd: float = 0.5, *, name: str | None = None) -> None:
         super().__init__(name)
-        self.lambd = lambd
+        self.lambd = number("Hardshrink: lambd", lambd, 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.hardshrink(x, self.lambd)
@@ -50,7 +51,7 @@ class Softshrink(Layer):
 
     def __init__(self, lambd: float = 0.5, *, name: str | None = None) -> None:
         super().__init__(name)
-        self.lambd = lambd
+        self.lambd = number("Softshrink: lambd", lambd, 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.softshrink(x, self.lambd)
@@ -68,7 +69,8 @@ class Threshold(Layer):
 
     def __init__(self, threshold: float, value: float, *, name: str | None = None) -> None:
         super().__init__(name)
-        self.threshold, self.value = threshold, value
+        self.threshold = number("Threshold: threshold", threshold)
+        self.value = number("Threshold: value", value)
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.threshold(x, self.threshold, self.value)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from graphc import ops
-from graphc.errors import DTypeError, ShapeError, user_location
+from graphc.errors import DTypeError, IndexingError, NameOfLayerError, ShapeError, user_location
 from graphc.ir.tensor import Tensor
-from graphc.nn.module import Callee, Layer, Owner, count, parameters_of
-from graphc.types import normalize_axis, size_of
+from graphc.nn.module import Callee, Layer, Owner, count, counts, parameters_of
+from graphc.types import MAX_RANK, normalize_axis, size_of
 
 
 class Flatten(Layer):
@@ -24,12 +24,18 @@ class Flatten(Layer):
         return ops.reshape(x, (*shape[: self.start], size_of(shape[self.start :])))
 
 
+def _axis(kind: str, axis: Any) -> int:
+    return count(f"{kind}: an axis", axis, -MAX_RANK)
+
+
 class Unflatten(Layer):
     """Axis ``axis`` as axes of ``sizes``, one of which may be -1: the inverse of Flatten."""
 
     def __init__(self, axis: int, sizes: Sequence[int], *, name: str | None = None) -> None:
         super().__init__(name)
-        self.axis, self.sizes = axis, tuple(sizes)
+        listed = tuple(sizes) if isinstance(sizes, Sequence) else (sizes,)
+        counts("Unflatten: sizes", listed, -1)
+        self.axis, self.sizes = _axis("Unflatten", axis), listed
 
     def forward(self, x: Tensor) -> Tensor:
         axis = normalize_axis(self.axis, x.ndim)
@@ -42,6 +48,7 @@ class Reshape(Layer):
 
     def __init__(self, *shape: int, name: str | None = None) -> None:
         super().__init__(name)
+        counts("Reshape: shape", shape, -1)
         self.shape = shape
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,6 +60,11 @@ class Permute(Layer):
 
     def __init__(self, *axes: int, name: str | None = None) -> None:
         super().__init__(name)
+        if sorted(_axis("Permute", axis) for axis in axes) != list(range(len(axes))):
+            raise ShapeError(
+                f"Permute: the axes {axes} must be each of 0 to {len(axes) - 1} once"
+                f"\n  at {user_location()}"
+            )
         self.axes = axes
 
     def forward(self, x: Tensor) -> Tensor:
@@ -126,7 +138,7 @@ class Concat(_Branches):
 
     def __init__(self, *layers: Callee, axis: int = -1, name: str | None = None) -> None:
         super().__init__(*layers, name=name)
-        self.axis = axis
+        self.axis = _axis("Concat", axis)
 
     def forward(self, *inputs: Any) -> Tensor:
         return ops.concat(self._results(inputs), self.axis)
@@ -135,7 +147,8 @@ class Concat(_Branches):
 class Sequential(Owner):
     """Layers one after the other; any functions from Tensor to Tensor.
 
-    Given a dictionary, layers have its keys for names: ``net["head"]`` is one of them.
+    Given a dictionary, layers have its keys for names: ``net["head"]`` is one of them, and its
+    weight the parameter ``head.weight``, unless it has a name of its own or was called before.
     """
 
     def __init__(self, *layers: Callee | Mapping[str, Callee]) -> None:
@@ -143,8 +156,12 @@ class Sequential(Owner):
         self._names: dict[str, int] = {}
         self._called = False
         if len(layers) == 1 and isinstance(layers[0], Mapping):
-            self._names = {name: number for number, name in enumerate(layers[0])}
-            layers = tuple(layers[0].values())
+            named = layers[0]
+            self._names = {name: number for number, name in enumerate(named)}
+            layers = tuple(named.values())
+            for name, part in named.items():
+                if isinstance(part, Layer):
+                    part.take_name(name)
         for layer in layers:
             self.append(layer)
 
@@ -198,9 +215,16 @@ class Sequential(Owner):
         if isinstance(index, str):
             if index not in self._names:
                 known = ", ".join(map(repr, self._names)) or "no names"
-                raise KeyError(f"no layer {index!r}; this Sequential has {known}")
+                raise NameOfLayerError(
+                    f"Sequential: no layer {index!r}; it has {known}\n  at {user_location()}"
+                )
             index = self._names[index]
         if not isinstance(index, slice):
+            if not -len(self.layers) <= index < len(self.layers):
+                raise IndexingError(
+                    f"Sequential: no layer {index}; it has {len(self.layers)}"
+                    f"\n  at {user_location()}"
+                )
             return self.layers[index]
         part = Sequential(*self.layers[index])
         places = range(len(self.layers))[index]

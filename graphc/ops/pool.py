@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError
+from graphc.errors import ArgumentError, user_location
 from graphc.ir.op import Array, Sample, function
 from graphc.ir.results import results
 from graphc.ir.tensor import Tensor, apply
@@ -56,7 +56,7 @@ def _numpy_max_pool(
     x: Array, window: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False,
 ) -> Array:  # fmt: skip
-    own = _window("max_pool", x.ndim - 2, window, stride, padding, dilation)
+    own = pool_window("max_pool", x.ndim - 2, window, stride, padding, dilation)
     lengths = own.count(x.shape[1:-1], partly=ceil_mode)
     low = np.iinfo(x.dtype).min if x.dtype.kind == "i" else -np.inf
     wide = np.pad(
@@ -86,7 +86,7 @@ def max_pool(
     """
     (x,) = common("max_pool", x)
     rank = axes_of_space("max_pool", x)
-    own = _window("max_pool", rank, window, stride, padding, dilation)
+    own = pool_window("max_pool", rank, window, stride, padding, dilation)
     lengths = own.count(x.type.shape[1:-1], partly=bool(ceil_mode))
     tables = [
         _inside(n, counted(m, n) * s - low, k, d)
@@ -117,7 +117,7 @@ def _numpy_avg_pool(
     x: Array, window: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: float | None = None,
 ) -> Array:  # fmt: skip
-    own = _window("avg_pool", x.ndim - 2, window, stride, padding, 1)
+    own = pool_window("avg_pool", x.ndim - 2, window, stride, padding, 1)
     lengths = own.count(x.shape[1:-1], partly=ceil_mode)
     dtype = x.dtype if x.dtype.kind == "f" else np.float32
     result = np.empty((len(x), *lengths, x.shape[-1]), dtype)
@@ -146,7 +146,7 @@ def avg_pool(
     last.
     """
     (x,) = common("avg_pool", x, floating=True)
-    own = _window("avg_pool", axes_of_space("avg_pool", x), window, stride, padding, 1)
+    own = pool_window("avg_pool", axes_of_space("avg_pool", x), window, stride, padding, 1)
     space = x.type.shape[1:-1]
     lengths = own.count(space, partly=bool(ceil_mode))
     total = _sums(x, own, lengths)
@@ -282,26 +282,37 @@ def adaptive_max_pool(x: Any, output_size: Any, return_indices: bool = False) ->
 # -- windows ---------------------------------------------------------------------------------------
 
 
-def _window(what: str, rank: int, window: Any, stride: Any, padding: Any, dilation: Any) -> Window:
+def pool_window(
+    what: str, rank: int, window: Any, stride: Any, padding: Any, dilation: Any
+) -> Window:
+    """Return the windows of a pool, as a user says it."""
     sizes = per_axis(what, "window", window, rank)
     if isinstance(padding, str):
-        raise ArgumentError(f"{what}: padding must be numbers, not {padding!r}")
+        raise ArgumentError(
+            f"{what}: padding must be numbers, not {padding!r}\n  at {user_location()}"
+        )
     steps = sizes if stride is None else stride
     own = spatial(what, rank, sizes, steps, padding, dilation)
     for k, pair in zip(sizes, own.padding, strict=True):
         if max(pair) > k // 2:
             raise ArgumentError(
                 f"{what}: padding {padding!r} must be at most half of the window, {window!r}"
+                f"\n  at {user_location()}"
             )
     return own
 
 
+def pool_sizes(what: str, given: Any, rank: int) -> tuple[int | None, ...]:
+    """Return how many windows a user wants along each axis of space, None for its length."""
+    listed = given if isinstance(given, (tuple, list)) else (given,) * rank
+    asked = per_axis(what, "output_size", [1 if m is None else m for m in listed], rank)
+    listed = listed if len(listed) == rank else asked
+    return tuple(None if m is None else k for m, k in zip(listed, asked, strict=True))
+
+
 def _sizes(what: str, given: Any, space: Sequence[AnyDim]) -> Shape:
-    listed = given if isinstance(given, (tuple, list)) else (given,) * len(space)
-    asked = per_axis(what, "output_size", [1 if m is None else m for m in listed], len(space))
-    if len(listed) != len(space):
-        return asked
-    return tuple(n if m is None else k for n, m, k in zip(space, listed, asked, strict=True))
+    asked = pool_sizes(what, given, len(space))
+    return tuple(n if m is None else m for n, m in zip(space, asked, strict=True))
 
 
 def _inside(n: AnyDim, start: Any, window: int, gap: int) -> Table:

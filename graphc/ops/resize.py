@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, ShapeError
+from graphc.errors import ArgumentError, ShapeError, user_location
 from graphc.ir.op import Array, Sample, function
 from graphc.ir.tensor import Tensor
 from graphc.ops.cast import astype
@@ -91,26 +91,40 @@ _MODES: dict[str, tuple[Callable[..., Taps], tuple[int, ...]]] = {
 """Each with the number of axes of space that it is for."""
 
 
+def check_resized(what: str, size: Any, scale_factor: Any, mode: str) -> None:
+    """Raise :class:`ArgumentError` unless the arguments are some for images of any rank."""
+    text = ""
+    if mode != "area" and mode not in _MODES:
+        known = ", ".join(map(repr, (*_MODES, "area")))
+        text = f"mode must be one of {known}, not {mode!r}"
+    elif (size is None) == (scale_factor is None):
+        text = "pass either size or scale_factor"
+    elif size is not None:
+        per_axis(what, "size", size, len(size) if isinstance(size, (tuple, list)) else 1)
+    else:
+        many = scale_factor if isinstance(scale_factor, (tuple, list)) else [scale_factor]
+        numbers = all(isinstance(f, (int, float)) and not isinstance(f, bool) for f in many)
+        if not numbers or not all(f > 0 for f in many):
+            text = f"scale_factor must be greater than 0, not {scale_factor!r}"
+    if text:
+        raise ArgumentError(f"{what}: {text}\n  at {user_location()}")
+
+
 def _sized(
     space: Sequence[Any], size: Any, scale_factor: Any, mode: str, align_corners: bool | None
 ) -> list[tuple[AnyDim, AnyDim, float | None]]:
     """Return each axis's length, that of the result, and the scale if that was given."""
     rank = len(space)
-    if mode != "area" and mode not in _MODES:
-        known = ", ".join(map(repr, (*_MODES, "area")))
-        raise ArgumentError(f"interpolate: mode must be one of {known}, not {mode!r}")
+    check_resized("interpolate", size, scale_factor, mode)
     if mode != "area" and rank not in _MODES[mode][1]:
         raise ArgumentError(f"interpolate: mode {mode!r} is not for {rank} axes of space")
     if align_corners is not None and mode in ("nearest", "nearest-exact", "area"):
         raise ArgumentError(f"interpolate: align_corners is not for mode {mode!r}")
-    if (size is None) == (scale_factor is None):
-        raise ArgumentError("interpolate: pass either size or scale_factor")
     if size is not None:
         sizes = per_axis("interpolate", "size", size, rank)
         return [(n, m, None) for n, m in zip(space, sizes, strict=True)]
     factors = scale_factor if isinstance(scale_factor, (tuple, list)) else [scale_factor] * rank
-    numbers = all(isinstance(f, (int, float)) and not isinstance(f, bool) for f in factors)
-    if len(factors) != rank or not numbers or not all(f > 0 for f in factors):
+    if len(factors) != rank:
         raise ArgumentError(f"interpolate: scale_factor {scale_factor!r} is not for {rank} axes")
     return [(n, _times(n, f), float(f)) for n, f in zip(space, factors, strict=True)]
 
