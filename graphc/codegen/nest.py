@@ -111,7 +111,8 @@ class NestPrinter:
     def loop(self, axis: Axis) -> AbstractContextManager[Name]:
         """Open a loop over ``axis``, within the present chunk."""
         start, stop = self.bounds(axis)
-        return self.writer.loop(axis.index, stop, start)
+        plain = not self.group.folds and self.group.column is None
+        return self.writer.loop(axis.index, stop, start, lanes=plain and axis is self.axes[-1])
 
     # -- divided folds ----------------------------------------------------------------------------
 

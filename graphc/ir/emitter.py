@@ -54,9 +54,10 @@ class Emitter(Protocol):
         ...
 
     def loop(
-        self, name: str, stop: Value | int, start: Value | int = 0, step: int = 1
-    ) -> AbstractContextManager[Name]:
-        """Open ``for name in range(start, stop, step)``."""
+        self, name: str, stop: Value | int, start: Value | int = 0, step: int = 1,
+        *, lanes: bool = False,
+    ) -> AbstractContextManager[Name]:  # fmt: skip
+        """Open ``for name in range(start, stop, step)``, whose steps may be lanes of vectors."""
         ...
 
     def when(self, condition: Value) -> AbstractContextManager[None]:

@@ -92,6 +92,8 @@ class Loop:
     stop: Value
     step: int
     body: list[Statement]
+    lanes: bool = False
+    """Whether the steps shall be lanes of vectors, though they may fill but a part of one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,8 +146,9 @@ class Writer:
 
     @contextmanager
     def loop(
-        self, name: str | Name, stop: Value | int, start: Value | int = 0, step: int = 1
-    ) -> Iterator[Name]:
+        self, name: str | Name, stop: Value | int, start: Value | int = 0, step: int = 1,
+        *, lanes: bool = False,
+    ) -> Iterator[Name]:  # fmt: skip
         """Open a loop; one of a single turn is none."""
         index = Name(name) if isinstance(name, str) else name
         start, stop = (Integer(x) if isinstance(x, int) else x for x in (start, stop))
@@ -159,7 +162,7 @@ class Writer:
                 "reshape neighbouring axes into one"
             )
         body: list[Statement] = []
-        self.add(Loop(index, start, stop, step, body))
+        self.add(Loop(index, start, stop, step, body, lanes))
         with self._into(body):
             yield index
 

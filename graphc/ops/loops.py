@@ -16,13 +16,18 @@ def places(over: Access) -> list[Name]:
 
 @contextmanager
 def nest(
-    e: Emitter, over: Access, axes: Iterable[int], *, parallel: bool = False
+    e: Emitter, over: Access, axes: Iterable[int], *, parallel: bool = False, lanes: bool = False
 ) -> Iterator[None]:
-    """Open a loop ``i<k>`` over each axis ``k`` of ``over``, the first one parallel if asked."""
+    """Open a loop ``i<k>`` over each axis ``k`` of ``over``, the first one parallel if asked.
+
+    With ``lanes``, steps are independent and shall be lanes of vectors, even if they are few.
+    """
     with ExitStack() as stack:
         for axis in axes:
             name = f"i{axis}"
-            loop = e.parallel(name, over.dims[axis]) if parallel else e.loop(name, over.shape[axis])
-            stack.enter_context(loop)
+            if parallel:
+                stack.enter_context(e.parallel(name, over.dims[axis]))
+            else:
+                stack.enter_context(e.loop(name, over.shape[axis], lanes=lanes))
             parallel = False
         yield

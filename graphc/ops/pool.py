@@ -326,8 +326,15 @@ def _inside(n: AnyDim, start: Any, window: int, gap: int) -> Table:
 
 def _pooled(x: Tensor, tables: Sequence[Table], gaps: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     listed = [asarray(table, dtype=INT64) for pair in tables for table in pair]
-    best, place = results(apply(GreatestInWindows(gaps), x, *listed))
+    best, place = results(apply(GreatestInWindows(gaps, _same_counts(tables)), x, *listed))
     return best, place
+
+
+def _same_counts(tables: Sequence[Table]) -> tuple[int, ...]:
+    """Return how many elements a window has along each axis, or nothing if they differ."""
+    counts = [count for _, count in tables]
+    known = all(isinstance(c, np.ndarray) and len(c) > 0 and (c == c[0]).all() for c in counts)
+    return tuple(int(c[0]) for c in counts) if known else ()
 
 
 def _sums(x: Tensor, own: Window, lengths: Sequence[AnyDim]) -> Tensor:

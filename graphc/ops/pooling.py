@@ -5,6 +5,7 @@ The derivative of a maximum goes to the place of the first greatest element, as 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import product
@@ -15,11 +16,14 @@ import numpy as np
 from graphc.ir.op import Access, Array, Emitter, Loops, register
 from graphc.ir.results import Multiple, results
 from graphc.ir.tensor import Tensor, apply
-from graphc.kernel.value import Value, select
+from graphc.kernel.value import Name, Value, select
 from graphc.ops.along import ScatterAddAlongAxis, TakeAlongAxis
 from graphc.ops.loops import nest, places
 from graphc.ops.shape import reshape
 from graphc.types import INT64, AnyDim, Several, TensorType, size_of
+
+TAPS = 16
+"""Elements of a window up to which they are compared in registers, each written out."""
 
 
 @register
@@ -31,6 +35,8 @@ class GreatestInWindows(Multiple, Loops):
     """
 
     gaps: tuple[int, ...]
+    window: tuple[int, ...] = ()
+    """How many elements along each axis, if that is the same for all windows."""
 
     def infer(self, *types: TensorType) -> TensorType:
         x, *tables = types
@@ -59,32 +65,67 @@ class GreatestInWindows(Multiple, Loops):
         return best, place
 
     def loops(self, e: Emitter, out: Any, *ins: Access) -> None:
+        x, *tables = ins
+        names = places(out[0])
+        rank = len(self.gaps)
+        with nest(e, out[0], range(rank + 1), parallel=True):
+            own = enumerate(names[1:-1])
+            first = [e.let(f"first{a}", tables[2 * a].at(o).cast(INT64)) for a, o in own]
+            if self.window and math.prod(self.window) <= TAPS:
+                with nest(e, out[0], [rank + 1], lanes=True):
+                    self._in_registers(e, out, x, names, first)
+            else:
+                self._in_memory(e, out, ins, names, first)
+
+    def _in_registers(
+        self, e: Emitter, out: Any, x: Access, names: Sequence[Name], first: Sequence[Value]
+    ) -> None:
+        """Write the elements of a window, which are as many in all, one after the other."""
+        best, place = out
+        lead, *_, channel = names
+
+        def element(tap: Sequence[int]) -> tuple[Value, Value]:
+            at = [f + t if t else f for f, t in zip(first, tap, strict=True)]
+            return x.at(lead, *at, channel).load(x.dtype), self._flat(x, at)
+
+        own = zip(self.window, self.gaps, strict=True)
+        head, *rest = product(*(range(0, n * gap, gap) for n, gap in own))
+        value, flat = element(head)
+        greatest, flat = e.let("greatest", value), e.let("place", flat)
+        for tap in rest:
+            value, other = element(tap)
+            value = e.let("value", value)
+            more = e.let("more", _is_more(value, greatest))
+            flat = e.let("place", select(more, other, flat))
+            greatest = e.let("greatest", select(more, value, greatest))
+        e.store(best.at(*names), greatest)
+        e.store(place.at(*names), flat)
+
+    def _in_memory(
+        self, e: Emitter, out: Any, ins: Sequence[Access], names: Sequence[Name],
+        first: Sequence[Value],
+    ) -> None:  # fmt: skip
+        """Write loops over the elements of a window."""
         best, place = out
         x, *tables = ins
-        rank = len(self.gaps)
-        names = places(best)
-        lead, *own, channel = names
-        with nest(e, best, range(rank + 1), parallel=True):
-            first = [e.let(f"first{a}", tables[2 * a].at(o).cast(INT64)) for a, o in enumerate(own)]
-            count = [e.let(f"count{a}", tables[2 * a + 1].at(o)) for a, o in enumerate(own)]
-            flat = e.let("place", self._flat(x, first))
-            with nest(e, best, [rank + 1]):
-                e.store(best.at(*names), x.at(lead, *first, channel))
-                e.store(place.at(*names), flat)
-            with ExitStack() as taps:
-                at = []
-                for a in range(rank):
-                    tap = taps.enter_context(e.loop(f"tap{a}", count[a]))
-                    at.append(e.let(f"at{a}", first[a] + tap * self.gaps[a]))
-                flat = e.let("place", self._flat(x, at))
-                with nest(e, best, [rank + 1]):
-                    value = x.at(lead, *at, channel).load(x.dtype)
-                    greatest = best.at(*names).load(best.dtype)
-                    more = value > greatest
-                    if x.dtype.kind == "f":  # the first NaN stays
-                        more = more | (value.differs(value) & greatest.equals(greatest))
-                    e.store(place.at(*names), select(more, flat, place.at(*names).load(INT64)))
-                    e.store(best.at(*names), select(more, value, greatest))
+        (lead, *own, channel), rank = names, len(self.gaps)
+        count = [e.let(f"count{a}", tables[2 * a + 1].at(o)) for a, o in enumerate(own)]
+        flat = e.let("place", self._flat(x, first))
+        with nest(e, best, [rank + 1], lanes=True):
+            e.store(best.at(*names), x.at(lead, *first, channel))
+            e.store(place.at(*names), flat)
+        with ExitStack() as taps:
+            at = []
+            for a in range(rank):
+                tap = taps.enter_context(e.loop(f"tap{a}", count[a]))
+                at.append(e.let(f"at{a}", first[a] + tap * self.gaps[a]))
+            flat = e.let("place", self._flat(x, at))
+            with nest(e, best, [rank + 1], lanes=True):
+                value = x.at(lead, *at, channel).load(x.dtype)
+                greatest = best.at(*names).load(best.dtype)
+                more = _is_more(value, greatest)
+                e.store(place.at(*names), select(more, flat, place.at(*names).load(INT64)))
+                e.store(best.at(*names), select(more, value, greatest))
 
     @staticmethod
     def _flat(x: Access, at: Sequence[Value]) -> Value:
@@ -115,6 +156,13 @@ class GreatestInWindows(Multiple, Loops):
 
     def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
         return types[0].size
+
+
+def _is_more(value: Value, greatest: Value) -> Value:
+    """Return whether a value takes the place of the greatest before: the first NaN stays."""
+    if value.dtype.kind != "f":
+        return value > greatest
+    return ~(value <= greatest) & greatest.equals(greatest)
 
 
 def _lines(x: Tensor) -> Tensor:

@@ -67,6 +67,12 @@ Emitter: TypeAlias = Callable[..., Any]
 WRITTEN_OUT = range(9, 1000)
 """Lengths of loops that LLVM may write out whole, whereupon it finds no vectors in them."""
 
+FEWEST = 6
+"""Steps for which a masked vector costs less than one by one."""
+
+SMALL = 4
+"""Bytes of most elements: as many steps as a vector has of them are not few."""
+
 Functions: TypeAlias = Callable[[str], Emitter]
 """Finds what writes the calls of a function, by its name."""
 
@@ -133,8 +139,9 @@ class LLVMPrinter:
         builder.store(builder.add(index, step, flags=["nsw"]), place)
         self._statements(loop.body)
         back = builder.branch(head)
-        if _has_lanes(loop):
-            back.set_metadata("llvm.loop", not_written_out(builder.module))
+        mark = _mark(builder.module, loop)
+        if mark is not None:
+            back.set_metadata("llvm.loop", mark)
         builder.position_at_end(after)
 
     def _place(self, name: Name) -> Any:
@@ -301,17 +308,24 @@ def finish(module: Any) -> str:
     return str(module)
 
 
-def _has_lanes(loop: Loop) -> bool:
-    """Tell whether the steps of an innermost loop of known length are independent."""
+def _mark(module: Any, loop: Loop) -> Any | None:
+    """Return the mark of an innermost loop of known length with independent steps, or None.
+
+    LLVM shall not write it out whole; and of few steps that shall be lanes, it shall make one
+    vector, where the processor has masks.
+    """
     if not isinstance(loop.start, Integer) or not isinstance(loop.stop, Integer):
-        return False
+        return None
     length = -(-(loop.stop.value - loop.start.value) // loop.step)
     inner = any(isinstance(s, (Loop, When, Do)) for s in statements(loop.body))
-    return length in WRITTEN_OUT and not inner and not carried(loop.body)
-
-
-def not_written_out(module: Any) -> Any:
-    """Return the mark of a loop that LLVM shall not write out: a node that names itself."""
-    node = module.add_metadata([module.add_metadata(["llvm.loop.unroll.disable"]), "loop"])
-    node.operands = (node, node.operands[0])
+    isa = known().isa
+    few = loop.lanes and isa.masks and FEWEST <= length < isa.vector_bytes // SMALL
+    if inner or carried(loop.body) or not (few or length in WRITTEN_OUT):
+        return None
+    wishes = [module.add_metadata(["llvm.loop.unroll.disable"])]
+    if few:
+        yes = ir.Constant(ir.IntType(1), 1)
+        wishes.append(module.add_metadata(["llvm.loop.vectorize.predicate.enable", yes]))
+    node = module.add_metadata(["loop", *wishes])
+    node.operands = (node, *wishes)  # a node that names itself
     return node

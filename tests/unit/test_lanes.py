@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import graphc as gx
 from graphc.codegen import columns
+from graphc.kernel.code import HI, LO, Writer
+from graphc.kernel.value import Pointer
+from graphc.machine import known
+from graphc.machine.isa import AVX2, AVX512
 from graphc.ops import cumulative, gather
+from graphc.print import llvm
+from tests.kernels import written
 
 RNG = np.random.default_rng(0)
 
@@ -91,3 +99,26 @@ def test_narrow_columns_have_the_bits_of_wide_ones(kept, dtype, monkeypatch):
 def test_llvm_knows_how_many_columns_fill_no_vector():
     text = gx.function([], gx.max(gx.parameter(np.ones((3, 70, 5), "float32")), axis=1)).source
     assert "range(5)" in text
+
+
+@pytest.mark.parametrize("isa", [AVX512, AVX2])
+def test_a_few_channels_are_one_vector_with_a_mask(isa, monkeypatch):
+    monkeypatch.setattr(llvm, "known", lambda: replace(known(), isa=isa))
+
+    def marks(channels, dtype="float32"):
+        pointers = [Pointer(name, np.dtype(dtype)) for name in ("x", "b", "y")]
+        x, b, y = pointers
+        writer = Writer()
+        with writer.loop("i", HI, LO) as i, writer.loop("j", channels, lanes=True) as j:
+            writer.store(y[i * channels + j], x[i * channels + j] + b[j])
+        text = written("beside", writer, *pointers).lower("entry")
+        return "predicate.enable" in text, "unroll.disable" in text
+
+    masks = isa.masks
+    assert marks(5) == (False, False)  # one by one is as fast
+    assert marks(6) == (masks, masks)
+    assert marks(15) == (masks, True)
+    assert marks(16) == (False, True)  # a whole vector, or two
+    x, b = RNG.standard_normal((9, 6)).astype("float32"), RNG.standard_normal(6).astype("float32")
+    f = gx.function([], gx.constant(x) * 2 + gx.parameter(b))
+    np.testing.assert_array_equal(f(), x * 2 + b)
