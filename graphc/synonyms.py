@@ -56,7 +56,7 @@ OTHERS = {
     )},
     "expm": "gx.linalg.matrix_exp", "matrix_norm": "gx.linalg.norm", "pinv": "gx.linalg.lstsq",
     "gammaln": "gx.lgamma", "psi": "gx.digamma", "trapz": "gx.trapezoid", "partition": "gx.sort",
-    "argpartition": "gx.argsort", "kthvalue": "gx.sort", "index_copy": "gx.scatter",
+    "argpartition": "gx.argsort", "kthvalue": "gx.sort",
     "roc_auc_score": "nn.roc_auc",
     "Dense": "nn.Linear", "Module": "nn.Layer",
     "CrossEntropyLoss": "nn.cross_entropy", "NLLLoss": "nn.nll_loss",
@@ -67,11 +67,42 @@ OTHERS = {
     "CosineEmbeddingLoss": "nn.cosine_embedding_loss", "MultiMarginLoss": "nn.multi_margin_loss",
     "PoissonNLLLoss": "nn.poisson_nll_loss", "GaussianNLLLoss": "nn.gaussian_nll_loss",
     "sigmoid_focal_loss": "nn.focal_loss", "pinball_loss": "nn.quantile_loss",
+    "HingeEmbeddingLoss": "nn.hinge_embedding_loss", "SoftMarginLoss": "nn.soft_margin_loss",
+    "MultiLabelMarginLoss": "nn.multilabel_margin_loss",
+    "MultiLabelSoftMarginLoss": "nn.multilabel_soft_margin_loss",
+    "TripletMarginWithDistanceLoss": "nn.triplet_margin_with_distance_loss",
+    "NLLLoss2d": "nn.nll_loss", "CTCLoss": "nn.ctc_loss", "Hardswish": "nn.HardSwish",
+    "Hardsigmoid": "nn.HardSigmoid",
+    "CrossMapLRN2d": "nn.LocalResponseNorm", "Container": "nn.Layer", "RNNBase": "nn.RNN",
+    "RNNCellBase": "nn.RNNCell", "SyncBatchNorm": "nn.BatchNorm2d",
+    "LinearCrossEntropyLoss": "nn.Linear and nn.cross_entropy",
     "KLDivLoss": "nn.kl_div", "Swish": "nn.SiLU", "RMSProp": "optim.RMSprop",
     "AdaGrad": "optim.Adagrad", "EarlyStopping": "gx.callbacks.EarlyStopping",
     "ModelCheckpoint": "gx.callbacks.Checkpoint", "DataLoader": "gx.data.batches",
 }  # fmt: skip
 """Names of other libraries, and what does that here."""
+
+
+LEFT_OUT = {
+    "AdaptiveLogSoftmaxWithLoss": "how many rows each cluster has depends on the data; use "
+    "nn.cross_entropy",
+    "DataParallel": "one process computes all, on all threads",
+    "FractionalMaxPool2d": "its windows are drawn at random; use nn.AdaptiveMaxPool2d",
+    "FractionalMaxPool3d": "its windows are drawn at random; use nn.AdaptiveMaxPool3d",
+    "ModuleDict": "a dict of layers will do",
+    "ModuleList": "a list of layers will do",
+    "MultiheadAttention": "write it with nn.Linear and nn.scaled_dot_product_attention",
+    "ParameterDict": "a dict of parameters will do",
+    "ParameterList": "a list of parameters will do",
+    **{f"Transformer{part}": "write it with nn.scaled_dot_product_attention" for part in (
+        "", "Decoder", "DecoderLayer", "Encoder", "EncoderLayer",
+    )},
+    **{f"Lazy{name}": f"shapes are known when layers are made; use nn.{name}" for name in (
+        "Linear", *(f"{kind}{rank}d" for kind in (
+            "BatchNorm", "Conv", "ConvTranspose", "InstanceNorm") for rank in (1, 2, 3)),
+    )},
+}  # fmt: skip
+"""Layers of PyTorch that are not there, and why."""
 
 
 def nearest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
@@ -87,6 +118,8 @@ def advice(name: str, known: Iterable[str]) -> str:
     """
     if name in OTHERS:
         return f"; use {OTHERS[name]}"
+    if name in LEFT_OUT:
+        return f": {LEFT_OUT[name]}"
     by_last: dict[str, str] = {}
     for full in known:
         by_last.setdefault(full.rpartition(".")[2].lower(), full)

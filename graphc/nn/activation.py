@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from graphc import ops
+from graphc.errors import ShapeError, user_location
 from graphc.ir.tensor import Tensor
 from graphc.nn.module import Layer, count, number
 from graphc.types import MAX_RANK
@@ -160,3 +161,38 @@ class LogSoftmax(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.log_softmax(x, axis=self.axis)
+
+
+class Softmin(Layer):
+    """``softmax(-x)`` along ``axis``."""
+
+    def __init__(self, axis: int = -1, *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.softmax(-x, axis=self.axis)
+
+
+class Softmax2d(Layer):
+    """The softmax over the channels of each place of ``(N, H, W, C)`` or ``(H, W, C)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim not in (3, 4):
+            raise ShapeError(
+                f"Softmax2d needs images of 3 or 4 axes, got {x.describe()}\n  at {user_location()}"
+            )
+        return ops.softmax(x, axis=-1)
+
+
+class Hardtanh(Layer):
+    """``x`` confined to ``[min_val, max_val]``: :func:`gx.hardtanh`."""
+
+    def __init__(
+        self, min_val: float = -1.0, max_val: float = 1.0, *, name: str | None = None
+    ) -> None:
+        super().__init__(name)
+        self._bounds = min_val, max_val
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.hardtanh(x, *self._bounds)

@@ -151,6 +151,7 @@ from graphc.ops.normalization import (
     standardize,
 )
 from graphc.ops.norms import (
+    cosine_similarity,
     local_response_norm,
     normalize,
     vector_norm,
@@ -161,7 +162,7 @@ from graphc.ops.order import (
     searchsorted,
     unique,
 )
-from graphc.ops.patches import fold, pixel_shuffle, pixel_unshuffle, unfold
+from graphc.ops.patches import channel_shuffle, fold, pixel_shuffle, pixel_unshuffle, unfold
 from graphc.ops.pool import (
     adaptive_avg_pool,
     adaptive_max_pool,
@@ -289,6 +290,9 @@ from graphc.ops.trigonometric import (
     tan,
     tanh,
 )
+from graphc.ops.unpool import (
+    max_unpool,
+)
 from graphc.ops.windows import (
     sliding_window_view,
 )
@@ -325,6 +329,7 @@ __all__ = [
     "broadcast_to",
     "ceil",
     "celu",
+    "channel_shuffle",
     "clip",
     "concat",
     "conv",
@@ -332,6 +337,7 @@ __all__ = [
     "copysign",
     "cos",
     "cosh",
+    "cosine_similarity",
     "count_nonzero",
     "cross",
     "cumulative_prod",
@@ -400,6 +406,7 @@ __all__ = [
     "matrix_transpose",
     "max",
     "max_pool",
+    "max_unpool",
     "maximum",
     "mean",
     "median",

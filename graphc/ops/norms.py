@@ -18,9 +18,10 @@ from graphc.ops.exponential import pow, sqrt
 from graphc.ops.manipulation import pad
 from graphc.ops.operands import common
 from graphc.ops.reduce import max, min, sum
+from graphc.ops.shape import broadcast_to
 from graphc.ops.statistics import mean
 from graphc.ops.windows import sliding_window_view
-from graphc.types import normalize_axes
+from graphc.types import broadcast_shapes, normalize_axes
 
 SECTION = "Linear algebra"
 
@@ -87,6 +88,31 @@ def normalize(x: Any, p: float = 2.0, axis: int = -1, *, eps: float = 1e-12) -> 
     """
     (t,) = common("normalize", x, floating=True)
     return t / maximum(vector_norm(t, axis=axis, ord=p, keepdims=True), eps)
+
+
+def _pairs() -> Iterable[Sample]:
+    rng = np.random.default_rng(7)
+    x, y = rng.standard_normal((3, 4)), rng.standard_normal((3, 4))
+    yield Sample((x, y))
+    yield Sample((x, y[0]), (("axis", 0), ("eps", 0.1)))
+    yield Sample((x[:1] * 0.0, y), (), False)
+
+
+def _numpy_cosine(x1: Any, x2: Any, *, axis: int = -1, eps: float = 1e-8) -> Any:
+    x1, x2 = np.broadcast_arrays(x1 * np.float32(1), x2 * np.float32(1))
+    lengths = (np.maximum(np.linalg.norm(x, axis=axis), eps) for x in (x1, x2))
+    return (x1 * x2).sum(axis) / np.prod(list(lengths), axis=0)
+
+
+@function(samples=_pairs, reference=_numpy_cosine, section=SECTION)
+def cosine_similarity(x1: Any, x2: Any, *, axis: int = -1, eps: float = 1e-8) -> Tensor:
+    """Return ``x1 . x2 / (max(|x1|, eps) max(|x2|, eps))`` along ``axis``; operands broadcast."""
+    a, b = common("cosine_similarity", x1, x2, floating=True)
+    shape = broadcast_shapes(a.type.shape, b.type.shape)
+    a, b = broadcast_to(a, shape), broadcast_to(b, shape)
+    lengths = (maximum(vector_norm(t, axis=axis, keepdims=True), eps) for t in (a, b))
+    first, second = (t / length for t, length in zip((a, b), lengths, strict=True))
+    return sum(first * second, axis)
 
 
 def _channels() -> Iterable[Sample]:

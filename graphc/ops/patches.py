@@ -187,3 +187,29 @@ def pixel_unshuffle(x: Any, downscale_factor: int) -> Tensor:
         )
     parts = reshape(t, (n, high, r, wide, r, channels))
     return reshape(permute_dims(parts, (0, 1, 3, 5, 2, 4)), (n, high, wide, channels * r**2))
+
+
+def _groups() -> Iterable[Sample]:
+    x = np.arange(2.0 * 3 * 12).reshape(2, 3, 12)
+    for groups in (1, 3, 4):
+        yield Sample((x, groups))
+
+
+def _numpy_channel_shuffle(x: Array, groups: int) -> Array:
+    parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+    return parts.swapaxes(-1, -2).reshape(x.shape)
+
+
+@function(samples=_groups, reference=_numpy_channel_shuffle, section=SECTION)
+def channel_shuffle(x: Any, groups: int) -> Tensor:
+    """Return ``x`` with one channel of each group after the other: (.., g, C/g) turned.
+
+    Zhang et al., *ShuffleNet*, CVPR 2018; as PyTorch's, channels last.
+    """
+    t, (g,) = as_tensor(x), per_axis("channel_shuffle", "groups", groups, 1)
+    channels = known_channels("channel_shuffle", t)
+    if channels % g:
+        raise ShapeError(f"channel_shuffle: {channels} channels do not divide into {g} groups")
+    parts = reshape(t, (*t.type.shape[:-1], g, channels // g))
+    order = (*range(t.ndim - 1), t.ndim, t.ndim - 1)
+    return reshape(permute_dims(parts, order), t.type.shape)

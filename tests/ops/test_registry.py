@@ -62,6 +62,8 @@ ELSEWHERE = {
     "attention": "unit/test_attention.py",
     "attention_gradient": "unit/test_attention.py",
     "batch_norm": "unit/test_nn_images.py",
+    "noise": "unit/test_nn_others.py",
+    "spectral_norm": "unit/test_nn_others.py",
     "coalesced": "unit/test_table_rows.py",
     "dropped_attention": "unit/test_attention.py",
     "dropout": "unit/test_nn_dropout.py",

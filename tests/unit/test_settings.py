@@ -145,6 +145,10 @@ LAYERS = {
     "Embedding": (5, 3), "EmbeddingBag": (5, 3), "Fold": ((3, 4), 2), "Unfold": (2,),
     "LocalResponseNorm": (3, 0.5), "PixelShuffle": (2,), "PixelUnshuffle": (2,),
     "Upsample": (None, 2.0, "bilinear"),
+    "Bilinear": (2, 2, 3), "ChannelShuffle": (2,), "CosineSimilarity": (), "PairwiseDistance": (),
+    "MaxUnpool": (2,), "UpsamplingBilinear": (None, 2.0), "UpsamplingNearest": (None, 2.0),
+    "ConstantPad": (1, 0.5),
+    **{f"{kind}Pad": (1,) for kind in ("Circular", "Reflection", "Replication", "Zero")},
     "Permute": (0, 1), "Reshape": (2, 1), "Unflatten": (1, (2, 1)), "Threshold": (0.5, 2.0),
 }  # fmt: skip
 """Arguments by class, whatever number of axes its name ends in."""
@@ -158,6 +162,13 @@ SHAPES = {
 """Of a sample, where it is not that of two channels."""
 
 
+PAIRS = {
+    "Bilinear": lambda x: x, "CosineSimilarity": lambda x: x[:, ::-1],
+    "PairwiseDistance": lambda x: x[:, ::-1], "MaxUnpool": lambda x: gx.astype(x * 0.0, "int64"),
+}  # fmt: skip
+"""The second input of a layer of two, for the first."""
+
+
 def every_layer():
     found = [c for c in classes(nn, nn.Layer) if not inspect.isabstract(c)]
     return [*found, nn.Sequential]
@@ -167,13 +178,14 @@ def every_layer():
 def test_every_attribute_of_a_layer_takes_effect_or_raises(cls):
     def output(layer):
         """Return the layer's results and its new state."""
-        outputs = tree_leaves(layer(x))
+        outputs = tree_leaves(layer(x, *second))
         return gx.function([x], outputs + list(state_updates(outputs).values()))(values)
 
     kind, axes = re.fullmatch(r"(.*?)(?:(\d)d)?", cls.__name__).groups()
     shape = (32, *SHAPES.get(kind, (*[5] * int(axes or 0), 2)))
     dtype = "int64" if kind.startswith("Embedding") else "float32"
     x = gx.input("x", (None, *shape[1:]), dtype)
+    second = [PAIRS[kind](x)] if kind in PAIRS else []
     values = 1.5 * np.linspace(-2, 2, math.prod(shape)).reshape(shape)
     values = (np.abs(values) % 5 if dtype == "int64" else values).astype(dtype)
     args = LAYERS.get(kind, ())
