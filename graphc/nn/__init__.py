@@ -87,6 +87,7 @@ from graphc.nn.metrics import (
     top_k_accuracy,
 )
 from graphc.nn.module import Layer, Linear
+from graphc.nn.multihead import KVCache, MultiheadAttention
 from graphc.nn.noise import (
     AlphaDropout,
     Dropout1d,
@@ -141,6 +142,7 @@ from graphc.nn.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
+from graphc.nn.positions import LearnedPositions, SinusoidalPositions, rotary, sinusoidal
 from graphc.nn.ranking import (
     roc_auc,
 )
@@ -176,6 +178,13 @@ from graphc.nn.structure import (
     Unflatten,
 )
 from graphc.nn.training import inference_form
+from graphc.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from graphc.nn.unpooling import (
     MaxUnpool1d,
     MaxUnpool2d,
@@ -246,6 +255,7 @@ __all__ = [
     "InstanceNorm1d",
     "InstanceNorm2d",
     "InstanceNorm3d",
+    "KVCache",
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
@@ -254,6 +264,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "LeakyReLU",
+    "LearnedPositions",
     "Linear",
     "LocalResponseNorm",
     "LogSigmoid",
@@ -265,6 +276,7 @@ __all__ = [
     "MaxUnpool2d",
     "MaxUnpool3d",
     "Mish",
+    "MultiheadAttention",
     "PReLU",
     "PairwiseDistance",
     "Permute",
@@ -285,6 +297,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalPositions",
     "Softmax",
     "Softmax2d",
     "Softmin",
@@ -294,6 +307,11 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Unflatten",
     "Unfold",
     "Upsample",
@@ -349,9 +367,11 @@ __all__ = [
     "recall",
     "rmse",
     "roc_auc",
+    "rotary",
     "sample",
     "scaled_dot_product_attention",
     "sequence_mask",
+    "sinusoidal",
     "smooth_l1_loss",
     "soft_margin_loss",
     "spectral_norm",

@@ -89,7 +89,6 @@ def scaled_dot_product_attention(
     query: Any, key: Any, value: Any, mask: Any = None, causal: bool = False,
     dropout: float = 0.0, scale: float | None = None, *, enable_gqa: bool = False,
     key_lengths: Any = None, window: int | None = None, bias: Bias | None = None,
-    dropped: AttentionDropout | None = None,
 ) -> Tensor:  # fmt: skip
     """Return ``softmax(query key^T * scale + mask) value``, without the scores in memory.
 
@@ -116,17 +115,44 @@ def scaled_dot_product_attention(
     derivatives as well.
 
     As PyTorch's ``scaled_dot_product_attention``; ``attn_mask``, ``dropout_p`` and ``is_causal``
-    are ``mask``, ``dropout`` and ``causal`` here. ``dropped`` is the layer that holds the seed of
-    the dropout, if it is another one's part.
+    are ``mask``, ``dropout`` and ``causal`` here.
     """
+    options = {"mask": mask, "causal": causal, "scale": scale, "enable_gqa": enable_gqa}
+    options |= {"key_lengths": key_lengths, "window": window, "bias": bias}
+    return attended(query, key, value, dropout=dropout, **options)
+
+
+def attended(
+    query: Any, key: Any, value: Any, *, dropout: float = 0.0,
+    dropped: AttentionDropout | None = None, **options: Any,
+) -> Tensor:  # fmt: skip
+    """Return attention; ``dropped`` is the layer that holds the seed, if it is a part of one."""
+    p = probability("scaled_dot_product_attention: dropout", dropout)
+    given = _given(query, key, value, p=p, **options)
+    out = given.attended(dropped)
+    return _reshaped(out, (*given.heads.lead, *out.type.shape[-2:]))
+
+
+def attention_weights(query: Any, key: Any, value: Any, **options: Any) -> Tensor:
+    """Return the weights of attention, of all pairs of queries and keys, without dropout."""
+    given = _given(query, key, value, p=0.0, **options)
+    weights = given.formula().p
+    return _reshaped(weights, (*given.heads.lead, *weights.type.shape[-2:]))
+
+
+def _given(
+    query: Any, key: Any, value: Any, *, p: float, mask: Any = None, causal: bool = False,
+    scale: float | None = None, enable_gqa: bool = False, key_lengths: Any = None,
+    window: int | None = None, bias: Bias | None = None,
+) -> _Given:  # fmt: skip
+    """Return what a user calls attention with, checked."""
     where = f"\n  at {user_location()}"
     q, k, v = common("scaled_dot_product_attention", query, key, value, floating=True)
-    heads = _Heads.of(q, k, v, enable_gqa, where)
-    given = _Given(q, k, v, heads, where)
+    given = _Given(q, k, v, _Heads.of(q, k, v, enable_gqa, where), where)
     if mask is not None:
         given.mask(as_tensor(mask))
     if key_lengths is not None:
-        given.operands.append(heads.lengths(as_tensor(key_lengths), where))
+        given.operands.append(given.heads.lengths(as_tensor(key_lengths), where))
         given.options["counted"] = True
     if bias is not None:
         given.bias(bias)
@@ -134,17 +160,16 @@ def scaled_dot_product_attention(
         "scale": _scale(scale, given.width, where),
         "causal": bool(causal),
         "window": None if window is None else count("attention: window", window, 1),
-        "p": probability("scaled_dot_product_attention: dropout", dropout),
+        "p": p,
     }
-    out = given.attended(dropped)
-    return _reshaped(out, (*heads.lead, *out.type.shape[-2:]))
+    return given
 
 
 class _Given:
     """What attention is called with, as an op and its operands."""
 
     def __init__(self, q: Tensor, k: Tensor, v: Tensor, heads: _Heads, where: str) -> None:
-        self._q, self._k, self._heads, self._where = q, k, heads, where
+        self._q, self._k, self.heads, self._where = q, k, heads, where
         width, depth = q.type.shape[-1], v.type.shape[-1]
         if not isinstance(width, int) or not isinstance(depth, int):
             raise ShapeError(
@@ -156,12 +181,12 @@ class _Given:
         self._captured: list[Tensor] = []
 
     def mask(self, mask: Tensor) -> None:
-        given = self._heads.mask(mask, self._q, self._k, self._where)
+        given = self.heads.mask(mask, self._q, self._k, self._where)
         self.operands.append(given)
         self.options |= {"masked": True, "mask_is_bool": given.dtype == BOOL}
 
     def bias(self, bias: Any) -> None:
-        body, self._captured = _formula(bias, self._q, self._heads.rank, self._where)
+        body, self._captured = _formula(bias, self._q, self.heads.rank, self._where)
         self.options["bias"] = body
 
     def attended(self, dropped: AttentionDropout | None) -> Tensor:
@@ -178,10 +203,14 @@ class _Given:
             out: Tensor = layer(self.operands, self._captured, core)
             return out
         if wide:
-            q, k, v, *rest = self.operands
-            formula = Formula(core, q, k, v, [*rest, *self._captured])
+            formula = self.formula()
             return ops.matmul(formula.p, formula.v)
         return result(apply(core, *self.operands, *self._captured), 0)
+
+    def formula(self) -> Formula:
+        """Return the weights of all pairs."""
+        q, k, v, *rest = self.operands
+        return Formula(Attention(**self.options), q, k, v, [*rest, *self._captured])
 
 
 class _Heads(NamedTuple):

@@ -149,6 +149,11 @@ LAYERS = {
     "MaxUnpool": (2,), "UpsamplingBilinear": (None, 2.0), "UpsamplingNearest": (None, 2.0),
     "ConstantPad": (1, 0.5),
     **{f"{kind}Pad": (1,) for kind in ("Circular", "Reflection", "Replication", "Zero")},
+    "MultiheadAttention": (2, 1), "LearnedPositions": (4, 2), "SinusoidalPositions": (2, 4),
+    "TransformerEncoderLayer": (2, 1, 3), "TransformerDecoderLayer": (2, 1, 3),
+    "TransformerEncoder": (nn.TransformerEncoderLayer(2, 1, 3), 2, nn.LayerNorm(2)),
+    "TransformerDecoder": (nn.TransformerDecoderLayer(2, 1, 3), 2, nn.LayerNorm(2)),
+    "Transformer": (2, 1, 1, 1, 3),
     "Permute": (0, 1), "Reshape": (2, 1), "Unflatten": (1, (2, 1)), "Threshold": (0.5, 2.0),
 }  # fmt: skip
 """Arguments by class, whatever number of axes its name ends in."""
@@ -158,6 +163,9 @@ SHAPES = {
     "RNN": (4, 2), "GRU": (4, 2), "LSTM": (4, 2), "LRU": (4, 2),
     "ConvLSTM": (4, 5, 5, 2), "PixelShuffle": (2, 3, 16),
     "PixelUnshuffle": (4, 4, 1), "Upsample": (3, 3, 2),
+    "MultiheadAttention": (4, 2), "LearnedPositions": (4, 2), "SinusoidalPositions": (4, 2),
+    "TransformerEncoderLayer": (4, 2), "TransformerDecoderLayer": (4, 2),
+    "TransformerEncoder": (4, 2), "TransformerDecoder": (4, 2), "Transformer": (4, 2),
 }  # fmt: skip
 """Of a sample, where it is not that of two channels."""
 
@@ -165,6 +173,7 @@ SHAPES = {
 PAIRS = {
     "Bilinear": lambda x: x, "CosineSimilarity": lambda x: x[:, ::-1],
     "PairwiseDistance": lambda x: x[:, ::-1], "MaxUnpool": lambda x: gx.astype(x * 0.0, "int64"),
+    **{f"Transformer{part}": lambda x: x for part in ("", "Decoder", "DecoderLayer")},
 }  # fmt: skip
 """The second input of a layer of two, for the first."""
 
@@ -178,7 +187,7 @@ def every_layer():
 def test_every_attribute_of_a_layer_takes_effect_or_raises(cls):
     def output(layer):
         """Return the layer's results and its new state."""
-        outputs = tree_leaves(layer(x, *second))
+        outputs = [t for t in tree_leaves(layer(x, *second)) if t is not None]
         return gx.function([x], outputs + list(state_updates(outputs).values()))(values)
 
     kind, axes = re.fullmatch(r"(.*?)(?:(\d)d)?", cls.__name__).groups()
@@ -205,8 +214,9 @@ def test_every_attribute_of_a_layer_takes_effect_or_raises(cls):
             after = output(fresh)
         except (ValueError, TypeError, IndexError):
             continue  # it is looked at, and does not fit
-        same = [a.shape == b.shape and (a == b).all() for a, b in zip(before, after, strict=True)]
-        assert not all(same), name
+        if len(before) == len(after):  # else there is more state
+            pairs = zip(before, after, strict=True)
+            assert not all(a.shape == b.shape and (a == b).all() for a, b in pairs), name
 
 
 def test_a_layer_says_how_to_freeze_it():
@@ -525,7 +535,7 @@ def test_every_public_class_is_sealed_or_immutable():
     found = {v for m in modules for n, v in vars(m).items()
              if isinstance(v, type) and not n.startswith("_") and v.__module__.startswith("graphc")
              and not issubclass(v, Exception)}  # fmt: skip
-    free = {c.__name__ for c in found if not issubclass(c, Sealed)}
+    free = {c.__name__ for c in found if not issubclass(c, (Sealed, tuple))}
     assert free <= {"Tensor", "config", "Monitor"}
     with pytest.raises(AttributeError):
         gx.input("x", ()).name = "y"
