@@ -148,6 +148,7 @@ MACHINE = {
     "run/table.py:arranged": _TRIED,
     "run/table.py:_without_loops": _TRIED,
     "schedule/loops.py:_is_shared": _TRIED,
+    "schedule/loops.py:own_rows": _TRIED,
     "emit/vmath/trace.py:fused": _CROSS,
     "emit/vmath/variants.py:call_guarded": _CROSS,
     "emit/vmath/variants.py:has_wide": _CROSS,

@@ -36,17 +36,17 @@ from graphc.types import INT64, AnyDim, size_of
 def lower(call: Call) -> KernelCall:
     """Return the kernel of one call, with its extent and arguments."""
     try:
-        return _lowered(call.work)
+        return _lowered(call.work, bool(call.loops))
     except ShapeError as error:
         node = call.nodes[-1]
         raise located(error, node.op.name, node.inputs) from None
 
 
-def _lowered(work: Work) -> KernelCall:
+def _lowered(work: Work, repeated: bool) -> KernelCall:
     if isinstance(work, LoopNest):
         return replace(loop_kernel(work), descent=descent(work))
     if isinstance(work, MatrixProduct):
-        return product_kernel(work)
+        return product_kernel(work, repeated)
     if isinstance(work, OwnLoops):
         return own_kernel(work)
     if isinstance(work, Guard):

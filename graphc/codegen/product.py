@@ -34,8 +34,8 @@ _BROAD = 128
 """Columns from which threads may divide them: several panels for each."""
 
 
-def product_kernel(work: MatrixProduct) -> KernelCall:
-    """Return the call of a matrix product."""
+def product_kernel(work: MatrixProduct, repeated: bool = False) -> KernelCall:
+    """Return the call of a matrix product, which may be ``repeated`` in a loop."""
     dtype = work.out.buffer.dtype.name
     if work.has_loops:
         return _contraction_kernel(work, dtype)
@@ -48,7 +48,7 @@ def product_kernel(work: MatrixProduct) -> KernelCall:
     if work.batch == 1 and m == 1:  # y^T = B^T x^T
         return _vector_kernel(dtype, n, k, (b, b_j, b_k), (a, a_k), (c, c_j))
     pointers = (a, a_b, a_i, a_k, b, b_b, b_k, b_j, c, c_b, c_i)
-    by_columns = _by_columns(work)
+    by_columns = _by_columns(work, repeated)
     form, extent = (COLUMNS, n) if by_columns else (ROWS, m * work.batch)
     arguments = (m, n, k, form, *pointers)
     if by_columns:
@@ -89,11 +89,12 @@ def _contraction_kernel(work: MatrixProduct, dtype: str) -> KernelCall:
     return KernelCall(f"contract_{dtype}", m * work.batch, arguments, touches)
 
 
-def _by_columns(work: MatrixProduct) -> bool:
+def _by_columns(work: MatrixProduct, repeated: bool) -> bool:
     """Tell whether threads divide the columns of C, since B is dearer to read than A.
 
-    Not where rows are samples: there, what follows goes on with the rows that a thread has. But
-    a B that overflows the cache is better read once, by half each, than by all.
+    Not where rows are samples, as they are if their number is open, and most often in a loop:
+    there, what follows goes on with the rows that a thread has, through all steps. But a B that
+    overflows the cache is better read once, by half each, than by all.
     """
     dtype = work.out.buffer.dtype
     if work.batch != 1 or dtype.kind != "f":
@@ -101,7 +102,7 @@ def _by_columns(work: MatrixProduct) -> bool:
     if not isinstance(work.n, int) or work.n <= _BROAD:
         return False
     overflows = isinstance(work.k, int) and work.k * work.n * dtype.itemsize >= _OVERFLOWING
-    return overflows or (isinstance(work.m, int) and work.m < work.n)
+    return overflows or (isinstance(work.m, int) and work.m < work.n and not repeated)
 
 
 def touches_by_rows(arguments: Sequence[Any]) -> tuple[Touch, ...]:

@@ -280,7 +280,7 @@ class _Levels:
             if rows == 1 and max(counts) == 1:
                 break
             if 1 < rows >= self._threads and all(
-                _apart(other, theirs, record, own, rows) for other, theirs, own in _outer(meetings)
+                apart(other, theirs, record, own, rows) for other, theirs, own in _outer(meetings)
             ):
                 break
         else:
@@ -327,7 +327,7 @@ def _outer(meetings: Sequence[Meeting]) -> Iterator[Meeting]:
         yield from found
 
 
-def _apart(a: Record, s: Slice, b: Record, t: Slice, rows: int) -> bool:
+def apart(a: Record, s: Slice, b: Record, t: Slice, rows: int) -> bool:
     """Tell whether two slices meet in equal rows only."""
     if s.stride <= 0 or t.stride <= 0 or s.pitch != t.pitch:
         return False

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import gcd
 from typing import TypeAlias
 
 from graphc.machine import this
+from graphc.schedule.footprint import Slice
 from graphc.schedule.levels import (
     BARRIER,
     MEETINGS,
@@ -21,6 +23,7 @@ from graphc.schedule.levels import (
     TURN,
     Record,
     Schedule,
+    apart,
 )
 
 Part: TypeAlias = "Record | Repeat"
@@ -46,6 +49,9 @@ class Repeat:
     """For each record in it, those of loops within it too: by how much its arguments move."""
     reverse: bool = False
     """Whether the last step comes first."""
+    slices: list[list[tuple[Slice, int]]] = field(default_factory=list)
+    """What each record touches in the first step, and by how many bytes it moves from step to
+    step; none if it is not the same in all."""
 
     @property
     def expected(self) -> int:
@@ -69,11 +75,17 @@ def leaves(parts: Sequence[Part]) -> Iterator[Record]:
 
 def repeated(first: list[Part], second: list[Part], count: int, reverse: bool) -> Repeat:
     """Return the loop whose first two steps were taken down as ``first`` and ``second``."""
-    pairs = zip(leaves(first), leaves(second), strict=True)
+    pairs = list(zip(leaves(first), leaves(second), strict=True))
     strides = [
         [b - a for a, b in zip(one.arguments, two.arguments, strict=True)] for one, two in pairs
     ]
-    return Repeat(first, count, strides, reverse)
+    loop = Repeat(first, count, strides, reverse)
+    if all([s[1:] for s in a.slices] == [s[1:] for s in b.slices] for a, b in pairs):
+        loop.slices = [
+            [(s, t.first - s.first) for s, t in zip(a.slices, b.slices, strict=True)]
+            for a, b in pairs
+        ]
+    return loop
 
 
 @dataclass
@@ -164,10 +176,10 @@ def _copied(loop: Repeat, threads: int, meeting: bool) -> _Copy:
 
     ``meeting`` says whether all threads take it.
     """
-    result, alone = _Copy(), not _divides(loop, threads)
+    result, alone, rows = _Copy(), not _divides(loop, threads), own_rows(loop, threads)
     looks: list[int] = []
     schedule = result.schedule
-    meets = not alone  # the first record of a step follows the last of the one before
+    meets = not (alone or rows)  # the first record of a step follows the last of the one before
     for part in loop.parts:
         if isinstance(part, Repeat):
             inner = _copied(part, threads, meeting)
@@ -182,13 +194,14 @@ def _copied(loop: Repeat, threads: int, meeting: bool) -> _Copy:
             result.places += [start + place for place in inner.places]
             meets = _divides(part, threads)
             continue
-        shared = _is_shared(part, threads)
+        shared = bool(rows) or _is_shared(part, threads)
         if part.mark:
             looks.append(len(schedule.words))
             meets = meeting
         result.places.append(len(schedule.words) + RECORD_HEAD)
         level = 1 + max((own for _, own in schedule.levels), default=-1)
-        schedule.add(part, level, part.extent, SHARED * shared | BARRIER * (meets or shared))
+        meets = not rows and (meets or shared)
+        schedule.add(part, level, rows or part.extent, SHARED * shared | BARRIER * meets)
         schedule.divisible_nanoseconds += part.nanoseconds * shared
         if part.mark:  # with room for what is known at the end
             schedule.words += [0, loop.count, int(loop.reverse)]
@@ -207,9 +220,66 @@ def _copied(loop: Repeat, threads: int, meeting: bool) -> _Copy:
 
 def _divides(loop: Repeat, threads: int) -> bool:
     """Tell whether threads share some record of a loop."""
-    return any(_is_shared(record, threads) for record in leaves(loop.parts))
+    shared = any(_is_shared(record, threads) for record in leaves(loop.parts))
+    return shared or own_rows(loop, threads) > 0
 
 
 def _is_shared(record: Record, threads: int) -> bool:
     saved = record.nanoseconds * (1 - 1 / threads)
     return threads > 1 and record.extent > 1 and saved > MEETINGS * this().rates.meeting
+
+
+def own_rows(loop: Repeat, threads: int) -> int:
+    """Return the number of rows that each thread can take its share of through all steps.
+
+    Each then works on rows that no other thread touches in any step, as the samples of a batch in a
+    recurrent network are, and threads need not meet. 0 if rows are not so, or few, or not worth it.
+    """
+    records = [part for part in loop.parts if isinstance(part, Record)]
+    if threads < 2 or not loop.slices or len(records) != len(loop.parts):
+        return 0
+    if any(r.mark or r.guards for r in records):
+        return 0
+    saved = loop.nanoseconds * (1 - 1 / threads)
+    rows = gcd(*(r.extent for r in records))
+    if rows < threads or saved <= MEETINGS * this().rates.meeting:
+        return 0
+    touched = [(r, *own) for r, slices in zip(records, loop.slices, strict=True) for own in slices]
+    written = [one for one in touched if one[1].written]
+    for count in dict.fromkeys((rows, gcd(rows, *(r.units for r in records)))):
+        if count >= threads and all(
+            _never_meet(one, other, count, loop.count) for one in written for other in touched
+        ):
+            return count
+    return 0
+
+
+Touched: TypeAlias = tuple[Record, Slice, int]
+"""A record, what it touches, and how that moves from step to step."""
+
+
+def _never_meet(one: Touched, other: Touched, rows: int, steps: int) -> bool:
+    """Tell whether what two records touch, in whatever steps, meets in equal rows only."""
+    (a, s, ds), (b, t, dt) = one, other
+    s0, t0 = (_in_all(x, d, steps) for x, d in ((s, ds), (t, dt)))
+    if s0.first >= t0.stop(b.extent) or t0.first >= s0.stop(a.extent):
+        return True
+    if not ds and not dt:
+        return apart(a, s, b, t, rows)
+    if s.lines > 1 or t.lines > 1:
+        return False
+    own = s.row(a.extent // rows)
+    if own is not None and not ds % (rows * own[0]) and not dt % (rows * own[0]):
+        # whole steps one behind the other: in any two of them, rows lie as in the first
+        away = (t.first - s.first) % (rows * own[0])
+        return any(
+            apart(a, s, b, t.moved(s.first + way - t.first), rows)
+            for way in (away, away - rows * own[0])
+        )
+    return apart(a, s0, b, t0, rows)
+
+
+def _in_all(s: Slice, moves: int, steps: int) -> Slice:
+    """Return what is touched in any step, each iteration's as one piece."""
+    way = (steps - 1) * moves
+    return Slice(s.first + min(0, way), s.span + abs(way), *s[2:])

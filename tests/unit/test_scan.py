@@ -579,8 +579,9 @@ def test_as_jax_has_it():
 def test_parameters_captured_in_a_body_are_trained(threads):
     """A step of training against the same network, unrolled."""
     x, y = gx.input("x", (None, 9, 3)), gx.input("y", (None, 4))
-    values = rng.standard_normal((16, 9, 3)).astype("float32")
-    targets = rng.standard_normal((16, 4)).astype("float32")
+    own = np.random.default_rng(1)
+    values = own.standard_normal((16, 9, 3)).astype("float32")
+    targets = own.standard_normal((16, 4)).astype("float32")
 
     def trained(loop):
         wide = gx.parameter(nn.init.xavier_uniform(), (3, 4), name="wide")
