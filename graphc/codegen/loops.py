@@ -173,9 +173,12 @@ class _RowPrinter(FoldPrinter):
         """Tell whether the kernel must learn its lengths at run time, lest loops are unrolled.
 
         Most elementary functions keep LLVM from that, and it makes the best of lengths it knows;
-        but not the exponential of float32, of which softmax is made.
+        but not the exponential of float32, of which softmax is made. Of a length in several blocks
+        it gives each too few sums at a time, which then wait for one another.
         """
         length = size_of(a.dim for a in self.folded)
+        if self.group.folds and isinstance(length, int) and length > BLOCK:
+            return True
         alone = self.widest == 8 or self.loops() == 1
         kept = self.is_dear(within=False) or (self.is_dear(within=True) and alone)
         return self.group.folds and length in _SHORT and not kept

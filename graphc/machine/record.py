@@ -30,6 +30,11 @@ TURN = 5
 SINGLE = 0.7
 """Cycles of an element that lanes do not take: two are loaded in a cycle, and one or two stored."""
 
+COMPARING, EXPONENTS = 2.0, 0.85
+"""Times of an elementary function, by that of its multiplications: with what it compares and
+shifts, and where the processor takes exponents apart and looks into tables in registers (AVX-512's
+VSCALEF, VGETEXP and VPERMI2PS)."""
+
 _GIGAHERTZ = 3.0
 _UNITS = 2
 """Of a present core: cycles in a nanosecond, and vectors that it multiplies in one."""
@@ -98,6 +103,11 @@ class Machine:
     def third(self) -> int:
         """Bytes of the third cache, which cores may share, or what is usual."""
         return self.caches[2] or USUAL[2]
+
+    @property
+    def dearness(self) -> float:
+        """How much longer elementary functions take than their multiplications."""
+        return EXPONENTS if self.isa.masks else COMPARING
 
     def moving(self, nbytes: int, read: int, written: int) -> float:
         """Return the nanoseconds that it takes to read and write so many bytes, of ``nbytes``.

@@ -18,7 +18,7 @@ from graphc.plan.program import Access, Call, Copy, LoopNest, MatrixProduct, Own
 from graphc.types import AnyDim, Shape, dim_at, size_of
 
 DEAR = 8.0
-"""Multiplications beyond those of roots: what such a function compares and shifts is as much."""
+"""Multiplications beyond those of roots: such a function compares and shifts as well."""
 
 LANES = 8
 """Kept neighbours below which a fold across rows finds none for its lanes."""
@@ -33,6 +33,8 @@ class Work:
     written: AnyDim = 0
     lanes: AnyDim = 0
     """Bytes of results of multiplications, side by side in lanes."""
+    dear: AnyDim = 0
+    """Those of elementary functions, which do more than multiply."""
     product: AnyDim = 0
     """Operations of a matrix product in float32."""
     singles: AnyDim = 0
@@ -49,6 +51,7 @@ class Work:
         cycle = rates.addition / WAIT
         busy = (
             dim_at(self.lanes, batch) / (4 * rates.loop_flops)
+            + dim_at(self.dear, batch) / (4 * rates.loop_flops) * machine.dearness
             + dim_at(self.product, batch) / rates.product_flops
             + dim_at(self.singles, batch) * SINGLE * cycle
             + dim_at(self.waits, batch) * rates.addition
@@ -114,23 +117,27 @@ def _nest(nest: LoopNest) -> Work:
     read = _bytes([*loads.values(), *(parts if finishing else ())], dims)
     written = _bytes([*nest.stores.values(), *wide, *(() if finishing else parts)], dims)
     lanes: AnyDim = 0
-    folds = 0
+    dear: AnyDim = 0
+    folds = 0.0
     for node in nest.nodes:
         where = group.operand_maps[node] if isinstance(node.op, Reduction) else group.maps[node]
         if finishing and isinstance(node.op, Reduction):
             continue
         moving = {m for m in where if m is not None}
         assert isinstance(node.op, Elementwise | Reduction)
-        cost = node.op.cost
-        cost *= 2 if cost > DEAR else 1
-        folds += isinstance(node.op, Reduction)
+        folds += node.op.cost if isinstance(node.op, Reduction) else 0.0
         width = max(4, node.dtype.itemsize)
-        lanes = size_of(dims[m] for m in sorted(moving)) * round(cost * width) + lanes
-    return Work(read, written, lanes, 0, *_shape_costs(nest, loads.values(), folds))
+        more = size_of(dims[m] for m in sorted(moving)) * round(node.op.cost * width)
+        if node.op.cost > DEAR:
+            dear = more + dear
+        else:
+            lanes = more + lanes
+    singles, waits, cycles = _shape_costs(nest, loads.values(), folds)
+    return Work(read, written, lanes, dear, singles=singles, waits=waits, cycles=cycles)
 
 
 def _shape_costs(
-    nest: LoopNest, loads: Iterable[Access], folds: int
+    nest: LoopNest, loads: Iterable[Access], folds: float
 ) -> tuple[AnyDim, AnyDim, AnyDim]:
     """Return elements by themselves, additions that wait, and cycles of starting loops."""
     group, dims = nest.group, nest.group.dims
@@ -141,7 +148,7 @@ def _shape_costs(
             return size_of(dims), 0, 0
         return 0, 0, size_of(dims[:stop])  # several rows at a time
     single = any(not _in_lanes(a.layout.strides, dims) for a in loads)
-    cycles = size_of(dims[: group.inner]) * (TURN * folds) if group.folds else 0
+    cycles = size_of(dims[: group.inner]) * round(TURN * folds) if group.folds else 0
     return (size_of(dims) if single else 0), 0, cycles
 
 

@@ -35,7 +35,7 @@ def indices(count: int, below: int) -> np.ndarray:
 
 def cases() -> Iterator[tuple[str, Make]]:
     """Yield the kernels; each takes tens of microseconds or more."""
-    for where, n in (("first", 3000), ("second", 30_000), ("third", 1_000_000)):
+    for where, n in (("first", 2500), ("second", 30_000), ("third", 1_000_000)):
         yield f"x * 2, {where} cache", lambda n=n: array(n) * 2
         yield f"x + y, {where} cache", lambda n=n: array(n) + array(n)
         yield f"x * y + z, {where} cache", lambda n=n: array(n) * array(n) + array(n)

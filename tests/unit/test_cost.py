@@ -44,7 +44,7 @@ def test_rows_of_the_batch_count():
 
 def test_dear_functions_cost_more_and_strides_leave_lanes_empty():
     x = array(300, 200)
-    assert only(gx.exp(x)).lanes > 10 * only(x * 2).lanes
+    assert only(gx.exp(x)).dear > 10 * only(x * 2).lanes > 0 == only(x * 2).dear
     assert only(gx.reshape(x.T, (60_000,))).singles == 60_000
     assert only(x * 2).singles == 0
 
