@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the names below, as type checkers and editors read them
     from graphc import optim as optim
     from graphc.autodiff.adjoint import grad as grad
     from graphc.autodiff.adjoint import vjp as vjp
+    from graphc.autodiff.functional import grad_of as grad_of
     from graphc.autodiff.gradcheck import check_grads as check_grads
     from graphc.autodiff.tangent import hessian as hessian
     from graphc.autodiff.tangent import hvp as hvp
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # the names below, as type checkers and editors read them
     from graphc.ops.checkpoint import checkpoint as checkpoint
     from graphc.ops.control import scan as scan
     from graphc.ops.control import while_loop as while_loop
+    from graphc.ops.vmap import vmap as vmap
     from graphc.train import callbacks as callbacks
     from graphc.train import data as data
     from graphc.train.model import Model as Model
@@ -55,6 +57,7 @@ _NAMES = {
     name: module
     for module, names in {
         "graphc.autodiff.adjoint": ("grad", "vjp"),
+        "graphc.autodiff.functional": ("grad_of",),
         "graphc.autodiff.gradcheck": ("check_grads",),
         "graphc.autodiff.tangent": ("hessian", "hvp", "jacobian", "jvp"),
         "graphc.functions": ("Function", "function"),
@@ -66,6 +69,7 @@ _NAMES = {
         "graphc.ops.branches": ("cond", "switch"),
         "graphc.ops.checkpoint": ("checkpoint",),
         "graphc.ops.control": ("scan", "while_loop"),
+        "graphc.ops.vmap": ("vmap",),
         "graphc.train.model": ("Model",),
         "graphc.viz": ("visualize",),
     }.items()

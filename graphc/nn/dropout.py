@@ -13,6 +13,7 @@ from graphc.ir.op import Array, Linear, register, require_float
 from graphc.ir.tensor import Tensor, apply
 from graphc.nn.module import Layer
 from graphc.nn.training import TrainingOp
+from graphc.ops.batched import Case, batching
 from graphc.ops.random import RandomUniform, random_uniform
 from graphc.types import INT64, TensorType
 
@@ -60,6 +61,13 @@ class DropoutOp(Linear, TrainingOp):
     @property
     def _scale(self) -> float:
         return 1.0 / (1.0 - self.p) if self.p < 1.0 else 0.0
+
+
+@batching(DropoutOp)
+def _of_samples(case: Case) -> Tensor | None:
+    """Each sample has a mask of its own."""
+    same = not any(case.has[1:])
+    return apply(case.node.op, case.whole(0), *case.operands[1:]) if same else None
 
 
 class Dropout(Layer):

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from graphc import ops
-from graphc.errors import ShapeError, user_location
+from graphc.errors import ArgumentError, ShapeError, user_location
 from graphc.ir.op import Array, add_all, register, unbroadcast
 from graphc.ir.tensor import Tensor, apply
 from graphc.nn import init
 from graphc.nn.module import Layer, count, floating, number
 from graphc.nn.training import TrainingOp
+from graphc.ops.batched import Case, batching
 from graphc.ops.cast import cast
 from graphc.ops.creation import extent
 from graphc.ops.normalization import Standardize, scaled
@@ -109,6 +110,14 @@ class BatchNormOp(TrainingOp):
             variance: moved(variance, spread),
             steps: steps + 1,
         }
+
+
+@batching(BatchNormOp)
+def _of_samples(case: Case) -> Tensor:
+    raise ArgumentError(
+        "vmap: batch_norm standardises by a batch, and each sample has its own; keep it outside, "
+        f"or use LayerNorm or GroupNorm\n  at {user_location()}"
+    )
 
 
 class _Affine(Layer):

@@ -10,6 +10,7 @@ import numpy as np
 from graphc.errors import ShapeError
 from graphc.ir.op import Access, Array, Composite, Emitter, Loops, Sample, function, register
 from graphc.ir.tensor import Tensor, apply
+from graphc.ops.batched import grown
 from graphc.ops.comparison import equal, where
 from graphc.ops.creation import extent, iota
 from graphc.ops.gather import (
@@ -39,6 +40,7 @@ from graphc.types import (
 
 
 @register
+@grown()
 class TakeAlongAxis(Indexed, Loops):
     """``out[..., i, ...] = x[..., indices[..., i, ...], ...]`` along ``axis``."""
 
@@ -68,6 +70,7 @@ class TakeAlongAxis(Indexed, Loops):
 
 
 @register
+@grown()
 class ScatterAddAlongAxis(Indexed, Loops):
     """Zeros, of ``length`` along ``axis``, with each element added at its place there.
 
@@ -113,6 +116,7 @@ class ScatterAddAlongAxis(Indexed, Loops):
 
 
 @register
+@grown()
 class Pick(Indexed, Composite):
     """One element of each line along ``axis``: :class:`TakeAlongAxis` with a single index.
 
@@ -147,6 +151,7 @@ class Pick(Indexed, Composite):
 
 
 @register
+@grown()
 class Place(Indexed, Composite):
     """Zeros, of ``length`` along ``axis``, with one element of each line set at its place.
 

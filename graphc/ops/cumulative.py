@@ -20,6 +20,7 @@ from graphc.errors import ShapeError
 from graphc.ir.op import Access, Array, Emitter, Linear, Loops, Sample, function, register
 from graphc.ir.tensor import Tensor, apply
 from graphc.kernel.value import Integer, Value, least
+from graphc.ops.batched import grown
 from graphc.ops.cast import cast
 from graphc.ops.loops import nest, places
 from graphc.ops.operands import as_tensor
@@ -47,6 +48,7 @@ _AHEAD = 128
 """Steps of a line up to which a processor begins with the next before it is done."""
 
 
+@grown()
 class Running(Loops):
     """Walks one axis and carries a value along it; the lines are independent.
 

@@ -10,6 +10,7 @@ import numpy as np
 from graphc.ir.op import Array, Composite, function, register
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.arithmetic import abs
+from graphc.ops.batched import merged
 from graphc.ops.comparison import where
 from graphc.ops.exponential import log
 from graphc.ops.linalg import trace
@@ -22,6 +23,7 @@ from graphc.types import TensorType
 
 
 @register
+@merged()
 class Determinant(Composite):
     """The product of the pivots and the sign; ``det(A) A^-T`` is its derivative."""
 
@@ -45,6 +47,7 @@ class Determinant(Composite):
 
 
 @register
+@merged()
 class LogDeterminant(Composite):
     """``log |det A|``; its derivative is ``A^-T``."""
 

@@ -27,9 +27,11 @@ from graphc.ir.source import Constant, constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.kernel.code import HI, LO
 from graphc.kernel.value import Element, Integer, Name, Value, least, most
+from graphc.ops.batched import Case, batching
+from graphc.ops.creation import iota
 from graphc.ops.loops import nest, places
 from graphc.ops.operands import as_tensor
-from graphc.ops.shape import ravel
+from graphc.ops.shape import broadcast_to, moveaxis, ravel
 from graphc.types import (
     INT64,
     AnyDim,
@@ -329,6 +331,48 @@ def _takes() -> Iterable[Sample]:
         for index in ([1, 0, -1, 1], [[1], [-2]], 1, []):
             yield Sample((x, np.array(index, int)), (("axis", axis),))
     yield Sample((x, np.array([3, -24], np.int32)))
+
+
+@batching(Take)
+def _taken(case: Case) -> Tensor:
+    op, (x, *indices) = case.node.op, case.operands
+    assert isinstance(op, Take)
+    if not any(case.has[1:]):
+        return apply(Take(op.axis + 1), x, *indices)
+    axis, many, rank = op.axis, len(indices), case.node.inputs[1].ndim
+    listed = _of_samples(case, 1)
+    if not case.has[0]:
+        found = apply(Take(axis), x, *listed[1:])
+        return moveaxis(found, axis, 0)
+    # Samples are one more axis of places, in front of the others.
+    places = range(axis + 1, axis + 1 + many)
+    found = apply(Take(0), moveaxis(x, tuple(places), tuple(range(1, 1 + many))), *listed)
+    return moveaxis(found, tuple(range(1, 1 + rank)), tuple(range(axis + 1, axis + 1 + rank)))
+
+
+@batching(ScatterAdd)
+def _scattered(case: Case) -> Tensor:
+    op, (g, *indices) = case.node.op, case.operands
+    assert isinstance(op, ScatterAdd)
+    shape = (case.size, *op.shape)
+    if not any(case.has[1:]):
+        return apply(ScatterAdd(op.axis + 1, shape), g, *indices)
+    axis, many, rank = op.axis, len(indices), case.node.inputs[1].ndim
+    listed = _of_samples(case, 1)
+    ahead = range(axis + 1, axis + 1 + rank)
+    g = moveaxis(case.whole(0), tuple(ahead), tuple(range(1, 1 + rank)))
+    own = op.shape[axis : axis + many]
+    whole = (case.size, *own, *op.shape[:axis], *op.shape[axis + many :])
+    total = apply(ScatterAdd(0, whole), g, *listed)
+    return moveaxis(total, tuple(range(1, 1 + many)), tuple(range(axis + 1, axis + 1 + many)))
+
+
+def _of_samples(case: Case, first: int) -> list[Tensor]:
+    """Return the number of each sample, and its indices: those from operand ``first`` on."""
+    indices = [case.whole(k) for k in range(first, len(case.operands))]
+    rest = indices[0].ndim - 1
+    numbers = iota((case.size, *(1,) * rest), 0, indices[0].dtype)
+    return [broadcast_to(numbers, indices[0].type.shape), *indices]
 
 
 @function(samples=_takes, reference=np.take, section=SECTION)

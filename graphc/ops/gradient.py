@@ -10,11 +10,13 @@ import numpy as np
 from graphc.ir.layout import Layout
 from graphc.ir.op import Array, Sample, View, function, register
 from graphc.ir.tensor import Tensor, apply
+from graphc.ops.batched import grown
 from graphc.ops.operands import as_tensor
 from graphc.types import TensorType
 
 
 @register
+@grown()
 class StopGradient(View):
     """``x``, taken for a constant by every derivative."""
 

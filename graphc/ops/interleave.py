@@ -10,6 +10,7 @@ import numpy as np
 from graphc.ir.layout import Layout
 from graphc.ir.op import Array, Assembly, register
 from graphc.ir.tensor import Tensor, apply
+from graphc.ops.batched import Case, batching
 from graphc.ops.slices import Slice
 from graphc.types import AnyDim, Shape, TensorType, shape_at
 
@@ -63,3 +64,12 @@ class Interleave(Assembly):
             return None
         own = Interleave(self.steps, tuple(p for _, p in given), self.shape)
         return apply(own, *(t for t, _ in given))
+
+
+@batching(Interleave)
+def _samples_interleaved(case: Case) -> Tensor:
+    op = case.node.op
+    assert isinstance(op, Interleave)
+    places = tuple((0, *place) for place in op.places)
+    new = Interleave((1, *op.steps), places, (case.size, *op.shape))
+    return apply(new, *map(case.whole, range(len(case.operands))))

@@ -14,6 +14,7 @@ import numpy as np
 from graphc.ir.op import Access, Array, Emitter, Loops, register
 from graphc.ir.results import Multiple
 from graphc.kernel.value import Integer, Name, Value, select, vmath
+from graphc.ops.batched import merged
 from graphc.ops.stacks import each, poison
 from graphc.types import AnyDim, Several, TensorType
 
@@ -42,6 +43,7 @@ def _rotate(e: Emitter, x: Access, s: Value, p: Value, q: Value, turn: tuple[Nam
 
 
 @register
+@merged()
 class SymmetricJacobi(Multiple, Loops):
     """Eigenvalues in no order, eigenvectors in rows, and what is left of symmetric matrices."""
 
@@ -92,6 +94,7 @@ class SymmetricJacobi(Multiple, Loops):
 
 
 @register
+@merged()
 class OneSidedJacobi(Multiple, Loops):
     """Singular values, in no order, of matrices no higher than wide, and rows of both bases.
 

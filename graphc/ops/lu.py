@@ -17,6 +17,7 @@ from graphc.ir.results import Multiple, results
 from graphc.ir.tensor import Tensor, apply
 from graphc.kernel.value import Integer, select, vmath
 from graphc.ops.along import ScatterAddAlongAxis
+from graphc.ops.batched import merged
 from graphc.ops.cast import cast
 from graphc.ops.comparison import equal
 from graphc.ops.creation import iota
@@ -40,6 +41,7 @@ from graphc.types import INT64, AnyDim, Several, TensorType
 
 
 @register
+@merged()
 class LuFactor(Multiple, Loops):
     """``L`` below the diagonal, ``U`` on and above it, of ``P A = L U``; ``P``'s rows and sign.
 
@@ -114,6 +116,7 @@ class LuFactor(Multiple, Loops):
 
 
 @register
+@merged()
 class LuSolve(Loops):
     """``X`` of ``A X = B``, or ``P X`` of ``A^T X = B``, by the factors of ``A``.
 
@@ -174,6 +177,7 @@ class LuSolve(Loops):
 
 
 @register
+@merged()
 class Solve(Composite):
     """``X`` of ``A X = B``, or of ``A^T X = B``: ``dX = solve(A, dB - dA X)``.
 

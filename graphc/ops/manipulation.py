@@ -13,6 +13,7 @@ from graphc.ir.layout import Layout
 from graphc.ir.op import Array, Assembly, Sample, function, register
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
+from graphc.ops.batched import grown
 from graphc.ops.creation import extent, iota, zeros_like
 from graphc.ops.gather import take
 from graphc.ops.operands import as_tensor, common
@@ -31,6 +32,7 @@ SECTION = "Joining and splitting"
 
 
 @register
+@grown()
 class Concat(Assembly):
     """The operands one after another along ``axis``."""
 

@@ -15,6 +15,7 @@ from graphc.ir.op import Access, Array, Emitter, Loops, Sample, function, regist
 from graphc.ir.results import Multiple, results
 from graphc.ir.tensor import Tensor, apply
 from graphc.kernel.value import Integer, Name, Value, select, vmath
+from graphc.ops.batched import merged
 from graphc.ops.creation import zeros_like
 from graphc.ops.manipulation import concat
 from graphc.ops.shape import matrix_transpose
@@ -29,6 +30,7 @@ _HALVINGS = 60
 
 
 @register
+@merged()
 class MatrixExp(Multiple, Loops):
     """``I + A + A^2 / 2 + ...``, and a matrix that it took; NaN if an element is not finite."""
 

@@ -11,6 +11,7 @@ from graphc.errors import ArgumentError, ShapeError
 from graphc.ir.op import Array, Composite, Sample, function, register, require_float
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.arithmetic import square
+from graphc.ops.batched import grown
 from graphc.ops.exponential import sqrt
 from graphc.ops.operands import common
 from graphc.ops.shape import reshape
@@ -21,6 +22,7 @@ SECTION = "Normalisation"
 
 
 @register
+@grown()
 class Standardize(Composite):
     """``(x - mean) / sqrt(variance + eps)`` along ``axes``.
 

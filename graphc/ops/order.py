@@ -14,6 +14,7 @@ from graphc.ir.tensor import Tensor, apply
 from graphc.kernel.value import Integer, Value, select
 from graphc.ops.along import ScatterAddAlongAxis
 from graphc.ops.arithmetic import floor_divide
+from graphc.ops.batched import grown
 from graphc.ops.cast import cast
 from graphc.ops.comparison import equal, logical_and, logical_or, minimum, not_equal, where
 from graphc.ops.creation import arange, extent
@@ -43,6 +44,7 @@ METHODS = ("linear", "lower", "higher", "nearest", "midpoint")
 
 
 @register
+@grown()
 class SearchSorted(Loops):
     """How many elements of a sorted line stand before each value, by halving: ``log n`` steps.
 

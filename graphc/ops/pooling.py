@@ -18,6 +18,7 @@ from graphc.ir.results import Multiple, results
 from graphc.ir.tensor import Tensor, apply
 from graphc.kernel.value import Name, Value, select
 from graphc.ops.along import ScatterAddAlongAxis, TakeAlongAxis
+from graphc.ops.batched import merged
 from graphc.ops.loops import nest, places
 from graphc.ops.shape import reshape
 from graphc.types import INT64, AnyDim, Several, TensorType, size_of
@@ -27,6 +28,7 @@ TAPS = 16
 
 
 @register
+@merged(0)
 class GreatestInWindows(Multiple, Loops):
     """The first greatest element of each window, and its place in the image, in row-major order.
 

@@ -15,6 +15,7 @@ from graphc.ir.op import Access, Array, Emitter, Loops, Sample, function, regist
 from graphc.ir.results import Multiple, results
 from graphc.ir.tensor import Tensor, apply
 from graphc.kernel.value import select, vmath
+from graphc.ops.batched import merged
 from graphc.ops.creation import zeros_like
 from graphc.ops.linalg import product
 from graphc.ops.manipulation import concat
@@ -38,6 +39,7 @@ from graphc.types import AnyDim, Several, TensorType
 
 
 @register
+@merged()
 class HouseholderQr(Multiple, Loops):
     """``Q^T``, of orthonormal rows, and triangular ``R`` with ``Q R = A``, no wider than high.
 

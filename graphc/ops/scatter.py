@@ -14,6 +14,7 @@ from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.kernel.value import Value, vmath
 from graphc.ops.along import ScatterAddAlongAxis, take_along_axis
+from graphc.ops.batched import grown
 from graphc.ops.cast import cast
 from graphc.ops.comparison import equal, where
 from graphc.ops.creation import full_like, iota_along, zeros_like
@@ -40,6 +41,7 @@ from graphc.types import (
 )
 
 
+@grown()
 class AtPlaces(Loops):
     """The first operand, changed by the third at places along ``axis`` that the second names.
 

@@ -11,6 +11,7 @@ from graphc.errors import ShapeError
 from graphc.ir.op import Array, Composite, Sample, function, reduced_shape, register
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
+from graphc.ops.batched import grown
 from graphc.ops.cast import cast
 from graphc.ops.comparison import equal, logical_or, where
 from graphc.ops.creation import iota_along
@@ -26,6 +27,7 @@ _FEW = 1 << 30
 """Elements whose places are found as short integers, of which a vector holds more."""
 
 
+@grown()
 class Search(Composite):
     """Place of the first extreme element along ``axis``; a NaN is more extreme than all."""
 

@@ -22,6 +22,7 @@ from graphc.ir.op import (
     unbroadcast,
 )
 from graphc.ir.tensor import Tensor, apply
+from graphc.ops.batched import SIZE, Case, batching, grown
 from graphc.ops.operands import as_tensor
 from graphc.types import (
     AnyDim,
@@ -42,6 +43,7 @@ SECTION = "Shapes"
 
 
 @register
+@grown(shape=SIZE)
 class Reshape(Linear, View):
     """The same elements in row-major order under another shape."""
 
@@ -92,6 +94,7 @@ class Reshape(Linear, View):
 
 
 @register
+@grown(axes=0)
 class PermuteDims(Linear, View):
     """Axes in another order."""
 
@@ -144,6 +147,12 @@ class BroadcastTo(Linear, View):
 
     def vjp(self, g: Tensor, out: Tensor, *inputs: Tensor) -> Sequence[Tensor | None]:
         return (unbroadcast(g, inputs[0].type.shape),)
+
+
+@batching(BroadcastTo)
+def _broadcast(case: Case) -> Tensor:
+    shape = case.node.type.shape
+    return apply(BroadcastTo((case.size, *shape)), *case.aligned(len(shape)))
 
 
 def _complete(shape: Sequence[Any], size: AnyDim) -> Shape:

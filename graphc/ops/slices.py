@@ -14,6 +14,7 @@ from graphc.errors import IndexingError, ShapeError
 from graphc.ir.layout import Layout
 from graphc.ir.op import Array, Assembly, Linear, Sample, View, function, register
 from graphc.ir.tensor import Tensor, apply
+from graphc.ops.batched import SIZE, grown
 from graphc.ops.operands import as_tensor
 from graphc.ops.shape import moveaxis
 from graphc.types import (
@@ -53,6 +54,7 @@ def _region(layout: Layout, starts: tuple[AnyDim, ...], steps: tuple[int, ...]) 
 
 
 @register
+@grown(starts=0, steps=1, lengths=SIZE)
 class Slice(Linear, View):
     """``lengths[a]`` elements along each axis: number ``starts[a]`` and every ``steps[a]`` on."""
 
@@ -96,6 +98,7 @@ class Slice(Linear, View):
 
 
 @register
+@grown(starts=0, steps=1, shape=SIZE)
 class Embed(Linear, Assembly):
     """A tensor of ``shape`` filled with ``value`` but for the operand, set in as by a slice."""
 
@@ -178,6 +181,7 @@ def flip(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
 
 
 @register
+@grown()
 class Diagonal(Linear, View):
     """The elements ``x[..., i, i + offset]`` of the last two axes."""
 
@@ -204,6 +208,7 @@ class Diagonal(Linear, View):
 
 
 @register
+@grown()
 class EmbedDiagonal(Linear, Assembly):
     """Zero matrices of ``rows`` by ``columns`` with the operand on one diagonal."""
 

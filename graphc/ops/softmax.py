@@ -18,6 +18,7 @@ from graphc.ir.op import (
 )
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.arithmetic import subtract
+from graphc.ops.batched import grown
 from graphc.ops.comparison import where
 from graphc.ops.creation import filled
 from graphc.ops.exponential import exp, log
@@ -35,6 +36,7 @@ def _greatest(x: Array, axes: tuple[int, ...]) -> Array:
 
 
 @register
+@grown()
 class Softmax(Composite):
     """``exp(x) / sum(exp(x))`` along ``axes``; NaN where all elements are -inf or one is inf."""
 
@@ -69,6 +71,7 @@ class Softmax(Composite):
 
 
 @register
+@grown()
 class LogSoftmax(Composite):
     """``x - log(sum(exp(x)))`` along ``axes``, computed without overflow."""
 
@@ -105,6 +108,7 @@ class LogSoftmax(Composite):
 
 
 @register
+@grown()
 class Logsumexp(Composite):
     """``log(sum(exp(x)))`` along ``axes``, computed without overflow; -inf for no elements."""
 

@@ -17,6 +17,7 @@ from graphc.ir.results import Multiple, results
 from graphc.ir.tensor import Tensor, apply
 from graphc.kernel.value import Integer, Name, Value, least, select
 from graphc.ops.along import ScatterAddAlongAxis, TakeAlongAxis
+from graphc.ops.batched import grown
 from graphc.ops.cast import cast
 from graphc.ops.loops import nest, places
 from graphc.ops.operands import as_tensor
@@ -39,6 +40,7 @@ def order_of(x: Array, descending: bool = False) -> Array:
 
 
 @register
+@grown()
 class Sorted(Multiple, Loops):
     """The elements along the last axis in order, their places before, and room to merge them in.
 

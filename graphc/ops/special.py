@@ -17,6 +17,7 @@ from graphc.errors import ArgumentError
 from graphc.ir.op import Array, Composite, Sample, function, register
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.arithmetic import abs, square
+from graphc.ops.batched import grown
 from graphc.ops.cast import cast
 from graphc.ops.comparison import equal, maximum, where
 from graphc.ops.elementwise import unary
@@ -29,6 +30,7 @@ from graphc.types import FLOAT64, TensorType
 SECTION = "Special functions"
 
 
+@grown()
 class Special(Composite):
     """A function of single elements that a formula in float64 computes."""
 

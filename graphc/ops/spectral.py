@@ -17,6 +17,7 @@ from graphc.ir.results import Multiple, packed, results
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.along import take_along_axis
 from graphc.ops.arithmetic import abs
+from graphc.ops.batched import merged
 from graphc.ops.comparison import equal, where
 from graphc.ops.creation import iota
 from graphc.ops.jacobi import OneSidedJacobi, SymmetricJacobi
@@ -80,6 +81,7 @@ def _sorted_rows(values: Tensor, descending: bool, *rows: Tensor) -> tuple[Tenso
 
 
 @register
+@merged()
 class Eigh(Multiple, Composite):
     """Eigenvalues, ascending, and eigenvectors, in columns, of symmetric matrices.
 
@@ -126,6 +128,7 @@ class Eigh(Multiple, Composite):
 
 
 @register
+@merged()
 class Svd(Multiple, Composite):
     """``U``, singular values, descending, and ``V^T``, of matrices no wider than high.
 

@@ -19,6 +19,7 @@ from graphc.ir.op import (
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.ops.arithmetic import divide, square, subtract
+from graphc.ops.batched import grown
 from graphc.ops.comparison import equal, maximum, where
 from graphc.ops.creation import extent
 from graphc.ops.exponential import sqrt
@@ -30,6 +31,7 @@ SECTION = "Reductions"
 
 
 @register
+@grown()
 class Mean(Linear, Composite):
     """Sum of the elements along ``axes`` over their number; NaN if there are none."""
 

@@ -15,6 +15,7 @@ from graphc.errors import ShapeError
 from graphc.ir.op import Access, Array, Emitter, Loops, Sample, function, register
 from graphc.ir.tensor import Tensor, apply
 from graphc.kernel.value import Integer, select, vmath
+from graphc.ops.batched import merged
 from graphc.ops.linalg import product
 from graphc.ops.masks import tril, triu
 from graphc.ops.operands import as_tensor
@@ -35,6 +36,7 @@ from graphc.types import AnyDim, TensorType
 
 
 @register
+@merged()
 class SolveTriangular(Loops):
     """``X`` of ``T X = B``, or of ``T^T X = B``; ``T`` is one triangle, the rest is not looked at.
 
@@ -101,6 +103,7 @@ class SolveTriangular(Loops):
 
 
 @register
+@merged()
 class Cholesky(Loops):
     """The lower triangle ``L`` with ``L L^T = A``, of symmetric ``A``; NaN if there is none."""
 

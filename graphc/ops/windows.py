@@ -11,6 +11,7 @@ from graphc.errors import ArgumentError, ShapeError
 from graphc.ir.layout import Layout
 from graphc.ir.op import Array, Assembly, Linear, Sample, View, function, register
 from graphc.ir.tensor import Tensor, apply
+from graphc.ops.batched import SIZE, grown
 from graphc.ops.operands import as_tensor
 from graphc.ops.shape import SECTION, broadcast_to, reshape
 from graphc.types import (
@@ -60,6 +61,7 @@ def _strided(x: Array, shape: Shape, layout: Layout) -> Array:
 
 
 @register
+@grown()
 class Windows(Linear, View):
     """Element k of window o along ``axes``, number k of a last axis: ``x[o * step + k * gap, k]``.
 
@@ -100,6 +102,7 @@ class Windows(Linear, View):
 
 
 @register
+@grown(shape=SIZE)
 class EmbedWindows(Linear, Assembly):
     """Zeros of ``shape`` with the operand where windows see it."""
 
