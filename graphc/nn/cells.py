@@ -65,6 +65,8 @@ class Recurrent(Layer):
     gates: ClassVar[int]
     states: ClassVar[tuple[str, ...]] = ("h",)
     """What the tensors of a state are called."""
+    biases_add_up: ClassVar[bool] = True
+    """Whether both biases are added to the same, so that one can be before the loop."""
 
     def __init__(self, sizes: tuple[int, int], trainable: bool, name: str | None) -> None:
         super().__init__(name, trainable=trainable)
@@ -105,9 +107,15 @@ class Recurrent(Layer):
     def _step(self, v: Tensor, r: Tensor, state: Carry) -> Carry:
         """Return the state after a step, of what the input and what the state add to the gates."""
 
+    def _added(self, weights: Weights, x: Tensor) -> Tensor:
+        """Return what an input, or those of all steps, adds to the gates."""
+        v = weights.with_bias("ih", x @ weights["weight_ih"])
+        return weights.with_bias("hh", v) if self.biases_add_up else v
+
     def _advance(self, weights: Weights, v: Tensor, state: Carry) -> Carry:
         """Return the state after a step, of what the input adds to the gates."""
-        after = self._step(v, weights.with_bias("hh", state[0] @ weights["weight_hh"]), state)
+        r = state[0] @ weights["weight_hh"]
+        after = self._step(v, r if self.biases_add_up else weights.with_bias("hh", r), state)
         if "weight_hr" in weights:
             after = (after[0] @ weights["weight_hr"], *after[1:])
         return after
@@ -171,7 +179,7 @@ class _Cell(Recurrent):
                 f"(N, {self.input_size}) or ({self.input_size},), got {x.describe()}"
                 f"\n  at {user_location()}"
             )
-        v = self._own.with_bias("ih", x @ self._own["weight_ih"])
+        v = self._added(self._own, x)
         shape = (*x.type.shape[:-1], self.hidden_size)
         after = self._advance(
             self._own, v, given_state(self, state, [shape] * len(self.states), v.dtype)
@@ -212,6 +220,7 @@ class GRUCell(_Cell):
     """
 
     gates = 3
+    biases_add_up = False
 
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: DTypeLike = FLOAT32,

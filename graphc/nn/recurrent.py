@@ -116,7 +116,7 @@ class _Sequence(Recurrent):
         self, steps: Tensor, weights: Weights, begin: Carry, ends: Tensor | None, reverse: bool
     ) -> tuple[Tensor, Carry]:
         """Return the outputs of a layer in a direction, and its last state."""
-        added = weights.with_bias("ih", steps @ weights["weight_ih"])
+        added = self._added(weights, steps)
         return over_steps(
             lambda v, state: self._advance(weights, v, state), begin, added, ends, reverse
         )
@@ -182,6 +182,7 @@ class GRU(_Sequence):
     """
 
     gates = 3
+    biases_add_up = False
 
     def __init__(
         self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphc.ir.op import Elementwise, Reduction
+from graphc.ir.op import Contraction, Elementwise, Reduction
 from graphc.ir.rewrite import RuleSet
 from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
@@ -166,6 +166,34 @@ def _tiling(parts: list[Tensor], axis: int) -> list[Tensor]:
         found.append(at.pop(end))
         end = end + found[-1].inputs[0].type.shape[axis]
     return found if end == whole[axis] else []
+
+
+@SHAPES.on(Slice)
+def slice_of_sum(node: Tensor) -> Tensor | None:
+    """``(x @ w + y)[a:b] = (x @ w)[a:b] + y[a:b]``: a part, such as a gate, is added where it goes.
+
+    Only sums of a product: what slices of other sums overlap in would be added up anew.
+    """
+    (total,) = node.inputs
+    op = node.op
+    assert isinstance(op, Slice)
+    if not isinstance(total.op, Add) or not _has_product(total):
+        return None
+    parts = []
+    for x in total.inputs:
+        away = total.ndim - x.ndim
+        own = [(s, k, n) if d != 1 or w == 1 else (0, 1, 1) for s, k, n, d, w in
+               zip(op.starts[away:], op.steps[away:], op.lengths[away:], x.type.shape,
+                   total.type.shape[away:], strict=True)]  # fmt: skip
+        starts, steps, lengths = zip(*own, strict=True) if own else ((), (), ())
+        whole = not any(starts) and set(steps) <= {1} and lengths == x.type.shape
+        parts.append(x if whole else apply(Slice(starts, steps, lengths), x))
+    return apply(Add(), *parts)
+
+
+def _has_product(total: Tensor) -> bool:
+    """Tell whether a product is among the terms of a sum."""
+    return any(isinstance(x.op, Contraction) for x in _terms(total))
 
 
 @SHAPES.on(Reduction)

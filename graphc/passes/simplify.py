@@ -1,4 +1,4 @@
-"""Algebra and shapes: the rules of ``rules_algebra`` and ``rules_shape`` to a fixed point."""
+"""Algebra, shapes and lookups: the rules of ``rules_*`` to a fixed point."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from graphc.ir.graph import Graph
 from graphc.ir.rewrite import RuleSet
 from graphc.passes.rewrite import rewrite
 from graphc.passes.rules_algebra import ALGEBRA
+from graphc.passes.rules_lookup import LOOKUPS
 from graphc.passes.rules_shape import SHAPES
 
-SIMPLIFY = RuleSet(ALGEBRA, SHAPES)
+SIMPLIFY = RuleSet(ALGEBRA, SHAPES, LOOKUPS)
 
 
 def simplify(graph: Graph, hits: Counter[str]) -> Graph:

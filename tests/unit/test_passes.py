@@ -254,6 +254,56 @@ def test_parts_that_leave_something_out_or_meet_stay_as_they_are(x):
         assert ops(after).count("embed") == len(parts)
 
 
+def looked_up(rows, shape, turned=True):
+    """Return a loss of rows of a table that are multiplied, and its gradients."""
+    table = gx.parameter(np.arange(rows * 4.0).reshape(rows, 4) / 7, name="table")
+    w, b = (gx.parameter(np.ones(s) / 3, name=n) for n, s in (("w", (4, 6)), ("b", (6,))))
+    places = gx.input("places", shape, "int64")
+    read = gx.take(table, places % rows, axis=0)
+    read = gx.permute_dims(read, (1, 0, 2)) if turned else read
+    loss = gx.sum(gx.sin(read @ w + b))
+    return loss, *gx.grad(loss, [table, w, b])
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_small_tables_are_multiplied_once(turned):
+    _, after, hits = run(simplify.simplify, *looked_up(5, (None, 12), turned))
+    assert {"product_of_lookup", "sum_of_lookup", "product_with_lookup",
+            "scatter_of_product"} <= set(hits)  # fmt: skip
+    _, after, _ = run(cse.cse, *after.outputs.values())
+    products = [n for n in after if n.op.name == "matmul"]
+    assert sorted(n.shape for n in products) == [(4, 6), (5, 4), (5, 6)]
+    assert ops(after).count("scatter_add") == 1
+
+
+@pytest.mark.parametrize(("rows", "shape"), [(50, (None, 12)), (13, (3, 4)), (3, (None, "length"))])
+def test_tables_with_more_rows_than_are_read_stay_as_they_are(rows, shape):
+    _, _, hits = run(simplify.simplify, *looked_up(rows, shape))
+    assert not [name for name in hits if "lookup" in name or name == "scatter_of_product"]
+
+
+def test_what_no_row_reads_of_a_table_does_not_count():
+    """Other rows may hold what is no number."""
+    values = np.ones((3, 4))
+    values[1] = np.nan
+    table, w = gx.parameter(values), gx.parameter(np.ones((4, 2)))
+    places = gx.input("places", (9,), "int64")
+    loss = gx.sum(gx.tanh(gx.take(table, places, axis=0) @ w))
+    f = gx.function(places, [loss, *gx.grad(loss, [table, w])])
+    assert sum(n.op.name == "scatter_add" for n in f.optimized_graph) == 1
+    assert all(np.isfinite(a).all() for a in f([0, 2] * 4 + [0]))
+
+
+def test_a_part_of_a_sum_with_a_product_is_added_where_it_goes(x):
+    w, b = gx.parameter(np.ones((4, 6))), gx.parameter(np.ones(6))
+    total = x @ w + b
+    _, after, hits = run(simplify.simplify, gx.tanh(total[:, :2]) * total[:, 4:], total[1, ::2])
+    assert hits["slice_of_sum"] == 3
+    assert not [n for n in after if n.op.name == "add" and n.shape == (None, 6)]
+    _, after, hits = run(simplify.simplify, (x + 1.0)[:, 1:] * (x + 1.0)[:, :-1])
+    assert not hits["slice_of_sum"]  # what overlaps would be added up twice
+
+
 def test_a_sum_over_no_elements_stays():
     x = gx.input("x", (1,), "float64")
     _, after, hits = run(simplify.simplify, gx.sum(gx.broadcast_to(x, (0,))))
