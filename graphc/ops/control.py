@@ -13,6 +13,7 @@ from graphc.ir.tensor import FUNCTIONS, Tensor, apply
 from graphc.ops.body import closed, placeholder, substituted
 from graphc.ops.carries import Tensors, check_carry, filled, leaves, tensor, traced, weak_as
 from graphc.ops.creation import iota
+from graphc.ops.geometry import number
 from graphc.ops.moving import carried, mark, placed, turn_of
 from graphc.ops.operands import is_weak
 from graphc.ops.scan import UNBOUNDED, Scan, While
@@ -32,6 +33,7 @@ def scan(
     reverse: bool = False,
     unroll: int | bool = 1,
     checkpoint: int | None = None,
+    max_length: int | None = None,
 ) -> tuple[Any, Any]:
     """Return ``(carry, ys)``: the last carry, and what every step leaves, along ``axis``.
 
@@ -39,10 +41,12 @@ def scan(
     shapes and data types of ``init``; ``x`` is a slice of each of ``xs`` along ``axis``; ``y`` is
     anything. Each is a tensor or tuples, lists and dicts of tensors, or None. Tensors and
     parameters from outside are used as they are, and have derivatives of any order like the rest.
-    The body is compiled once, whatever the ``length``: an integer, the name of a size, or that of
-    ``xs`` along ``axis``. With ``reverse`` the last slices come first, and what a step leaves
-    stands where its slices do. With ``unroll=k`` the loop takes k steps at once, with True all;
-    that may save time, and changes nothing where the length is open. As ``jax.lax.scan``.
+    The body is compiled once, whatever the ``length``: an integer, the name of a size ("batch" that
+    of the batch), that of ``xs`` along ``axis``, or a scalar integer tensor. Of that many steps, at
+    most ``max_length`` or as many as ``xs`` has slices, the first ones are taken; what others would
+    leave is 0, and costs memory, not time. With ``reverse`` the last slices come first, and what a
+    step leaves stands where its slices do. With ``unroll=k`` the loop takes k steps at once, with
+    True all; that may save time, and changes nothing where the length is open. As ``jax.lax.scan``.
 
     Derivatives in reverse mode need values of all steps. With ``checkpoint=k`` the carry of every
     k-th step is kept, and the k steps from there on are computed again: of n steps, n / k + k are
@@ -60,11 +64,13 @@ def scan(
     """
     where = f"\n  at {user_location()}"
     loop = _Loop(step, init, xs, axis, where)
-    count = loop.length(length)
+    count = loop.length(length, max_length)
     loop.sequences.append(iota((count,), 0, INT64))  # the numbers of steps, for draws in them
-    many = _unrolled(unroll, count, where)
+    many = 1 if loop.taken else _unrolled(unroll, count, where)
     if checkpoint is not None:
-        carry, ys = loop.in_blocks(*_checked(checkpoint, count, where), reverse, loop.kept)
+        carry, ys = loop.in_blocks(
+            *_checked(checkpoint, count, loop.taken, where), reverse, loop.kept
+        )
     elif isinstance(count, int) and many > 1:
         carry, ys = loop.in_blocks(count, many, reverse, loop.several)
     else:
@@ -169,17 +175,20 @@ class _Loop:
         self.sequences = [_front(tensor("scan", t, where), axis, where) for t in leaves(xs)]
         self.y: Any = None
         """What a step leaves, in the user's structure."""
+        self.taken: list[Tensor] = []
+        """The number of steps, if the values tell it."""
         self._count: AnyDim = 0
         self._traced: tuple[list[Tensor], list[Tensor]] | None = None
         """Carries and slices with which the step was called, and what it made of them."""
 
-    def length(self, length: Any) -> AnyDim:
-        """Return the number of steps."""
+    def length(self, length: Any, max_length: Any) -> AnyDim:
+        """Return the number of steps, or the most that there may be."""
         where, sequences = self._where, self.sequences
         if isinstance(length, Tensor):
-            raise DTypeError(
-                f"scan: length is the tensor {length.describe()}; it must be known before the "
-                f"function runs, or be a size of an input: pass the input as xs{where}"
+            length = self._bounded(length, max_length)
+        elif max_length is not None:
+            raise ArgumentError(
+                f"scan: max_length is for a length that is a tensor, not {length!r}{where}"
             )
         if length is not None:
             try:
@@ -200,6 +209,28 @@ class _Loop:
                 )
         self._count = count
         return count
+
+    def _bounded(self, length: Tensor, max_length: Any) -> Any:
+        """Note how many steps are taken; return the most that may be, or None if ``xs`` say it."""
+        where = self._where
+        if length.dtype.kind != "i" or length.ndim:
+            raise DTypeError(
+                f"scan: length must be a scalar integer, not {length.describe()}{where}"
+            )
+        most: Any = max_length
+        if max_length is None:
+            if not self.sequences:
+                raise ArgumentError(
+                    f"scan: length is the tensor {length.describe()}; pass max_length, the most "
+                    f"steps that there may be, for what they leave needs memory{where}"
+                )
+            most = self.sequences[0].type.shape[0]
+        elif isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 0:
+            raise ArgumentError(f"scan: max_length is {max_length!r}; it must be 0 or more{where}")
+        bound = number(most)
+        count = FUNCTIONS["astype"](length, INT64)
+        self.taken = [FUNCTIONS["clip"](count, 0, bound)]
+        return most
 
     def step(self, carries: Tensors, slices: Tensors) -> tuple[Tensors, Tensors]:
         """Call the user's function, or do again what it did when it was called."""
@@ -252,8 +283,8 @@ class _Loop:
             slices, sequences = slices[:-1], sequences[:-1]
         carries = [*made.carries, *moved.carries]
         loop = closed(carries, slices, following, others, states=moved.carries)
-        operands = [*made.firsts, *moved.firsts, *sequences, *loop.outside]
-        out = apply(Scan(loop.body, count, reverse), *operands)
+        operands = [*made.firsts, *moved.firsts, *sequences, *loop.outside, *self.taken]
+        out = apply(Scan(loop.body, count, reverse, bool(self.taken)), *operands)
         places = [len(carries) + loop.body.place[t] for t in loop.values]
         return [result(out, k) for k in range(many)], [result(out, place) for place in places]
 
@@ -305,15 +336,16 @@ def _unrolled(unroll: Any, count: AnyDim, where: str) -> int:
     return max(1, count if unroll is True else min(int(unroll), count))
 
 
-def _checked(checkpoint: Any, count: AnyDim, where: str) -> tuple[int, int]:
+def _checked(checkpoint: Any, count: AnyDim, taken: Tensors, where: str) -> tuple[int, int]:
     """Return the steps of a loop, and of one of its blocks."""
     if not isinstance(checkpoint, int) or isinstance(checkpoint, bool) or checkpoint < 1:
         raise ArgumentError(
             f"scan: checkpoint is {checkpoint!r}; it must be None, or 1 or more{where}"
         )
-    if not isinstance(count, int):
+    if not isinstance(count, int) or taken:
+        shown = taken[0].describe() if taken else count
         raise ArgumentError(
-            f"scan: checkpoint needs a fixed length, and this one is {count}; declare the input "
+            f"scan: checkpoint needs a fixed length, and this one is {shown}; declare the input "
             f"with a number, or leave checkpoint out{where}"
         )
     return count, max(1, min(checkpoint, count))

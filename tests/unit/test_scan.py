@@ -400,7 +400,7 @@ def test_errors_say_what_to_do():
          lambda: gx.scan(lambda c, v: (c, v), zero, length=-1)),
         (DTypeError, "length: a dimension must be an integer",
          lambda: gx.scan(lambda c, v: (c, v), zero, length=2.5)),
-        (DTypeError, "must be known before the function runs",
+        (ArgumentError, "pass max_length",
          lambda: gx.scan(lambda c, v: (c, v), zero, length=gx.input("n", (), dtype="int64"))),
         (ShapeError, "5 slices where 4 are needed",
          lambda: gx.scan(lambda c, v: (c, v), zero, x, length=4)),
