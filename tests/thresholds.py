@@ -97,6 +97,7 @@ TESTED = {
         "unit/test_cross_compiled.py::test_loops_of_few_steps_have_vectors"
     ),
     "machine/record.py:LINE": _SHORT + "test_random_rows",
+    "nn/losses/vocabulary.py:CHUNK": "unit/test_vocabulary.py::test_values_and_gradients",
     "ops/attention_loops.py:_ROOMY": _ATTENTION + "test_wide_heads_are_a_formula",
     "ops/attention_loops.py:MOST": _ATTENTION + "test_wide_heads_are_a_formula",
     "emit/shape.py:DEPTH": _GEMM + "test_pieces_for_the_caches",

@@ -43,6 +43,7 @@ from graphc.nn.losses.regression import (
     smooth_l1_loss,
 )
 from graphc.nn.losses.sequences import ctc_loss, masked_mean, sequence_mask
+from graphc.nn.losses.vocabulary import linear_cross_entropy
 
 __all__ = [
     "binary_cross_entropy",
@@ -60,6 +61,7 @@ __all__ = [
     "huber_loss",
     "kl_div",
     "l1_loss",
+    "linear_cross_entropy",
     "log_cosh_loss",
     "margin_ranking_loss",
     "masked_mean",
