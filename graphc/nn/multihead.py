@@ -147,7 +147,7 @@ class MultiheadAttention(FromTorch):
             inputs = [inputs[0]] * 3
         q, k, v = self._projected(inputs)
         k, v, added = self._extended(k, v)
-        q, k, v = map(self._split, (q, k, v))
+        q, k, v = (ops.permute_dims(x, (0, 2, 1, 3)) for x in (q, k, v))
         mask = self._mask(key_padding_mask, attn_mask, q, k, added, single)
         options: dict[str, Any] = {"key_lengths": key_lengths, "window": window, "bias": bias}
         after = None
@@ -180,43 +180,44 @@ class MultiheadAttention(FromTorch):
     # -- parts ----------------------------------------------------------------------------------
 
     def _projected(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Return queries, keys and values, (N, length, embed_dim)."""
+        """Return queries, keys and values, (N, length, heads, features)."""
         width, bias = self._width, self.in_proj_bias
         if not hasattr(self, "in_proj_weight"):
             weights = [getattr(self, f"{letter}_proj_weight") for letter in "qkv"]
-            parts = [x @ w for x, w in zip(inputs, weights, strict=True)]
-            return [
-                x if bias is None else x + bias[n * width : (n + 1) * width]
-                for n, x in enumerate(parts)
-            ]
+            made = [x @ w for x, w in zip(inputs, weights, strict=True)]
+            if bias is not None:
+                made = [x + bias[n * width : (n + 1) * width] for n, x in enumerate(made)]
+            return [self._split(x) for x in made]
         result: list[Tensor] = []
         while len(result) < 3:  # neighbours that have one input are one product
             start = end = len(result)
             while end < 3 and inputs[end] is inputs[start]:
                 end += 1
             columns = slice(start * width, end * width)
-            made = inputs[start] @ self.in_proj_weight[:, columns]
-            made = made if bias is None else made + bias[columns]
-            result += [made[..., n * width : (n + 1) * width] for n in range(end - start)]
+            whole = inputs[start] @ self.in_proj_weight[:, columns]
+            whole = whole if bias is None else whole + bias[columns]
+            shape = (*whole.type.shape[:2], end - start, self._heads, width // self._heads)
+            parts = ops.reshape(whole, shape)
+            result += [parts[:, :, n] for n in range(end - start)]
         return result
 
     def _extended(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, int]:
         """Return keys and values with those that are learned or zero, and how many these are."""
         more: list[tuple[Any, Any]] = []
-        shape = (k.type.shape[0], 1, self._width)
+        shape = (k.type.shape[0], 1, *k.type.shape[2:])
         if self.bias_k is not None or self.bias_v is not None:
-            more.append(tuple(ops.broadcast_to(x, shape) for x in (self.bias_k, self.bias_v)))  # type: ignore[arg-type]
+            own = (self._split(x) for x in (self.bias_k, self.bias_v))
+            more.append(tuple(ops.broadcast_to(x, shape) for x in own))  # type: ignore[arg-type]
         if self._zero:
             more.append((ops.zeros(shape, dtype=k.dtype), ops.zeros(shape, dtype=k.dtype)))
         if more:
             k, v = (ops.concat([x, *(pair[n] for pair in more)], 1) for n, x in enumerate((k, v)))
         return k, v, len(more)
 
-    def _split(self, x: Tensor) -> Tensor:
-        """Return (N, heads, length, features)."""
-        n, length, _ = x.type.shape
+    def _split(self, x: Any) -> Tensor:
+        """Return (N, length, heads, features)."""
         size = self._width // self._heads
-        return ops.permute_dims(ops.reshape(x, (n, length, self._heads, size)), (0, 2, 1, 3))
+        return ops.reshape(x, (*x.type.shape[:2], self._heads, size))
 
     def _joined(self, x: Tensor) -> Tensor:
         n, _, length, _ = x.type.shape
