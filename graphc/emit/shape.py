@@ -36,7 +36,7 @@ def width(itemsize: int) -> int:
 
 
 def unit(itemsize: int) -> int:
-    """Rows by which tiles differ: the high one has three units, the low one two.
+    """Rows by which tiles differ: the high one has three units, the low one two, a short one one.
 
     Registers hold the tile, a row of B and a broadcast: 12x2 and 8x2 of 32, 6x2 and 4x2 of 16.
     """

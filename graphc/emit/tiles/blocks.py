@@ -80,12 +80,13 @@ def _emit_band(v: Vectors, function: Any, vectors: int, masked: bool) -> None:
     """Fill the function of a column of tiles.
 
     Two vectors wide, it has as few tiles as it can, of like heights, and a high one if it has three
-    high tiles' rows.
+    high tiles' rows. Half a low tile's rows have a tile of their own, unless A is packed by tiles.
     """
     code = Code(function)
     rows, width, k, *runs, a, a_i, a_k, b, b_k, add, factor, c, c_i = code.arguments[:15]
     source, source_k, panel, *flags = code.arguments[15:]
-    high, middle, low = (f(v.itemsize) for f in (shape.high, shape.middle, shape.low))
+    sizes = (shape.high, shape.middle, shape.low, shape.unit)
+    high, middle, low, short = (f(v.itemsize) for f in sizes)
     packed, count = flags[0].differs(0), flags[1]
 
     def tile(height: int, i: Int, first: Int | int, copied: Int | int) -> None:
@@ -110,7 +111,14 @@ def _emit_band(v: Vectors, function: Any, vectors: int, masked: bool) -> None:
             tile(middle, start, 0, 0)
         start = start + several.choose(middle, 0)
     with code.loop(start, rows, low) as i:
-        tile(low, i, 0, 0)
+        if vectors == shape.VECTORS:
+            with code.either((rows - i > short) | packed) as (yes, no):
+                with yes:
+                    tile(low, i, 0, 0)
+                with no:
+                    tile(short, i, 0, 0)
+        else:
+            tile(low, i, 0, 0)
     code.end()
 
 
@@ -138,9 +146,9 @@ def _emit_tile(v: Vectors, function: Any, height: int, vectors: int, masked: boo
     """Fill the function of a tile.
 
     ``masked``: the last vector has only what is left of ``width``. Only ``rows`` rows exist, of a
-    low tile one or more, of others all but less than a step; the rest repeat the last, with equal
-    results, since C is read before it is written. Beside a high one, in every piece of K,
-    ``count`` rows from ``first`` on are copied.
+    low or short tile one or more, of others all but less than a step; the rest repeat the last,
+    with equal results, since C is read before it is written. Beside a high one, in every piece of
+    K, ``count`` rows from ``first`` on are copied.
     """
     code = Code(function)
     builder = code.builder
@@ -153,7 +161,8 @@ def _emit_tile(v: Vectors, function: Any, height: int, vectors: int, masked: boo
     last = v.mask(builder, (width - columns[-1]).ir) if masked else None
     masks = [None] * (vectors - 1) + [last]
     index = [code.number(i) for i in range(height)]
-    sure = 1 if height == shape.low(v.itemsize) else height - shape.step(v.itemsize) + 1
+    least_one = height <= shape.low(v.itemsize)
+    sure = 1 if least_one else height - shape.step(v.itemsize) + 1
     index[sure:] = [least(i, rows - 1) for i in index[sure:]]
     heads = [(a + index[i] * a_i).opaque() for i in range(0, height, GROUP)]
     long = k * runs >= LONG
