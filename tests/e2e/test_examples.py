@@ -9,7 +9,8 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "examples"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
-SLOW = {"lenet_fashion", "resnet_fashion"}
+IMAGES = ("lenet_fashion", "resnet_fashion", "fashion")
+SLOW = {"lenet_fashion", "resnet_fashion", "char_lstm"}
 
 
 def run(script, folder, **environment):
@@ -37,7 +38,7 @@ def test_example(script, tmp_path):
     assert done.stdout.strip()
 
 
-@pytest.mark.parametrize("name", [*sorted(SLOW), "fashion"])
+@pytest.mark.parametrize("name", IMAGES)
 def test_images_that_are_not_there_are_asked_for(name, tmp_path):
     done = run(FOLDER / f"{name}.py", tmp_path, FASHION_MNIST=str(tmp_path / "none"))
     assert done.returncode == 1

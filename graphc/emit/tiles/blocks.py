@@ -161,8 +161,7 @@ def _emit_tile(v: Vectors, function: Any, height: int, vectors: int, masked: boo
     last = v.mask(builder, (width - columns[-1]).ir) if masked else None
     masks = [None] * (vectors - 1) + [last]
     index = [code.number(i) for i in range(height)]
-    least_one = height <= shape.low(v.itemsize)
-    sure = 1 if least_one else height - shape.step(v.itemsize) + 1
+    sure = height - shape.step(v.itemsize) + 1 if height > shape.low(v.itemsize) else 1
     index[sure:] = [least(i, rows - 1) for i in index[sure:]]
     heads = [(a + index[i] * a_i).opaque() for i in range(0, height, GROUP)]
     long = k * runs >= LONG
