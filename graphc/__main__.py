@@ -24,6 +24,7 @@ from graphc.functions import Function
 from graphc.ir.graph import Graph
 from graphc.machine import may_try, this, try_again
 from graphc.machine.show import show
+from graphc.run.report import Report
 from graphc.train.model import Model
 from graphc.viz import SUFFIXES, graph_of, visualize
 
@@ -54,7 +55,7 @@ class HasReport(Protocol):
     """What is compiled: a Function or a Model."""
 
     @property
-    def report(self) -> object: ...
+    def report(self) -> Report: ...
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,6 +108,10 @@ def make_parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("report", help="print kernels, bytes, operations and passes")
     command.add_argument("spec", metavar="SPEC", help=f"{spec}; also a Function")
+    command.add_argument(
+        "--schedule", action="store_true",
+        help="print what runs in a step, in order: threads, meetings, loops, blocks",
+    )  # fmt: skip
     command.set_defaults(run=run_report)
 
     command = commands.add_parser("machine", help="print what is known of this machine, and tried")
@@ -160,7 +165,7 @@ def run_report(options: argparse.Namespace) -> int:
     thing = load(options.spec)
     if not isinstance(thing, HasReport):
         raise _not_compiled(options.spec, thing)
-    print(thing.report)
+    print(thing.report.schedule if options.schedule else thing.report)
     return 0
 
 

@@ -155,6 +155,7 @@ MACHINE = {
     "emit/vmath/variants.py:has_wide": _CROSS,
     "run/batches.py:_bind": _THREADS + "test_results_do_not_depend_on_the_number_of_threads",
     "run/batches.py:_schedule": _THREADS + "test_results_do_not_depend_on_the_number_of_threads",
+    "run/batches.py:timetable": "unit/test_timetable.py::test_every_record_is_there_in_order",
     "run/batches.py:table": _THREADS + "test_results_do_not_depend_on_the_number_of_threads",
     "schedule/levels.py:_block": "unit/test_runtime_schedule.py::"
     "test_blocks_and_threads_do_not_change_a_bit",
@@ -166,6 +167,10 @@ MACHINE = {
 """Functions that ask for the machine or the threads, with the test that runs several of either."""
 
 NONE = {
+    **dict.fromkeys(
+        (f"schedule/levels.py:{bit}" for bit in ("CHAIN", "CHECK", "SPLIT", "START", "TURN")),
+        "a bit that says what a record is",
+    ),
     "ops/scan.py:UNBOUNDED": "more steps than a loop can take",
     "ops/scan.py:_PATIENCE": "steps after which the interpreter gives up a loop without bound",
     "ops/cumulative.py:_AHEAD": "a price of the cost model, which decides no value",

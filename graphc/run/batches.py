@@ -25,6 +25,7 @@ from graphc.run.frame import CaptureFrame, Known
 from graphc.run.places import far, parameters_written, pointers
 from graphc.run.sizes import SizeChecks, out_of_memory
 from graphc.run.table import Bound, Table, arranged
+from graphc.run.timetable import timetable
 from graphc.schedule.epoch import accounting, gathering
 from graphc.schedule.footprint import Pointer, Prediction
 from graphc.schedule.levels import Schedule
@@ -117,6 +118,13 @@ class Batches:
         """Return the bytes of an arena for ``batch`` rows and no others."""
         with paused():
             return plan_arena(self._buffers, batch, self._schedule(batch)[1]).nbytes
+
+    def timetable(self, batch: int) -> str:
+        """Return what runs in a whole step, in order, as text; none if it is Python that runs."""
+        with paused():
+            schedule = self._schedule(batch)[0]
+        threads = options().thread_count()
+        return "" if schedule is None else timetable(schedule, self._calls, batch, threads)
 
     def predictions(self, function: str, batch: int) -> Iterator[Prediction]:
         """Yield what is known of every call that a module's function makes."""

@@ -39,6 +39,8 @@ class Report(Sealed):
     cache_hits: int = 0
     cache_misses: int = 0
     compile_seconds: float = 0.0
+    schedule: str = ""
+    """What runs, in order, as text: on which threads, between which meetings, in which loops."""
     loads: list[tuple[str, str, float]] = field(default_factory=list)
     """(kernel, "memory" | "disk" | "compiled", milliseconds) of each kernel loaded."""
 

@@ -120,6 +120,8 @@ class Schedule:
     """(word, name of the buffer it points into), as :attr:`Record.moving`."""
     levels: list[tuple[int, int]] = field(default_factory=list)
     """(number of a record, its level)."""
+    records: list[Record] = field(default_factory=list)
+    """Those that call kernels, in the order of the table; of loops once."""
     divisible_nanoseconds: float = 0.0
     barriers: int = 0
     planes: list[Array] = field(default_factory=list)
@@ -135,6 +137,7 @@ class Schedule:
         start = len(self.words) + RECORD_HEAD
         self.moving += [(start + position, name) for position, name in record.moving]
         self.levels += [(number, level) for number in record.numbers]
+        self.records += [] if record.mark else [record]
         length = RECORD_HEAD + len(record.arguments)
         head = [length, record.entry, rows, sharing, record.times, record.pitch]
         self.words += [*head, *record.arguments]

@@ -133,6 +133,7 @@ def _append(whole: Schedule, part: Schedule, threads: int) -> None:
     whole.words += part.words
     whole.moving += [(start + word, name) for word, name in part.moving]
     whole.levels += [(number, level + own) for number, own in part.levels]
+    whole.records += part.records
     whole.divisible_nanoseconds += part.divisible_nanoseconds
     whole.barriers += part.barriers
     whole.planes += part.planes
@@ -144,7 +145,7 @@ def _loop(loop: Repeat, threads: int, walkers: int) -> Schedule:
     copy, copies = _copied(loop, threads, meeting), walkers if meeting else 1
     size = len(copy.schedule.words) + PADDING
     result = Schedule([RECORD_HEAD + 2, 0, 0, SPLIT, 1, 0, size, copies])
-    result.levels = copy.schedule.levels
+    result.levels, result.records = copy.schedule.levels, copy.schedule.records
     result.barriers = copy.schedule.barriers
     result.divisible_nanoseconds = copy.schedule.divisible_nanoseconds
     start, turn = len(result.words), len(copy.schedule.words) - _turn_words(loop)
@@ -190,6 +191,7 @@ def _copied(loop: Repeat, threads: int, meeting: bool) -> _Copy:
             schedule.words += inner.schedule.words
             schedule.moving += [(start + word, name) for word, name in inner.schedule.moving]
             schedule.levels += [(number, level + own) for number, own in inner.schedule.levels]
+            schedule.records += inner.schedule.records
             schedule.divisible_nanoseconds += part.expected * inner.schedule.divisible_nanoseconds
             result.places += [start + place for place in inner.places]
             meets = _divides(part, threads)

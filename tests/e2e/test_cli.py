@@ -68,6 +68,14 @@ def test_report(capsys):
     assert "arena" in capsys.readouterr().out
 
 
+def test_report_of_the_schedule(capsys):
+    assert main(["report", "net:model", "--schedule"]) == 0
+    out = capsys.readouterr().out
+    assert "predicted on one thread" in out
+    assert "matmul" in out
+    assert "arena" not in out
+
+
 @pytest.mark.parametrize("attribute", ["model", "function", "graph", "loss"])
 def test_visualize(capsys, folder, attribute):
     assert main(["visualize", f"net.py:{attribute}", "out.svg"]) == 0
