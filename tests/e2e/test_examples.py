@@ -10,7 +10,9 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "examples"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 IMAGES = ("lenet_fashion", "resnet_fashion", "fashion")
-SLOW = {"lenet_fashion", "resnet_fashion", "char_lstm"}
+SLOW = {
+    "lenet_fashion", "resnet_fashion", "char_lstm", "small_bert", "small_gpt", "vision_transformer",
+}  # fmt: skip
 
 
 def run(script, folder, **environment):
