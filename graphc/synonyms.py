@@ -91,12 +91,8 @@ LEFT_OUT = {
     "FractionalMaxPool3d": "its windows are drawn at random; use nn.AdaptiveMaxPool3d",
     "ModuleDict": "a dict of layers will do",
     "ModuleList": "a list of layers will do",
-    "MultiheadAttention": "write it with nn.Linear and nn.scaled_dot_product_attention",
     "ParameterDict": "a dict of parameters will do",
     "ParameterList": "a list of parameters will do",
-    **{f"Transformer{part}": "write it with nn.scaled_dot_product_attention" for part in (
-        "", "Decoder", "DecoderLayer", "Encoder", "EncoderLayer",
-    )},
     **{f"Lazy{name}": f"shapes are known when layers are made; use nn.{name}" for name in (
         "Linear", *(f"{kind}{rank}d" for kind in (
             "BatchNorm", "Conv", "ConvTranspose", "InstanceNorm") for rank in (1, 2, 3)),

@@ -100,10 +100,16 @@ class HardSwish(Layer):
 
 
 class Softplus(Layer):
-    """``log(1 + exp(x))``."""
+    """``log(1 + exp(beta x)) / beta``, ``x`` where ``beta x > threshold``: :func:`gx.softplus`."""
+
+    def __init__(
+        self, beta: float = 1.0, threshold: float = 20.0, *, name: str | None = None
+    ) -> None:
+        super().__init__(name)
+        self._options = number("Softplus: beta", beta), number("Softplus: threshold", threshold)
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.softplus(x)
+        return ops.softplus(x, *self._options)
 
 
 class Softsign(Layer):

@@ -140,20 +140,23 @@ class _Running(_Affine):
 
     ranks: ClassVar[tuple[int, ...]]
     """The number of axes that inputs may have."""
+    _needs_eps: ClassVar[bool] = False
+    """Whether ``eps`` must be greater than 0."""
 
     def __init__(
         self, num_features: int, eps: float, momentum: float | None, affine: bool,
-        track_running_stats: bool, dtype: DTypeLike, trainable: bool, name: str | None,
+        track_running_stats: bool, bias: bool, dtype: DTypeLike, trainable: bool,
+        name: str | None,
     ) -> None:  # fmt: skip
         super().__init__(name, trainable=trainable)
         kind = type(self).__name__
         self._features = count(f"{kind}: num_features", num_features, 1)
-        self.eps: float = number(f"{kind}: eps", eps, 0.0)
+        self.eps: float = number(f"{kind}: eps", eps, 0.0, above=self._needs_eps)
         self.momentum = momentum
         if momentum is not None:
             self.momentum = number(f"{kind}: momentum", momentum, 0.0, 1.0)
         shape = (self._features,)
-        self._begin(shape, affine, affine, dtype)
+        self._begin(shape, affine, affine and bias, dtype)
         self.running_mean: Tensor | None = None
         self.running_var: Tensor | None = None
         self.num_batches_tracked: Tensor | None = None
@@ -192,13 +195,15 @@ class _Running(_Affine):
 
 
 class _BatchNorm(_Running):
+    _needs_eps = True
+
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
-        affine: bool = True, track_running_stats: bool = True, *, dtype: DTypeLike = FLOAT32,
-        trainable: bool = True, name: str | None = None,
+        affine: bool = True, track_running_stats: bool = True, *, bias: bool = True,
+        dtype: DTypeLike = FLOAT32, trainable: bool = True, name: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(
-            num_features, eps, momentum, affine, track_running_stats, dtype, trainable, name
+            num_features, eps, momentum, affine, track_running_stats, bias, dtype, trainable, name
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -235,11 +240,11 @@ class BatchNorm3d(_BatchNorm):
 class _InstanceNorm(_Running):
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
-        affine: bool = False, track_running_stats: bool = False, *, dtype: DTypeLike = FLOAT32,
-        trainable: bool = True, name: str | None = None,
+        affine: bool = False, track_running_stats: bool = False, *, bias: bool = True,
+        dtype: DTypeLike = FLOAT32, trainable: bool = True, name: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(
-            num_features, eps, momentum, affine, track_running_stats, dtype, trainable, name
+            num_features, eps, momentum, affine, track_running_stats, bias, dtype, trainable, name
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -281,7 +286,8 @@ class GroupNorm(_Affine):
 
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, *,
-        dtype: DTypeLike = FLOAT32, trainable: bool = True, name: str | None = None,
+        bias: bool = True, dtype: DTypeLike = FLOAT32, trainable: bool = True,
+        name: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name, trainable=trainable)
         self._groups = count("GroupNorm: num_groups", num_groups, 1)
@@ -292,7 +298,7 @@ class GroupNorm(_Affine):
                 f"\n  at {user_location()}"
             )
         self.eps = number("GroupNorm: eps", eps, 0.0)
-        self._begin((num_channels,), affine, affine, dtype)
+        self._begin((num_channels,), affine, affine and bias, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         floating("GroupNorm", x)

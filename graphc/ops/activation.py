@@ -122,8 +122,8 @@ def relu6(x: Any) -> Tensor:
 )
 def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """Return ``x`` confined to the bounds; the derivative on them is 0, unlike :func:`clip`'s."""
-    if not min_val < max_val:
-        raise ArgumentError(f"hardtanh: min_val {min_val} must be less than max_val {max_val}")
+    if not min_val <= max_val:
+        raise ArgumentError(f"hardtanh: min_val {min_val} must not be above max_val {max_val}")
     return apply(Hardtanh(float(min_val), float(max_val)), *common("hardtanh", x, floating=True))
 
 
@@ -324,10 +324,29 @@ class Softsign(Math):
 _smooth = unary(-4.0, 4.0, 0.0, 100.0, -100.0, 1e4, -1e4)
 
 
-@function(samples=_smooth, reference=lambda x: np.logaddexp(x * 1.0, 0.0), section=SECTION)
-def softplus(x: Any) -> Tensor:
-    """Return ``log(1 + exp(x))`` without overflow."""
-    return apply(Softplus(), *common("softplus", x, floating=True))
+def _numpy_softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    x = x * np.float32(1)
+    return np.where(x * beta > threshold, x, np.logaddexp(x * beta, 0.0) / beta).astype(x.dtype)
+
+
+def _softened() -> Iterable[Sample]:
+    yield from _smooth()
+    yield Sample((np.array([-1.0, 0.5, 3.0]),), (("beta", 2.0), ("threshold", 4.0)))
+
+
+@function(samples=_softened, reference=_numpy_softplus, section=SECTION)
+def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """Return ``log(1 + exp(beta x)) / beta`` without overflow, ``x`` where ``beta x > threshold``.
+
+    From the default on, they are equal to ten digits; then the logarithm is taken.
+    """
+    (t,) = common("softplus", x, floating=True)
+    if beta == 0:
+        raise ArgumentError("softplus: beta must not be 0")
+    scaled = t if beta == 1 else t * beta
+    y = apply(Softplus(), scaled)
+    y = y if beta == 1 else y * (1.0 / beta)
+    return y if threshold >= 20.0 else where(scaled > threshold, t, y)
 
 
 @function(samples=_smooth, reference=lambda x: -np.logaddexp(-1.0 * x, 0.0), section=SECTION)

@@ -19,7 +19,7 @@ from graphc.ops.along import take_along_axis
 from graphc.ops.arithmetic import abs
 from graphc.ops.batched import merged
 from graphc.ops.comparison import equal, where
-from graphc.ops.creation import iota
+from graphc.ops.creation import filled, iota
 from graphc.ops.jacobi import OneSidedJacobi, SymmetricJacobi
 from graphc.ops.linalg import product
 from graphc.ops.norms import vector_norm
@@ -43,7 +43,9 @@ _TIE = 1 - 1e-3
 
 
 def signs_of(rows: Array) -> Array:
-    """Return the factor that gives each row its sign."""
+    """Return the factor that gives each row its sign; rows of nothing keep theirs."""
+    if not rows.shape[-1]:
+        return np.ones((*rows.shape[:-1], 1), rows.dtype)
     size = np.abs(rows)
     place = np.argmax(size >= _TIE * size.max(-1, keepdims=True), -1)
     first = np.take_along_axis(rows, place[..., None], -1)
@@ -51,6 +53,8 @@ def signs_of(rows: Array) -> Array:
 
 
 def _signs(rows: Tensor) -> Tensor:
+    if rows.type.shape[-1] == 0:
+        return filled((*rows.type.shape[:-1], 1), 1.0, rows.dtype)
     size = abs(rows)
     place = argmax(size >= max(size, axis=-1, keepdims=True) * _TIE, axis=-1)
     first = take_along_axis(rows, expand_dims(place, -1), -1)

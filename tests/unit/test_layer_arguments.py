@@ -10,7 +10,7 @@ from graphc import nn, optim
 from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError
 
 MAKE = {
-    "eps must be at least 0": lambda: nn.BatchNorm1d(4, eps=-1),
+    "eps must be greater than 0": lambda: nn.BatchNorm1d(4, eps=-1),
     "eps must be a number": lambda: nn.BatchNorm2d(4, eps="a"),
     "momentum must be at least 0 and at most 1": lambda: nn.BatchNorm3d(4, momentum=2),
     "InstanceNorm1d: momentum": lambda: nn.InstanceNorm1d(4, momentum=-0.5),
