@@ -112,6 +112,34 @@ class GeneratedKernel(Kernel):
         return function
 
 
+class SteppingKernel(Kernel):
+    """A generated kernel that is all that a loop calls, and the loop around it.
+
+    A call has, behind the arguments of the kernel, how many steps there are, and by how much each
+    argument moves from step to step. No Python calls it.
+    """
+
+    by_hand = False
+
+    def __init__(self, kernel: GeneratedKernel) -> None:
+        super().__init__(in_steps(kernel.name), kernel.types, kernel._define, kernel._print)
+        self.identity = repr(("in steps", kernel.identity))
+        self.as_written = kernel.as_written
+
+    def lower(self, entry: str) -> str:
+        module = llvm.new_module(self.name)
+        function = llvm.new_function(module, self.types, "")
+        self._emit(function)
+        llvm.inline([function])
+        llvm.add_stepping_entry(module, entry, function)
+        return llvm.finish(module)
+
+
+def in_steps(name: str) -> str:
+    """Return the name of a kernel with the loop around it."""
+    return f"{name} in steps"
+
+
 class PlainKernel:
     """A kernel as Python."""
 

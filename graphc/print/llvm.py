@@ -287,6 +287,44 @@ def call_unpacked(
     builder.call(callee, [*values, *own])
 
 
+def add_stepping_entry(module: Any, name: str, callee: Any) -> None:
+    """Define ``void name(i64* record, i64 lo, i64 hi, i64 scratch)``, which calls ``callee`` often.
+
+    Behind the arguments the record has how often, and by how much each moves from call to call.
+    """
+    kind = ir.FunctionType(_NONE, [WORD.as_pointer(), WORD, WORD, WORD])
+    entry = ir.Function(module, kind, name)
+    record, lo, hi, _ = entry.args
+    before, step, after = (entry.append_basic_block(n) for n in ("entry", "step", "done"))
+    builder = ir.IRBuilder(before)
+    kinds = [a.type for a in callee.args][2:]
+    words = [builder.load(builder.gep(record, [ir.Constant(WORD, i)]))
+             for i in range(2 * len(kinds) + 1)]  # fmt: skip
+    first, count, strides = words[: len(kinds)], words[len(kinds)], words[len(kinds) + 1 :]
+    fixed = [
+        load_argument(builder, builder.gep(record, [ir.Constant(WORD, i)]), kind)
+        if isinstance(kind, (ir.FloatType, ir.DoubleType)) else None
+        for i, kind in enumerate(kinds)
+    ]  # fmt: skip
+    builder.cbranch(builder.icmp_signed(">", count, ir.Constant(WORD, 0)), step, after)
+    builder = ir.IRBuilder(step)
+    at = builder.phi(WORD)
+    at.add_incoming(ir.Constant(WORD, 0), before)
+    places = [builder.phi(WORD) for _ in kinds]
+    values = [lo, hi]
+    for place, begin, kind, number in zip(places, first, kinds, fixed, strict=True):
+        place.add_incoming(begin, before)
+        pointer = isinstance(kind, ir.PointerType)
+        values.append(number or (builder.inttoptr(place, kind) if pointer else place))
+    builder.call(callee, values)
+    for place, stride in zip(places, strides, strict=True):
+        place.add_incoming(builder.add(place, stride), builder.block)
+    following = builder.add(at, ir.Constant(WORD, 1))
+    at.add_incoming(following, builder.block)
+    builder.cbranch(builder.icmp_signed("<", following, count), step, after)
+    ir.IRBuilder(after).ret_void()
+
+
 def load_argument(builder: Any, place: Any, kind: Any) -> Any:
     """Return what a word of a record holds."""
     return builder.load(builder.bitcast(place, kind.as_pointer()))

@@ -35,7 +35,13 @@ from graphc.run.places import (
 from graphc.run.replay import replay, serve
 from graphc.run.report import Report
 from graphc.run.sizes import SizeChecks, out_of_memory
-from graphc.run.source import define_functions, define_kernels, kernels_of, write_source
+from graphc.run.source import (
+    alone_in_loops,
+    define_functions,
+    define_kernels,
+    kernels_of,
+    write_source,
+)
 from graphc.run.table import Bound
 from graphc.types import dim_at, shape_at, size_of, with_batch
 
@@ -88,7 +94,8 @@ class Executable:
         start = time.perf_counter()
         self.source_path = write_source(module)
         self._module = define_kernels(self.source_path, module, plain=self._plain)
-        kernels = () if self._plain else (*kernels_of(self._module), replay, serve)
+        alone = () if self._plain else alone_in_loops(program.calls, module.calls)
+        kernels = () if self._plain else (*kernels_of(self._module, alone), replay, serve)
         LOADER.begin(kernels)  # LLVM is at work beside what follows
         define_functions(self._module, module)
         self._persistent, self._flat = place_persistent(program, module)

@@ -166,7 +166,7 @@ class CaptureFrame(Frame["Pointer"]):
         if unrolled:
             before += [part for own in parts for part in own]
         elif parts:
-            before.append(repeated(parts[0], parts[-1], len(steps), steps.step < 0))
+            before.append(repeated(parts[0], parts[-1], len(steps), steps.step < 0, self._entries))
         self._count = start
         while self._count < len(self._predictions):
             if number not in self._predictions[self._count].loops:

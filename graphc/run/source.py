@@ -5,15 +5,20 @@ Kernels first: they can be compiled while Python compiles what calls them.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
+from graphc.codegen.kernel import KernelCall
 from graphc.codegen.module import Module
-from graphc.config import options
+from graphc.config import NUMBA, options
 from graphc.emit import products
-from graphc.emit.kernel import NUMBERS, GeneratedKernel, Kernel
+from graphc.emit.kernel import NUMBERS, GeneratedKernel, Kernel, SteppingKernel
 from graphc.files import write_whole
+from graphc.jit.choice import compiler
+from graphc.plan.program import Call
 from graphc.schedule import epoch
 
 
@@ -56,11 +61,27 @@ def define_functions(into: ModuleType, module: Module) -> None:
     exec(compile(before + module.functions, str(into.__file__), "exec"), into.__dict__)
 
 
-def kernels_of(module: ModuleType) -> list[Kernel]:
+def alone_in_loops(calls: Sequence[Call], kernels: Sequence[KernelCall]) -> set[str]:
+    """Return the names of generated kernels each of which is all that some loop calls.
+
+    None where Numba compiles, which knows no other way to call a kernel.
+    """
+    if compiler() == NUMBA:
+        return set()
+    within = Counter(loop for call in calls for loop in call.loops)
+    return {
+        kernel.name
+        for call, kernel in zip(calls, kernels, strict=True)
+        if call.loops and within[call.loops[-1]] == 1 and not kernel.guards
+    }
+
+
+def kernels_of(module: ModuleType, alone: Collection[str] = ()) -> list[Kernel]:
     """Return the kernels that a module calls, in the order in which to compile them.
 
-    What takes LLVM longest comes last: while Python compiles the functions, no thread that needs
-    Python goes on.
+    Those that are ``alone`` in a loop are there with the loop, too. What takes LLVM longest comes
+    last: while Python compiles the functions, no thread that needs Python goes on.
     """
     found = [v for v in vars(module).values() if type(v) in (Kernel, GeneratedKernel)]
-    return sorted(found, key=lambda kernel: kernel.by_hand)
+    steps = [SteppingKernel(k) for k in found if isinstance(k, GeneratedKernel) and k.name in alone]
+    return sorted([*found, *steps], key=lambda kernel: kernel.by_hand)

@@ -7,11 +7,12 @@ that change: each has the records for itself, and a record before them leads it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import gcd
 from typing import TypeAlias
 
+from graphc.emit.kernel import in_steps
 from graphc.machine import this
 from graphc.schedule.footprint import Slice
 from graphc.schedule.levels import (
@@ -53,6 +54,9 @@ class Repeat:
     """What each record touches in the first step, and by how many bytes it moves from step to
     step; none if it is not the same in all."""
 
+    entry: int = 0
+    """Where the code is that runs all steps of its only record, or 0."""
+
     @property
     def expected(self) -> int:
         """How many steps to expect."""
@@ -73,13 +77,17 @@ def leaves(parts: Sequence[Part]) -> Iterator[Record]:
             yield part
 
 
-def repeated(first: list[Part], second: list[Part], count: int, reverse: bool) -> Repeat:
+def repeated(
+    first: list[Part], second: list[Part], count: int, reverse: bool, entries: Mapping[str, int]
+) -> Repeat:
     """Return the loop whose first two steps were taken down as ``first`` and ``second``."""
     pairs = list(zip(leaves(first), leaves(second), strict=True))
     strides = [
         [b - a for a, b in zip(one.arguments, two.arguments, strict=True)] for one, two in pairs
     ]
     loop = Repeat(first, count, strides, reverse)
+    if len(first) == 1 and isinstance(first[0], Record) and not first[0].guards:
+        loop.entry = entries.get(in_steps(first[0].kernel), 0)
     if all([s[1:] for s in a.slices] == [s[1:] for s in b.slices] for a, b in pairs):
         loop.slices = [
             [(s, t.first - s.first) for s, t in zip(a.slices, b.slices, strict=True)]
@@ -116,7 +124,7 @@ def with_loops(
         if between:
             _append(whole, arrange(between, threads), threads)
         between = []
-        _append(whole, _loop(part, threads, walkers), threads)
+        _append(whole, _at_once(part, threads) or _loop(part, threads, walkers), threads)
     if between:
         _append(whole, arrange(between, threads), threads)
     if threads > 1 and whole.words:  # repeated, the first record follows the last
@@ -137,6 +145,25 @@ def _append(whole: Schedule, part: Schedule, threads: int) -> None:
     whole.divisible_nanoseconds += part.divisible_nanoseconds
     whole.barriers += part.barriers
     whole.planes += part.planes
+
+
+def _at_once(loop: Repeat, threads: int) -> Schedule | None:
+    """Return the one record that runs all steps of a loop, if there is code for that.
+
+    Not where threads had better share each step.
+    """
+    rows, (record, *_) = own_rows(loop, threads), leaves(loop.parts)
+    if not loop.entry or (not rows and _is_shared(record, threads)):
+        return None
+    words = [*record.arguments, loop.count, *loop.strides[0]]
+    whole = replace(
+        record, entry=loop.entry, arguments=words, nanoseconds=loop.nanoseconds,
+        kernel=in_steps(record.kernel),
+    )  # fmt: skip
+    result = Schedule()
+    result.add(whole, 0, rows or record.extent, SHARED * (rows > 0))
+    result.divisible_nanoseconds = loop.nanoseconds * (rows > 0)
+    return result
 
 
 def _loop(loop: Repeat, threads: int, walkers: int) -> Schedule:

@@ -27,7 +27,7 @@ def loop(count, *records):
     """Return a loop of records, each given as (extent, [(slice, bytes it moves in a step)])."""
     first = [record(extent, *(s for s, _ in own)) for extent, own in records]
     second = [record(extent, *(s.moved(way) for s, way in own)) for extent, own in records]
-    return repeated(first, second, count, False)
+    return repeated(first, second, count, False, {})
 
 
 def rows(first, stride, written=False, span=None, every=1):
@@ -186,3 +186,60 @@ def test_recurrent_networks_run_by_rows_and_give_the_same_bits(kind, shared):
             for _ in range(3):
                 for a, b in zip(f(value), wanted, strict=True):
                     np.testing.assert_array_equal(a, b)
+
+
+# -- loops of one kernel ---------------------------------------------------------------------------
+
+
+def heads(f, length):
+    """Return the entry of each record of the table."""
+    bound = f._executable._batches.bind(Sizes(1, [("length", length)]))
+    words, at, found = bound.tables["call", options().thread_count()].words.tolist(), 0, []
+    while at < len(words):
+        found.append(words[at + 1])
+        at += words[at] or 1  # between the copies of a loop's records there are zeros
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shape", [(), (5,), (4096,)])
+def test_a_loop_of_one_kernel_is_one_record(threads, shape):
+    """Forward and back, of operands that move and of some that do not."""
+    xs, a = gx.input("xs", ("length", *shape)), gx.input("a", ())
+    _, trail = gx.scan(lambda s, x: (s * x + a,) * 2, gx.zeros(shape), xs)
+    loss = gx.sum(trail * trail)
+    f = gx.function([xs, a], [loss, gx.grad(loss, xs)])
+    with gx.config(threads=threads):
+        for length in (30, 9, 3, 30):
+            values = RNG.uniform(-0.9, 0.9, (length, *shape)).astype("float32")
+            states = [np.zeros(shape)]
+            for x in values:
+                states.append(states[-1] * x + 0.9)
+            slope, wanted = 0.0, []
+            for x, before, s in zip(values[::-1], states[-2::-1], states[:0:-1], strict=True):
+                slope = slope + 2 * s
+                wanted.append(slope * before)
+                slope = slope * x
+            for _ in range(2):
+                got = f(values, 0.9)
+                np.testing.assert_allclose(got[0], np.sum(np.square(states)), rtol=1e-4)
+                np.testing.assert_allclose(got[1], wanted[::-1], rtol=1e-3, atol=1e-5)
+        records = heads(f, 30)
+    entries = f._executable._batches.entries
+    stepping = {entry for name, entry in entries.items() if name.endswith(" in steps")}
+    assert len(stepping) == 2
+    assert sum(entry in stepping for entry in records) == 2
+
+
+def test_loops_of_one_kernel_within_loops():
+    xs = gx.input("xs", (12, 40), "float64")
+
+    def step(s, x):
+        return gx.sin(s + x), None
+
+    start = gx.zeros((), dtype="float64")
+    last, _ = gx.scan(lambda s, row: (gx.scan(step, s, row)[0], None), start, xs)
+    values, s = RNG.standard_normal((12, 40)), 0.0
+    for x in values.ravel():
+        s = np.sin(s + x)
+    np.testing.assert_allclose(gx.function(xs, last)(values), s, rtol=1e-12)
