@@ -48,6 +48,8 @@ SWEPT = {
     "passes/fold.py:_FREE": (0, MANY),
     "passes/matrix_chain.py:_LONGEST": (2, 1000),
     "passes/rules_shape.py:_TERMS": (1, MANY),
+    "passes/recompute.py:CHEAP": (0.0, 1e9),
+    "passes/recompute.py:DEPTH": (0, 1000),
     "passes/rows.py:FEW": (0, MANY),
     "passes/rewrite.py:_ROUNDS": (1, 1000),
     "passes/rewrite.py:_TURNS": (1, 1000),

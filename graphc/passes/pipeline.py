@@ -20,6 +20,7 @@ from graphc.passes.expand import expand
 from graphc.passes.fold import fold
 from graphc.passes.hoist import hoist
 from graphc.passes.matrix_chain import matrix_chain
+from graphc.passes.recompute import recompute
 from graphc.passes.rows import rows
 from graphc.passes.simplify import simplify
 from graphc.passes.stabilize import stabilize
@@ -30,7 +31,7 @@ Pass: TypeAlias = Callable[[Graph, "Counter[str]"], Graph]
 
 STAGES: tuple[Pass, ...] = (
     fold, simplify, stabilize, cse, simplify, transpose, hoist, matrix_chain, dce,
-    expand, rows, fold, simplify, cse,
+    expand, rows, fold, simplify, cse, recompute,
 )  # fmt: skip
 """What is run, in this order. After ``expand``, which comes last of all that see formulas
 whole, the formulas' own steps are cleaned up."""
