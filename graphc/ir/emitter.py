@@ -39,6 +39,9 @@ class Access(Protocol):
 class Emitter(Protocol):
     """Collects the statements of one kernel, as :class:`graphc.kernel.code.Writer` does."""
 
+    reassociate: bool
+    """Whether the compiler may add up a fold, ``total = total + x``, in any order."""
+
     def let(self, name: str, value: Value) -> Name:
         """Give a variable a value; return it."""
         ...

@@ -17,6 +17,7 @@ import numpy as np
 from graphc.ir.op import Access, Emitter
 from graphc.kernel.value import Pointer, Value, least, most, select, vmath
 from graphc.ops.attention_loops import ONE, ZERO, Place, Rows, ScoreLoops
+from graphc.ops.attention_single import SingleQuery
 from graphc.types import INT32
 
 if TYPE_CHECKING:
@@ -235,7 +236,8 @@ class _Backward(ScoreLoops):
 
 def write_forward(e: Emitter, op: Scores, out: Sequence[Access], ins: Sequence[Access]) -> None:
     """Write the loops of the means of values, and of the logarithm of each query's sum."""
-    _Forward(e, op, ins[:3], ins[3:]).write(out)
+    kind = SingleQuery if ins[0].dims[2] == 1 else _Forward
+    kind(e, op, ins[:3], ins[3:]).write(out)
 
 
 def write_backward(e: Emitter, op: Scores, out: Sequence[Access], ins: Sequence[Access]) -> None:

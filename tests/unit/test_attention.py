@@ -33,6 +33,10 @@ SAME = ((2, 4, 37, 5),) * 3
 CASES = {
     "plain": (SAME, {}),
     "one": (((2, 4, 1, 5),) * 3, {"causal": True}),
+    "one query": (((2, 4, 1, 5), (2, 4, 700, 5), (2, 4, 700, 9)), {}),
+    "one query, masks": (((2, 4, 1, 5), (2, 2, 600, 5), (2, 2, 600, 9)),
+        {"enable_gqa": True, "mask": infinite(2, 1, 1, 600), "key_lengths": np.array([590, 0]),
+         "window": 530, "bias": nn.alibi(4)}),
     "blocks": (((1, 1, 150, 3),) * 3, {}),
     "causal blocks": (((1, 2, 300, 8), (1, 2, 300, 8), (1, 2, 300, 17)), {"causal": True}),
     "cross": (((2, 4, 7, 5), (2, 4, 190, 5), (2, 4, 190, 9)), {}),
@@ -311,6 +315,19 @@ def test_dropped_weights():
     close(plain.sum(-1), 1.0)
 
 
+def test_dropped_weights_of_one_query():
+    q, k = gx.input("q", (2, 2, 1, 8), "float64"), gx.input("k", (2, 2, 600, 8), "float64")
+    v = gx.constant(np.broadcast_to(np.eye(250)[np.arange(600) % 250], (2, 2, 600, 250)))
+    out = nn.scaled_dot_product_attention(q, k, v, dropout=0.25)
+    slopes = gx.grad(gx.sum(gx.sin(out)), [q, k])
+    f = gx.function([q, k], [out, *slopes])
+    Q, K = RNG.standard_normal((2, 2, 1, 8)), RNG.standard_normal((2, 2, 600, 8))
+    found = f(Q, K)
+    wanted = evaluate([out, *slopes], {q: Q, k: K})
+    for got, tensor in zip(found, [out, *slopes], strict=True):
+        close(got, wanted[tensor])
+
+
 def test_dropout_of_all_and_of_none():
     inputs, out, slopes = dropped(1.0)
     f = gx.function(inputs, [out, *slopes])
@@ -335,11 +352,11 @@ def test_wide_heads_are_a_formula():
         nn.scaled_dot_product_attention(*(gx.input(s, (1, 300)) for s in "qkv"), dropout=0.5)
 
 
-def small():
+def small(queries):
     """Return a function that uses all kinds of blocks, and what it is called with."""
-    shapes = ((1, 2, 35, 3), (1, 1, 70, 3), (1, 1, 70, 4))
+    shapes = ((1, 2, queries, 3), (1, 1, 70, 3), (1, 1, 70, 4))
     inputs = [gx.input(s, shape) for s, shape in zip("qkv", shapes, strict=True)]
-    mask = boolean(2, 35, 70)
+    mask = boolean(2, queries, 70)
     out = nn.scaled_dot_product_attention(
         *inputs, mask=mask, window=30, enable_gqa=True, bias=nn.alibi(2),
         key_lengths=np.array([60]),
@@ -348,8 +365,9 @@ def small():
     return inputs, outputs, [RNG.standard_normal(s).astype("float32") for s in shapes]
 
 
-def test_the_text_runs_as_python_and_by_numba():
-    inputs, outputs, arrays = small()
+@pytest.mark.parametrize("queries", [35, 1])
+def test_the_text_runs_as_python_and_by_numba(queries):
+    inputs, outputs, arrays = small(queries)
     values = evaluate(outputs, dict(zip(inputs, arrays, strict=True)))
     for way in ("llvm", "numba", "python"):
         with (
@@ -362,8 +380,9 @@ def test_the_text_runs_as_python_and_by_numba():
 
 
 @pytest.mark.skipif(COMPILER is None, reason="there is no C compiler: install cc")
-def test_kernels_in_c(tmp_path):
-    inputs, outputs, arrays = small()
+@pytest.mark.parametrize("queries", [35, 1])
+def test_kernels_in_c(tmp_path, queries):
+    inputs, outputs, arrays = small(queries)
     f = gx.function(inputs, outputs)
     before = [x.copy() for x in f(*arrays)]
     texts = texts_of(f._executable)
