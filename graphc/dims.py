@@ -130,6 +130,18 @@ class Dim:
             total += value
         return total
 
+    def by(self, symbol: Dim) -> tuple[AnyDim, AnyDim]:
+        """Return ``(a, b)`` of ``a + b * symbol``, an atom that stands in no product twice."""
+        atom, rest, factors = symbol.atom, dict[Product, int](), dict[Product, int]()
+        for product, factor in self.terms:
+            if atom in product:
+                left = list(product)
+                left.remove(atom)
+                factors[tuple(left)] = factor
+            else:
+                rest[product] = factor
+        return _sum(rest), _sum(factors)
+
     def __add__(self, other: AnyDim) -> AnyDim:
         if other == 0:
             return self

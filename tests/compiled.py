@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from graphc.codegen import steps
 from graphc.compile import compile_graph
 from graphc.ir.graph import Graph
 from graphc.ir.interpret import evaluate
@@ -27,6 +28,18 @@ def plain_python(on: bool = True):
         os.environ.pop("NUMBA_DISABLE_JIT", None)
         if before is not None:
             os.environ["NUMBA_DISABLE_JIT"] = before
+
+
+@contextmanager
+def in_table(on: bool = True):
+    """Let the steps of loops be in the table, however short they are, and no kernel have them."""
+    before = steps.MOST_ELEMENTS
+    if on:
+        steps.MOST_ELEMENTS = 0
+    try:
+        yield
+    finally:
+        steps.MOST_ELEMENTS = before
 
 
 def build(graph: Graph, *, plain: bool = False, **options) -> Executable:

@@ -33,6 +33,8 @@ SWEPT = {
     "codegen/short.py:_FLOAT32": (range(0), range(2, 1000)),
     "codegen/short.py:_FLOAT64": (range(0), range(2, 1000)),
     "codegen/short.py:_DEAR_FLOAT64": (range(0), range(2, 1000)),
+    "codegen/steps.py:MOST_ELEMENTS": (0, MANY),
+    "codegen/steps.py:MOST_CALLS": (0, MANY),
     "collector.py:MANY": (0, MANY),
     "ops/cumulative.py:FEW_LANES": (0, MANY),
     "plan/places.py:NEIGHBOURS": (0, MANY),

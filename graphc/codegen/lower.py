@@ -51,6 +51,7 @@ def _lowered(work: Work, repeated: bool) -> KernelCall:
         return own_kernel(work)
     if isinstance(work, Guard):
         return guard_kernel(work)
+    assert isinstance(work, Copy)  # all steps of a loop are put together later
     return copy_kernel(work)
 
 

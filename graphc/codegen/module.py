@@ -25,9 +25,10 @@ from graphc.codegen.kernel import (
     told_apart,
 )
 from graphc.codegen.merge import FlatBuffer, merge_flat_calls
+from graphc.codegen.steps import steps_in_kernels
 from graphc.ir.source import Parameter
 from graphc.ir.tensor import PHASES
-from graphc.plan.program import BY_PHASE, STEP, Buffer, Call, Guard, Loop, Program
+from graphc.plan.program import BY_PHASE, STEP, Buffer, Call, Guard, Loop, Program, Steps
 from graphc.print.python import INDENT, words
 from graphc.types import AnyDim, Atom, Dim, named_sizes, shape_at, show_shape, written
 
@@ -94,6 +95,7 @@ def generate(
     if epoch is not None:
         named = without_unread(named, shown)
     pairs, flats = merge_flat_calls(named, placeable)
+    pairs = steps_in_kernels(pairs)
     program.calls = [call for call, _ in pairs]
     program.find_lifetimes()
     calls = tuple(kernel for _, kernel in pairs)
@@ -264,6 +266,8 @@ def _notes(call: Call, scopes: Mapping[str, str]) -> Iterator[str]:
     scope = next((".".join(scopes.get(s, s) for s in n.scope) for n in call.nodes if n.scope), "")
     if isinstance(call.work, Guard):
         what = f"check the indices of {what}"
+    if isinstance(call.work, Steps):
+        what = f"all steps of {what}"
     left = f"{comment(scope)}: {what}" if scope else what
     shown = ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")
     yield f"{left}   {shown}".rstrip()

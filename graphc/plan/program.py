@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -231,7 +231,7 @@ BY_PHASE, STEP, LAID_OUT = "by phase", "step", "laid out"
 """Calls made only where phases run one by one; only in a step, in place of these; and never: of
 them, only where their buffers lie counts."""
 
-Work = LoopNest | MatrixProduct | OwnLoops | Copy | Guard
+Work: TypeAlias = "LoopNest | MatrixProduct | OwnLoops | Copy | Guard | Steps"
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,6 +270,14 @@ class Call:
             types = [x.type for x in node.inputs]
             return dim_at(op.read(node.type, *types) + op.written(node.type, *types), batch)
         return sum(b.nbytes(batch) for b in dict.fromkeys((*self.reads, *self.writes)))
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """All steps of a loop, whose calls are written into one kernel."""
+
+    calls: tuple[Call, ...]
+    loop: Loop
 
 
 @dataclass(eq=False)

@@ -36,6 +36,13 @@ def batched_products():
     return gx.function(x, heads @ gx.matrix_transpose(heads)).source
 
 
+def recurrence():
+    a, x = gx.input("a", ()), gx.input("x", ("length",))
+    last, ys = gx.scan(lambda c, v: (gx.tanh(a * c + v), c), gx.constant(np.float32(0)), x)
+    loss = gx.sum(ys) + last
+    return gx.function([a, x], {"loss": loss, "gradient": gx.grad(loss, a)}).source
+
+
 def softmax_in_c():
     x = gx.input("x", (None, 10))
     return gx.function(x, gx.softmax(2 * x)).c_source

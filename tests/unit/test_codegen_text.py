@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from compiled import build
-from golden.models import batched_products, indexing, mlp, mlp_source, softmax_function
+from golden.models import batched_products, indexing, mlp, mlp_source, recurrence, softmax_function
 
 import graphc as gx
 from graphc import nn, optim
@@ -32,6 +32,7 @@ from graphc.types import BATCH, dim_ceildiv, dim_max, dim_min
         ("softmax.py", softmax_function),
         ("indexing.py", indexing),
         ("batched_products.py", batched_products),
+        ("recurrence.py", recurrence),
     ],
 )
 def test_golden(golden, name, source):

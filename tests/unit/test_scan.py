@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from compiled import in_table
 
 import graphc as gx
 from graphc import nn, optim
@@ -31,9 +32,16 @@ def unrolled(step, init, xs, length=None, reverse=False):
 
 
 def agrees(inputs, outputs, wanted, feeds, rtol=1e-10):
-    """Compile both, and interpret the first; the three must agree."""
+    """Compile both, and interpret the first; the three must agree.
+
+    The first twice, with short steps in kernels and in the table: to the same bits.
+    """
     f = gx.function(inputs, outputs)
     got = f(*feeds)
+    with in_table():
+        table = gx.function(inputs, outputs)(*feeds)
+    for a, b in zip(got, table, strict=True):
+        np.testing.assert_array_equal(a, b)
     hand = gx.function(inputs, wanted)(*feeds)
     read = evaluate(outputs, dict(zip(inputs, feeds, strict=True)))
     for a, b, tensor in zip(got, hand, outputs, strict=True):
@@ -191,7 +199,8 @@ def test_a_program_does_not_grow_with_the_length():
 def test_what_the_user_reads():
     x = gx.input("x", (6, 2))
     last, ys = gx.scan(lambda c, v: (c * 2.0 + v, c), gx.constant(np.zeros(2, "float32")), x)
-    f = gx.function(x, [last, ys])
+    with in_table():
+        f = gx.function(x, [last, ys])
     assert "for step_0 in m.loop(0, range(6)):" in f.source
     shown = str(f.graph)
     assert "length=6" in shown
@@ -209,7 +218,8 @@ def test_carries_are_computed_in_their_place(reverse):
     a = gx.input("a", (), dtype="float64")
     last, ys = gx.scan(lambda c, v: (gx.tanh(a * c + v), c * v), 0.0, x, reverse=reverse)
     loss = gx.exp(last) + gx.sum(ys * ys)
-    f = gx.function([a, x], [loss, *gx.grad(loss, [a, x])])
+    with in_table():
+        f = gx.function([a, x], [loss, *gx.grad(loss, [a, x])])
     steps = f.source.split("in m.loop(")[1:]
     inside = [re.findall(r"\n        +run\(\s*(\w+)", text.split("\n    #")[0]) for text in steps]
     assert [len(names) for names in inside] == [1, 1]
