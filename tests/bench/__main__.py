@@ -23,7 +23,7 @@ from tests.bench.tables import Record, filled, machine, markdown, page
 
 SECTIONS = ("machine", "steps", "simplechains", "startup", "memory", "threads", "scaling", "busy",
             "gemm", "elementary", "chains", "batches", "nests", "convolution",
-            "lookups", "sequences", "attention")  # fmt: skip
+            "lookups", "image_starts", "sequences", "attention")  # fmt: skip
 ENVIRONMENT = {"OPENBLAS_THREAD_TIMEOUT": "22"}
 """Of all sections. Idle threads of OpenBLAS (NumPy's and PyTensor's) watch for work for 2^28 clock
 ticks, 0.1 s, and so take a processor from the contestant after them; now for 2 ms."""
