@@ -23,27 +23,31 @@ from graphc.types import FLOAT32, FLOAT64, INT64, size_of
 Average = Literal["binary", "macro", "micro", "weighted"] | None
 
 
-def accuracy(logits: Any, labels: Any) -> Tensor:
+def accuracy(logits: Any, labels: Any, *, ignore_index: int | None = None) -> Tensor:
     """Return the share of rows whose largest logit is that of the label.
 
     ``labels`` are integers of shape ``logits.shape[:-1]``, or one-hot in the shape of
     ``logits``. Logits of shape (N,) or (N, 1) are of one class against the other: above 0
-    means label 1, for labels of shape (N,) or (N, 1).
+    means label 1, for labels of shape (N,) or (N, 1). Labels equal to ``ignore_index``, such as
+    those behind the ends of sequences, count nowhere.
     """
     x, y = as_tensor(logits), as_tensor(labels)
     if x.ndim < 2 or x.type.shape[-1] == 1:
         if size_of(x.type.shape) != size_of(y.type.shape):
             raise _mismatch("accuracy", x, y)
-        above = ops.reshape(y, x.type.shape) > 0
-        return _share((x > 0) == above)
-    return _share(ops.argmax(x, axis=-1) == _labels("accuracy", x, y))
+        own = ops.reshape(y, x.type.shape)
+        return _share((x > 0) == (own > 0), _counted("accuracy", own, ignore_index))
+    own = _labels("accuracy", x, y)
+    return _share(ops.argmax(x, axis=-1) == own, _counted("accuracy", y, ignore_index))
 
 
-def top_k_accuracy(logits: Any, labels: Any, k: int = 5) -> Tensor:
+def top_k_accuracy(
+    logits: Any, labels: Any, k: int = 5, *, ignore_index: int | None = None
+) -> Tensor:
     """Return the share of rows whose label is among the ``k`` largest logits.
 
-    A label that is no class, such as one to ignore, is among none of them. Of equal logits those
-    of lower classes come first. ``labels`` as for :func:`accuracy`.
+    A label that is no class is among none of them. Of equal logits those of lower classes come
+    first. ``labels`` and ``ignore_index`` as for :func:`accuracy`.
     """
     x, y = as_tensor(logits), as_tensor(labels)
     if k < 1:
@@ -60,7 +64,8 @@ def top_k_accuracy(logits: Any, labels: Any, k: int = 5) -> Tensor:
     # "Not at most" rather than "greater": a NaN beats every label, as it does in argmax.
     before = ops.logical_or(~(x <= own), ops.logical_and(x == own, earlier))
     rank = ops.sum(ops.astype(before, "int64"), axis=-1)
-    return _share(ops.logical_and(rank < k, ops.any(chosen, axis=-1)))
+    hits = ops.logical_and(rank < k, ops.any(chosen, axis=-1))
+    return _share(hits, _counted("top_k_accuracy", y, ignore_index))
 
 
 def precision(
@@ -262,8 +267,23 @@ def _labels(what: str, x: Tensor, y: Tensor) -> Tensor:
     return ops.astype(y, "int64")
 
 
-def _share(hits: Tensor) -> Tensor:
-    return ops.mean(ops.astype(hits, FLOAT32))
+def _counted(what: str, y: Tensor, ignore_index: int | None) -> Tensor | None:
+    """Return which labels count, or None if all do."""
+    if ignore_index is None:
+        return None
+    if y.dtype.kind != "i":
+        raise DTypeError(
+            f"{what}: ignore_index is for integer labels, got {y.describe()}\n"
+            f"  at {user_location()}"
+        )
+    return y != ignore_index
+
+
+def _share(hits: Tensor, counted: Tensor | None) -> Tensor:
+    if counted is None:
+        return ops.mean(ops.astype(hits, FLOAT32))
+    found = ops.sum(ops.astype(ops.logical_and(hits, counted), INT64))
+    return ops.astype(_ratio(found, ops.sum(ops.astype(counted, INT64))), FLOAT32)
 
 
 def _mismatch(what: str, x: Tensor, y: Tensor) -> ShapeError:

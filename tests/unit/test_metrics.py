@@ -107,13 +107,42 @@ def test_perplexity():
     np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
+def test_shares_leave_out_labels_to_ignore():
+    kept = LABELS != 2
+    for name, score, options in (
+        ("accuracy", metrics.accuracy_score, {}),
+        ("top_k_accuracy", metrics.top_k_accuracy_score, {"k": 2}),
+    ):
+        metric = getattr(nn, name)
+        guess = SAID if name == "accuracy" else SCORES
+        own = {} if name == "accuracy" else {"k": 2, "labels": range(4)}
+        expected = score(LABELS[kept], guess[kept], **own)
+        got = value(metric, SCORES, LABELS, ignore_index=2, **options)
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, expected, rtol=1e-7)
+        behind = np.where(kept, LABELS, -100)
+        np.testing.assert_array_equal(
+            value(metric, SCORES, behind, ignore_index=-100, **options), got
+        )
+        assert value(metric, SCORES, np.full(ROWS, -100), ignore_index=-100, **options) == 0
+    two = value(nn.accuracy, SCORES[:, 0], np.where(kept, YES, -1), ignore_index=-1)
+    expected = metrics.accuracy_score(YES[kept], SCORES[kept, 0] > 0)
+    np.testing.assert_allclose(two, expected, rtol=1e-7)
+    with pytest.raises(TypeError, match="ignore_index is for integer labels"):
+        value(nn.accuracy, SCORES, SCORES, ignore_index=2)
+
+
 def model(kind):
     """Return a model that passes its input on, and one epoch of which changes nothing."""
     if kind == "classes":
         x, y = gx.input("x", (None, 4)), gx.input("y", (None,), "int64")
         out = nn.Linear(4, 4, bias=False)(x)
         scores = {name: getattr(nn, name)(out, y, average="macro") for name in COUNTED}
-        scores |= {"top": nn.top_k_accuracy(out, y, k=2), "perplexity": nn.perplexity(out, y)}
+        scores |= {
+            "top": nn.top_k_accuracy(out, y, k=2),
+            "kept": nn.accuracy(out, y, ignore_index=1),
+            "perplexity": nn.perplexity(out, y),
+        }
         loss, start = nn.cross_entropy(out, y), np.eye(4)
     else:
         x, y = gx.input("x", (None, 3)), gx.input("y", (None, 3))
@@ -131,6 +160,7 @@ def test_evaluate_and_history_are_of_all_rows(batch):
     made = model("classes")
     expected = {n: reference(s, LABELS, SAID, average="macro") for n, s in COUNTED.items()}
     expected["top"] = metrics.top_k_accuracy_score(LABELS, SCORES, k=2, labels=range(4))
+    expected["kept"] = metrics.accuracy_score(LABELS[LABELS != 1], SAID[LABELS != 1])
     expected["perplexity"] = value(nn.perplexity, SCORES.astype("float64"), LABELS)
     numbers = model("numbers")
     wanted = {
