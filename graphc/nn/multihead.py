@@ -17,6 +17,7 @@ from graphc.nn.module import Linear, count
 from graphc.nn.positions import rotary
 from graphc.nn.torch_weights import FromTorch
 from graphc.ops.creation import extent, iota
+from graphc.ops.operands import as_tensor
 from graphc.types import BOOL, FLOAT32, INT64, DTypeLike
 
 
@@ -206,7 +207,7 @@ class MultiheadAttention(FromTorch):
         more: list[tuple[Any, Any]] = []
         shape = (k.type.shape[0], 1, *k.type.shape[2:])
         if self.bias_k is not None or self.bias_v is not None:
-            own = (self._split(x) for x in (self.bias_k, self.bias_v))
+            own = (self._split(as_tensor(x)) for x in (self.bias_k, self.bias_v))
             more.append(tuple(ops.broadcast_to(x, shape) for x in own))  # type: ignore[arg-type]
         if self._zero:
             more.append((ops.zeros(shape, dtype=k.dtype), ops.zeros(shape, dtype=k.dtype)))
