@@ -57,6 +57,7 @@ SWEPT = {
     "passes/rewrite.py:_TURNS": (1, 1000),
     "plan/cost.py:DEAR": (0.0, 1e9),
     "plan/cost.py:LANES": (0, MANY),
+    "plan/cost.py:WAITING": (0.0, 1e6),
     "plan/division.py:CHUNK": (2, MANY),
     "plan/division.py:COLUMNS": (1, MANY),
     "plan/division.py:EXACT_ROWS": (1, MANY),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from graphc.ir.op import Elementwise, Loops, Reduction
 from graphc.machine import this
 from graphc.machine.record import CALL, SINGLE, TURN, WAIT, Machine
-from graphc.plan.program import Access, Call, Copy, LoopNest, MatrixProduct, OwnLoops
+from graphc.plan.program import Access, Call, Copy, LoopNest, MatrixProduct, OwnLoops, Steps
 from graphc.types import AnyDim, Shape, dim_at, size_of
 
 DEAR = 8.0
@@ -22,6 +22,9 @@ DEAR = 8.0
 
 LANES = 8
 """Kept neighbours below which a fold across rows finds none for its lanes."""
+
+WAITING = 0.5
+"""Share of the multiplications of a step that wait for one another."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ def work_of(call: Call) -> Work:
         return Work(*_moved(call), product=call.flops * width)
     if isinstance(work, OwnLoops):
         return _own(work)
+    if isinstance(work, Steps):
+        return _steps(call, work)
     if isinstance(work, Copy):
         accesses = [a for a in (work.source, work.target) if a is not None]
         size = size_of(work.target.shape)
@@ -106,6 +111,14 @@ def _own(work: OwnLoops) -> Work:
     waits, width = op.waits(out, *types), max(4, out.dtype.itemsize)
     lanes = 0 if waits else op.flops(out, *types) * width
     return Work(op.read(out, *types), op.written(out, *types), lanes, waits=waits)
+
+
+def _steps(call: Call, work: Steps) -> Work:
+    """Return the work of a loop in one kernel: what a step computes waits for the step before."""
+    ops = (node.op for own in work.calls for node in own.nodes)
+    each = sum(op.cost for op in ops if isinstance(op, (Elementwise, Reduction)))
+    read, written = _moved(call)
+    return Work(read, written, waits=work.loop.count * max(1, round(WAITING * each)))
 
 
 def _nest(nest: LoopNest) -> Work:

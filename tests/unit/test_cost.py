@@ -54,6 +54,16 @@ def test_running_totals_wait_where_no_lines_lie_beside_each_other():
     assert only(gx.cumulative_sum(array(300, 8), axis=0)).waits == 0
 
 
+def test_steps_in_one_kernel_wait_for_each_other():
+    def waits(length):
+        x = gx.parameter(np.ones(length, "float32"))
+        last, _ = gx.scan(lambda c, v: (gx.tanh(c * 0.5 + v), None), gx.constant(1.0), x)
+        calls = gx.function([], last)._executable.program.calls
+        return sum(work_of(call).waits for call in calls)
+
+    assert waits(1000) == 100 * waits(10) > 1000
+
+
 def test_the_slower_of_work_and_memory_is_what_it_takes():
     machine = replace(TYPICAL, rates=replace(TYPICAL.rates, addition=3.0))
     moved = Work(read=4096, written=0)
