@@ -8,19 +8,17 @@ and Blunsom, *Optimizing Performance of Recurrent Neural Networks on GPUs*, 2016
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-
 from graphc import ops
-from graphc.errors import ArgumentError, ShapeError, user_location
-from graphc.ir.source import Parameter
+from graphc.errors import ShapeError, user_location
 from graphc.ir.tensor import Tensor
 from graphc.nn import init
-from graphc.nn.module import Layer, count, one_of
+from graphc.nn.module import count, one_of
 from graphc.nn.steps import Carry, given_state
-from graphc.types import FLOAT32, DTypeLike, show_shape
+from graphc.nn.torch_weights import FromTorch
+from graphc.types import FLOAT32, DTypeLike
 
 Nonlinearity = Literal["tanh", "relu"]
 ACTIVATIONS: dict[str, Callable[[Any], Tensor]] = {"tanh": ops.tanh, "relu": ops.relu}
@@ -59,7 +57,7 @@ def lstm_step(v: Tensor, r: Tensor, state: Carry) -> Carry:
     return ops.sigmoid(o) * ops.tanh(c), c
 
 
-class Recurrent(Layer):
+class Recurrent(FromTorch):
     """A layer with PyTorch's weights of a step, and what is said of its state."""
 
     gates: ClassVar[int]
@@ -75,7 +73,6 @@ class Recurrent(Layer):
             count(f"{kind}: input_size", sizes[0]),
             count(f"{kind}: hidden_size", sizes[1], 1),
         )
-        self._named: dict[str, Tensor] = {}
 
     @property
     def input_size(self) -> int:
@@ -99,7 +96,7 @@ class Recurrent(Layer):
             shapes["weight_hr"] = (hidden, out)
         for label, shape in shapes.items():
             start, own = init.uniform(-bound, bound), f"{label}{suffix}"
-            made[label] = self._named[own] = self.parameter(own, start, shape, dtype=dtype)
+            made[label] = self.parameter(own, start, shape, dtype=dtype)
             setattr(self, own, made[label])
         return made
 
@@ -119,38 +116,6 @@ class Recurrent(Layer):
         if "weight_hr" in weights:
             after = (after[0] @ weights["weight_hr"], *after[1:])
         return after
-
-    def load_torch(self, state_dict: Mapping[str, Any], prefix: str = "") -> None:
-        """Take the weights of a module of PyTorch of the same class and arguments.
-
-        ``state_dict`` is its ``state_dict()``, of tensors or arrays; ``prefix`` what stands before
-        the names in that of a larger module, such as ``"encoder."``. The names are the same here;
-        matrices are ``(out, in)`` there, and transposed. A model that was made takes them, too.
-
-        Raises :class:`ArgumentError` if a name is missing or there are others, :class:`ShapeError`
-        if sizes differ; then nothing has changed.
-        """
-        kind, where = type(self).__name__, f"\n  at {user_location()}"
-        given = {n[len(prefix) :]: v for n, v in state_dict.items() if n.startswith(prefix)}
-        for what, names in (
-            ("lacks", self._named.keys() - given.keys()),
-            ("has what this layer does not:", given.keys() - self._named.keys()),
-        ):
-            if names:
-                listed = ", ".join(sorted(prefix + n for n in names))
-                raise ArgumentError(f"{kind}.load_torch: the state {what} {listed}{where}")
-        arrays = {n: np.asarray(getattr(v, "detach", lambda v=v: v)()).T for n, v in given.items()}
-        for name, array in arrays.items():
-            if array.shape != self._named[name].shape:
-                raise ShapeError(
-                    f"{kind}.load_torch: {prefix}{name} transposed has shape "
-                    f"{show_shape(array.shape)}, and {self._named[name].describe()} is needed"
-                    f"{where}"
-                )
-        for name, array in arrays.items():
-            op = self._named[name].op
-            assert isinstance(op, Parameter)
-            op.cell.array[...] = array
 
 
 class Weights(dict[str, Tensor]):
