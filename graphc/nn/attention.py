@@ -17,9 +17,10 @@ from graphc.ir.tensor import Tensor, apply
 from graphc.nn.dropout import draw_state, probability
 from graphc.nn.module import Layer, count
 from graphc.nn.training import TrainingOp
-from graphc.ops.attention import Attention
+from graphc.ops.attention import Attention, more_samples
 from graphc.ops.attention_formula import Formula
 from graphc.ops.attention_loops import MOST
+from graphc.ops.batched import Case, batching
 from graphc.ops.body import Body, closed, placeholder
 from graphc.ops.cast import cast
 from graphc.ops.operands import as_tensor, common
@@ -73,6 +74,13 @@ class DroppedAttention(TrainingOp):
     def _seed(self) -> int:
         """The position of the seed among the operands."""
         return 3 + self.core.masked + self.core.counted
+
+
+@batching(DroppedAttention)
+def _batched(case: Case) -> Sequence[Tensor] | None:
+    """Each sample drops weights of its own."""
+    assert isinstance(case.node.op, DroppedAttention)
+    return more_samples(case, case.node.op.core)
 
 
 class AttentionDropout(Layer):

@@ -15,10 +15,11 @@ import numpy as np
 
 from graphc.errors import ShapeError
 from graphc.ir.op import Access, Array, Emitter, Loops, register, require_float
-from graphc.ir.results import Multiple, result
-from graphc.ir.tensor import Tensor, apply
+from graphc.ir.results import Multiple, result, results
+from graphc.ir.tensor import FUNCTIONS, Tensor, apply
 from graphc.ops.attention_formula import Formula
 from graphc.ops.attention_tiles import write_backward, write_forward
+from graphc.ops.batched import Case, batching
 from graphc.ops.body import Body
 from graphc.ops.random import RandomUniform
 from graphc.ops.reduce import sum
@@ -212,3 +213,31 @@ class AttentionGradient(Scores):
         formula = Formula(self, q, k, v, extras)
         tq, tk, tv, _, _, *rest = tangents
         return formula.gradient_tangents(g, [tq, tk, tv, *rest])
+
+
+@batching(Attention, AttentionGradient)
+def _batched(case: Case) -> Sequence[Tensor] | None:
+    op = case.node.op
+    assert isinstance(op, Scores)
+    return more_samples(case, op)
+
+
+def more_samples(case: Case, op: Scores) -> Sequence[Tensor] | None:
+    """Return the results for samples that are merged into the first axis, or None."""
+    count = case.node.inputs[0].type.shape[0]
+    many = (6 if isinstance(op, AttentionGradient) else 3) + op.masked
+    drawn = range(many + op.counted, many + op.counted + (2 if op.p else 0))
+    if any(case.has[place] for place in drawn):
+        return None
+    operands = list(case.operands)
+    for place, own in enumerate(case.node.inputs):
+        first, *rest = own.type.shape or (None,)
+        if place in drawn or (first != count and not case.has[place]):
+            continue  # the same for all samples
+        x = case.whole(place)
+        if first != count:
+            x = FUNCTIONS["broadcast_to"](x, (case.size, count, *rest))
+        operands[place] = FUNCTIONS["reshape"](x, (size_of((case.size, count)), *rest))
+    made = results(apply(case.node.op, *operands))
+    return [FUNCTIONS["reshape"](t, (case.size, *own.type.shape))
+            for t, own in zip(made, results(case.node), strict=True)]  # fmt: skip

@@ -35,10 +35,10 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Callable
     ``f`` is called once, with symbols of one sample: what it is called with, without the axis
     ``in_axes``: a number for all arguments, or one for each, or for each tensor of one; None for
     what is the same for all samples. Results have the axis of samples at ``out_axes``. Samples
-    broadcast, without a loop, but for draws whose seeds differ and masked attention. It goes
-    through loops and branches (a branch that samples choose is computed for all of them). Random
-    draws of ``f`` are the same for all samples, masks of dropout are not. The
-    gradient of each sample is ``gx.vmap(gx.grad_of(f))``. As ``jax.vmap``.
+    broadcast, without a loop, but for draws whose seeds differ. It goes through loops and branches
+    (a branch that samples choose is computed for all of them). Random draws of ``f`` are the same
+    for all samples, masks of dropout are not. The gradient of each sample is
+    ``gx.vmap(gx.grad_of(f))``. As ``jax.vmap``.
 
     Raises :class:`ShapeError` where samples differ in number or an axis does not exist,
     :class:`ArgumentError` where nothing has samples, or a result has and its ``out_axes`` is None.

@@ -220,3 +220,59 @@ def test_models_train_through_samples():
     data = rng.standard_normal((64, 3)).astype("float32")
     history = model.fit(data, data.sum(1), epochs=30, batch_size=16, verbose=0)
     assert history["loss"][-1] < 0.1 * history["loss"][0]
+
+
+ATTENTION = {
+    "plain": (lambda q, k, v, m: {}, (0, 0, 0, None)),
+    "causal": (lambda q, k, v, m: {"causal": True, "window": 3}, (0, None, 0, None)),
+    "a mask for all": (lambda q, k, v, m: {"mask": m[0]}, (0, 0, None, None)),
+    "a mask of each": (lambda q, k, v, m: {"mask": m}, (None, 0, 0, 0)),
+    "booleans": (lambda q, k, v, m: {"mask": m > -0.5}, (0, 0, 0, 0)),
+    "lengths": (lambda q, k, v, m: {"key_lengths": gx.astype(m[:, 0, 0] > 0, "int64") + 4},
+                (0, 0, 0, 0)),
+    "bias": (lambda q, k, v, m: {"bias": lambda i, j: m[0, 0, 0] * (i - j)}, (0, 0, 0, 0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+@pytest.mark.parametrize("heads", [1, 2])
+def test_attention_of_samples_is_one_attention(name, heads):
+    options, axes = ATTENTION[name]
+    q, k, v = (rng.standard_normal((3, 2, heads, length, 4)) for length in (5, 6, 6))
+    masks = rng.standard_normal((3, 2, 5, 6))
+
+    def attend(q, k, v, m):
+        def loss(q, k, v):
+            given = options(q, k, v, m)
+            if name.endswith(("of each", "booleans")):
+                given = {"mask": gx.expand_dims(given["mask"], 1)}
+            return nn.scaled_dot_product_attention(q, k, v, **given)
+
+        slopes = gx.grad_of(lambda *x: gx.sum(gx.sin(loss(*x))), (0, 1, 2))(q, k, v)
+        return loss(q, k, v), *slopes
+
+    arrays = [a if axis == 0 else a[0] for a, axis in zip((q, k, v, masks), axes, strict=True)]
+    ins = [gx.input(f"x{n}", a.shape, "float64") for n, a in enumerate(arrays)]
+    f = gx.function(ins, gx.vmap(attend, axes)(*ins))
+    assert not any(n.op.name == "scan" for n in f.graph)
+    one = [gx.input(f"x{n}", a.shape[1:], "float64") for n, a in enumerate((q, k, v, masks))]
+    single = gx.function(one, attend(*one))
+    got = f(*arrays)
+    for sample in range(3):
+        own = [a[sample] if axis == 0 else a for a, axis in zip(arrays, axes, strict=True)]
+        for a, b in zip(got, single(*own), strict=True):
+            np.testing.assert_allclose(a[sample], b, rtol=1e-10, atol=1e-12)
+
+
+def test_samples_drop_weights_of_their_own():
+    x = gx.input("x", (None, 2, 16, 4))
+    out = gx.vmap(lambda a: nn.scaled_dot_product_attention(a, a, a, dropout=0.5))(x)
+    assert not any(n.op.name == "scan" for n in gx.function(x, out).graph)
+    data = np.tile(rng.standard_normal((1, 2, 16, 4)).astype("float32"), (3, 1, 1, 1))
+    dropped = gx.function(x, out)(data)
+    assert not np.allclose(dropped[0], dropped[1])
+    scaled, y = out * gx.parameter(np.ones(4, "float32"), name="w"), gx.input("y", (None, 2, 16, 4))
+    model = gx.Model(inputs=x, outputs=scaled, targets=y, loss=nn.mse_loss(scaled, y),
+                     optimizer=optim.SGD(0.1), seed=0)  # fmt: skip
+    whole = gx.vmap(lambda a: nn.scaled_dot_product_attention(a, a, a))(x)
+    np.testing.assert_allclose(model.predict(data), gx.function(x, whole)(data), rtol=1e-5)
