@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
+from graphc.errors import ArgumentError, DTypeError, GraphcError, ShapeError, user_location
 from graphc.ir.results import result
 from graphc.ir.source import constant
 from graphc.ir.tensor import FUNCTIONS, Tensor, apply
 from graphc.ops.body import closed, placeholder, zeros
-from graphc.ops.carries import filled, tensor, weak_as
+from graphc.ops.carries import filled, tensor
 from graphc.ops.moving import carried, mark, placed
+from graphc.ops.operands import common, is_weak
 from graphc.ops.random import Turn
 from graphc.ops.scan import Branch
 from graphc.tree import tree_aligned, tree_shown
@@ -22,10 +23,11 @@ def cond(predicate: Any, yes: Callable[..., Any], no: Callable[..., Any], *opera
     """Return ``yes(*operands)`` if the scalar ``predicate`` holds, else ``no(*operands)``.
 
     Both functions are called with symbols, and must return equal structures of tensors of equal
-    types; only what the one taken does is computed, when the function runs. Tensors and
-    parameters from outside may be used in both, and have derivatives of any order: those of the
-    branch taken, which alone moves the state of layers, such as running statistics. Numbers other
-    than bools hold where they are not 0. As ``jax.lax.cond``.
+    types, where a Python number takes the type that it takes in :func:`where`; only what the one
+    taken does is computed, when the function runs. Tensors and parameters from outside may be used
+    in both, and have derivatives of any order: those of the branch taken, which alone moves the
+    state of layers, such as running statistics. A predicate of numbers other than bools holds
+    where it is not 0. As ``jax.lax.cond``.
     """
     where = f"\n  at {user_location()}"
     held = _scalar("cond", "predicate", predicate, where)
@@ -67,15 +69,14 @@ def _chosen(
         before = mark()
         traces.append((before, branch(*operands)))
     like = traces[0][1]
-    leaves = [_leaves(what, number, out, like, where) for number, (_, out) in enumerate(traces)]
-    kinds = list(leaves[0])
-    for others in leaves[1:]:
-        kinds = [weak_as(a, b) for a, b in zip(kinds, others, strict=True)]
+    given = [_leaves(what, number, out, like, where) for number, (_, out) in enumerate(traces)]
+    leaves = [_alike(what, own, where) for own in zip(*given, strict=True)]
+    kinds = [own[0] for own in leaves]
     values: list[Tensor] = [zeros(t.type) for t in kinds]
     latest: dict[Tensor, Tensor] = {}
     """What the branches before leave of layers' state."""
-    for number, ((before, _), own) in enumerate(zip(traces, leaves, strict=True)):
-        own = [weak_as(t, kind) for t, kind in zip(own, kinds, strict=True)]
+    for number, (before, _) in enumerate(traces):
+        own = [found[number] for found in leaves]
         _check(what, number, own, kinds, where)
         carries = [placeholder("otherwise", t.type) for t in kinds]
         moved = carried(placed(own, before, lambda: apply(Turn())), before)
@@ -89,14 +90,26 @@ def _chosen(
     return filled(like, values)
 
 
-def _leaves(what: str, number: int, out: Any, like: Any, where: str) -> list[Tensor]:
+def _leaves(what: str, number: int, out: Any, like: Any, where: str) -> list[Any]:
+    """Return the leaves of what a branch returns; Python's numbers stay."""
     found = tree_aligned(out, like)
     if found is None:
         raise ArgumentError(
             f"{what}: branch 0 returns {tree_shown(like)} and branch {number} {tree_shown(out)}; "
             f"all must have one structure{where}"
         )
-    return [tensor(what, t, where) for t in found if t is not None]
+    return [t if is_weak(t) else tensor(what, t, where) for t in found if t is not None]
+
+
+def _alike(what: str, own: Sequence[Any], where: str) -> Sequence[Tensor]:
+    """Return what the branches have in one place: a number takes the type it has in ``where``."""
+    if len({t.dtype for t in own if not is_weak(t)}) > 1:
+        return [tensor(what, t, where) for t in own]
+    try:
+        return common(what, *own)
+    except GraphcError as error:
+        message = str(error).partition("\n  at ")[0]
+        raise type(error)(f"{message}{where}") from None
 
 
 def _check(

@@ -45,12 +45,12 @@ def traced(
 def _yields(old: Tensor, new: Tensor) -> bool:
     """Tell whether a number takes the type of what it becomes: a wider one."""
     wider = new.dtype != old.dtype and promote(old.dtype, new.dtype) == new.dtype
-    return wider and not new.weak and old.type.shape == new.type.shape
+    return wider and old.type.shape == new.type.shape
 
 
 def weak_as(new: Tensor, old: Tensor) -> Tensor:
-    """Return a number that is always the same in the type of the carry that it is."""
-    if new.weak and new.dtype != old.dtype and new.type.shape == old.type.shape:
+    """Return a Python float that a carry becomes in that carry's type, if it holds floats."""
+    if new.weak and old.dtype.kind == "f" and new.type.shape == old.type.shape:
         cast: Tensor = FUNCTIONS["astype"](new, old.dtype)
         return cast
     return new

@@ -13,7 +13,7 @@ import pytest
 
 import graphc as gx
 from graphc import nn, optim
-from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, RangeError, ShapeError
 from graphc.ir.interpret import evaluate
 
 FOLDER = Path(__file__).parent
@@ -331,3 +331,38 @@ def test_errors_say_what_to_do():
         with pytest.raises(kind, match=words) as caught:
             make()
         assert Path(__file__).name in str(caught.value), words
+
+
+def test_numbers_in_branches_take_the_type_they_have_in_where():
+    p, i = gx.input("p", (), "bool"), gx.input("i", (), "int64")
+    x = gx.input("x", (), "float64")
+    pairs = [
+        (1.5, 2), (2, 1.5), (2.5, True), (0.1, x), (2, x), (gx.constant(0.1), x), (i, 0.5),
+        (i, gx.constant(0.5)),
+    ]  # fmt: skip
+    for a, b in pairs:
+        chosen = gx.cond(p, lambda a=a: a, lambda b=b: b)
+        f = gx.function([p, i, x], [chosen, gx.where(p, a, b)])
+        for held in (True, False):
+            got, wanted = f(held, 3, 7.0)
+            assert got == wanted
+            assert got.dtype == wanted.dtype
+    assert gx.function(i, gx.switch(i, [lambda: 1, lambda: 2.5]))(1) == 2.5
+    with pytest.raises(RangeError, match=r"cond: .*out of bounds for int32\n(.|\n)*test_control"):
+        gx.cond(p, lambda: 1 << 40, lambda: gx.constant(np.int32(2)))
+
+
+@pytest.mark.parametrize("unroll", [1, 2, True])
+def test_a_float_is_no_integer_that_a_carry_becomes(unroll):
+    """The first carry takes the float's type if it is a number, else the types differ."""
+    left = gx.scan(lambda c, _: (1.5, c), 0, length=3, unroll=unroll)[1]
+    np.testing.assert_array_equal(gx.function([], left)(), [0, 1.5, 1.5])
+    end = gx.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, 1.5), (0, 0))
+    assert gx.function([], end)() == (3, 1.5)
+    zero = gx.constant(np.int32(0))
+    with pytest.raises(DTypeError, match=r"int32\(\) becomes float32\(\)(.|\n)*test_control.py"):
+        gx.scan(lambda c, _: (1.5, c), zero, length=3, unroll=unroll)
+    with pytest.raises(DTypeError, match=r"int32\(\) becomes float32\(\)"):
+        gx.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, 1.5), (0, zero))
+    exact = gx.scan(lambda c, _: (0.1, c), gx.constant(np.float64(0)), length=2, unroll=unroll)[0]
+    assert gx.function([], exact)() == 0.1
