@@ -38,6 +38,10 @@ class Multiple(Op):
         """Return the graphs that stand in the node, by what they are called."""
         return {}
 
+    def origin(self, number: int) -> Tensor | None:
+        """Return the tensor of one of :meth:`graphs` whose value, or values, a result is."""
+        return None
+
     def result_bounds(self, number: int, *types: TensorType) -> tuple[AnyDim, AnyDim] | None:
         """Return ``(low, high)`` if a result holds integers that surely lie in ``[low, high)``."""
         return None

@@ -88,6 +88,10 @@ class Scan(Multiple, Stateful):
     def graphs(self) -> Mapping[str, Graph]:
         return {self.inside: self.body.graph_of(self.body.place[t] for t in self.body.others)}
 
+    def origin(self, number: int) -> Tensor:
+        body, count = self.body, len(self.body.carries)
+        return body.following[number] if number < count else body.nodes[number - count]
+
     def bind(self, batch: int) -> Scan:
         return self.replaced(length=dim_at(self.length, batch), sizes=batch)
 

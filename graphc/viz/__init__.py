@@ -15,10 +15,10 @@ from graphc.ir.tensor import Tensor
 from graphc.lazy import lazy_module
 
 if TYPE_CHECKING:
-    from graphc.viz import dot, html, layout, picture
+    from graphc.viz import boxes, dot, html, picture
 else:
     dot, html = lazy_module("graphc.viz.dot"), lazy_module("graphc.viz.html")
-    layout, picture = lazy_module("graphc.viz.layout"), lazy_module("graphc.viz.picture")
+    boxes = lazy_module("graphc.viz.boxes")
 
 SUFFIXES = (".dot", ".svg", ".png", ".pdf", ".html")
 
@@ -44,7 +44,8 @@ def visualize(thing: Tensor | Graph | HasGraph, path: str | os.PathLike[str]) ->
 
     The suffix tells the format: ``.svg``, ``.png``, ``.pdf``, ``.dot``, or ``.html``, one page
     that works offline, with search, zoom and the details of every node, for a Function or Model
-    with the generated code that computes it (which compiles the model). The file is
+    with the generated code that computes it (which compiles the model). A loop, a branch and a
+    checkpoint are boxes in which their steps stand; on the page they open and close. The file is
     replaced in one step, never half written; the same graph gives the same bytes.
     """
     target = Path(path)
@@ -79,6 +80,4 @@ def graph_of(thing: object) -> Graph:
 
 def placed(graph: Graph) -> picture.Picture:
     """Return the picture of ``graph``, laid out."""
-    drawing = picture.picture_of(graph)
-    layout.place(drawing)
-    return drawing
+    return boxes.placed(graph)

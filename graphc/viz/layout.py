@@ -7,9 +7,11 @@ are near-linear in the number of lines and depend on nothing but the graph.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import ceil, sqrt
 from typing import TypeAlias
 
@@ -342,13 +344,18 @@ def _place_blocks(picture: Picture, blocks: Sequence[_Block], left: float) -> fl
 
 def _cut_panels(picture: Picture) -> None:
     """Cut a tall picture into panels that stand side by side, between bands where possible."""
-    height, width = picture.rows * ROW_PITCH, picture.width + 2 * LANE_GAP
+    tall = [1.0] * picture.rows  # a row with a box counts as many
+    for item in picture.items:
+        if item.inside:
+            tall[item.row] = max(tall[item.row], item.height / ROW_PITCH)
+    above = [0.0, *accumulate(tall)]
+    height, width = above[-1] * ROW_PITCH, picture.width + 2 * LANE_GAP
     panels = max(1, round(sqrt(height / width / _PANEL_ASPECT)))
-    per_panel = max(ceil(picture.rows / panels), 12)
+    per_panel = max(ceil(above[-1] / panels), 12)
     tops = sorted({b.top for b in picture.bands if b.depth == 0} | {picture.rows})
     cuts = [0]
-    while picture.rows - cuts[-1] > per_panel * 1.25:
-        wish = cuts[-1] + per_panel
-        near = [t for t in tops if abs(t - wish) <= per_panel / 4]
+    while above[-1] - above[cuts[-1]] > per_panel * 1.25:
+        wish = bisect_left(above, above[cuts[-1]] + per_panel)
+        near = [t for t in tops if abs(above[t] - above[wish]) <= per_panel / 4 and t > cuts[-1]]
         cuts.append(min(near, key=lambda t: abs(t - wish)) if near else wish)
     picture.cuts = [c for c in cuts if c < picture.rows]

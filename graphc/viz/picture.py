@@ -1,18 +1,21 @@
 """What a picture of a graph shows: labelled items in lanes and bands, and lines between them.
 
 A *lane* is a phase: forward on the left, backward beside it, updates on the right. A *band* is
-a layer: a horizontal strip through all lanes, so that a layer's gradient lies beside the layer.
+a layer: a horizontal strip through all lanes, so that a layer's gradient lies beside the layer. A
+*box* is a node in which graphs stand, such as a loop: their pictures lie in it.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphc.ir.graph import Graph
 from graphc.ir.source import Constant, Input, Parameter
 from graphc.ir.tensor import PHASES, Tensor
+from graphc.types import Several
 
 FORWARD, BACKWARD, UPDATE = range(3)
 LANES = PHASES
@@ -95,6 +98,8 @@ class Item:
     index: int = -1
     width: float = field(init=False)
     height: float = field(init=False)
+    inside: list[Inside] = field(default_factory=list)
+    """The graphs that stand in it, of a box."""
 
     @property
     def layer(self) -> Band | None:
@@ -102,10 +107,25 @@ class Item:
         return self.band.shown if self.band is not None else None
 
     def __post_init__(self) -> None:
+        self.width, self.height = self.closed
+
+    @property
+    def closed(self) -> tuple[float, float]:
+        """Width and height of its words, and of the mark by which a box opens."""
         widths = [text_width(self.title, TITLE_SIZE), 40.0]
         widths += [text_width(line, LINE_SIZE) for line in self.lines]
-        self.width = round(max(widths) + (34.0 if self.kind == "update" else 18.0), 1)
-        self.height = 13.0 + TITLE_SIZE + 11.5 * len(self.lines)
+        beside = (34.0 if self.kind == "update" else 18.0) + (22.0 if self.inside else 0.0)
+        return round(max(widths) + beside, 1), 13.0 + TITLE_SIZE + 11.5 * len(self.lines)
+
+
+@dataclass(eq=False)
+class Inside:
+    """A placed picture in a box, its left upper corner ``x, y`` from that of the box."""
+
+    name: str
+    picture: Picture
+    x: float = 0.0
+    y: float = 0.0
 
 
 @dataclass(eq=False)
@@ -138,10 +158,36 @@ class Picture:
     cuts: list[int] = field(default_factory=list)
     """The rows at which a new panel, right of the last, begins; starts with 0."""
 
+    def everything(self) -> Iterator[Picture]:
+        """Yield this picture and those in its boxes, outer before inner."""
+        yield self
+        for item in self.items:
+            for part in item.inside:
+                yield from part.picture.everything()
 
-def picture_of(graph: Graph) -> Picture:
+
+@dataclass(frozen=True)
+class Around:
+    """What stands around a graph in a box."""
+
+    path: str = ""
+    """What the keys of its nodes begin with."""
+    scope: Sequence[str] = ()
+    """The layers that the box stands in."""
+    scopes: Mapping[str, str] = field(default_factory=dict)
+    """What these, and others outside, are called."""
+    notes: Mapping[Tensor, Sequence[str]] = field(default_factory=dict)
+    """What is to be said of its tensors: where they come from, and where they go."""
+
+    def names(self, graph: Graph) -> Mapping[Tensor, str]:
+        """Return what the nodes of ``graph`` are called: in a box, by their keys."""
+        return graph.keys if self.path else shown_names(graph)
+
+
+def picture_of(graph: Graph, around: Around | None = None) -> Picture:
     """Return what there is to draw of ``graph``, not yet placed."""
-    hidden = {n for n in graph if _is_folded(graph, n)}
+    around = around or Around()
+    hidden = {n for n in graph if _is_folded(graph, n) and n not in around.notes}
     lanes: dict[Tensor, int] = {}
     for node in reversed(graph.nodes):  # users first: a source stands with its first user
         users = graph.users[node]
@@ -150,8 +196,8 @@ def picture_of(graph: Graph) -> Picture:
             if isinstance(node.op, tuple(SOURCES)) and users and node.adjoint_of is None
             else PHASES.index(node.phase)
         )
-    names = shown_names(graph)
-    items = {n: _item(graph, names, n, lanes[n], hidden) for n in graph if n not in hidden}
+    names = around.names(graph)
+    items = {n: _item(graph, names, n, lanes[n], hidden, around) for n in graph if n not in hidden}
     for index, item in enumerate(items.values()):
         item.index = index
     lines = [
@@ -171,7 +217,7 @@ def picture_of(graph: Graph) -> Picture:
 def _is_folded(graph: Graph, node: Tensor) -> bool:
     """Tell whether ``node`` is a number that is written into its users' labels instead."""
     return (
-        _is_number(node)
+        is_number(node)
         and node.adjoint_of is None
         and bool(graph.users[node])
         and not any(node is root for root in graph.roots)
@@ -190,8 +236,9 @@ def shown_names(graph: Graph) -> dict[Tensor, str]:
 
 
 def _item(
-    graph: Graph, names: dict[Tensor, str], node: Tensor, lane: int, hidden: set[Tensor]
-) -> Item:
+    graph: Graph, names: Mapping[Tensor, str], node: Tensor, lane: int, hidden: set[Tensor],
+    around: Around,
+) -> Item:  # fmt: skip
     key, name = graph.keys[node], names[node]
     kind = node.phase
     for source, kind_of_source in SOURCES.items():
@@ -206,18 +253,30 @@ def _item(
         title += f"({', '.join(number(x) if x in hidden else '·' for x in node.inputs)})"
     lines = []
     if node.adjoint_of in graph.keys:
-        lines.append(number(node) if _is_number(node) else title)
+        lines.append(number(node) if is_number(node) else title)
         title = f"∂ {names[node.adjoint_of]}"
     if not isinstance(node.op, tuple(SOURCES)):
         lines.append(_options(node))
-    lines.append(str(node.type) + _amount(node))
+    lines.append(kind_of_value(node) + _amount(node))
+    lines += around.notes.get(node, ())
     outputs = [o for o, t in graph.outputs.items() if t is node]
-    if outputs:
+    if outputs and around.path:
+        lines.append(", ".join(outputs))
+    elif outputs:
         lines.append("output" if outputs == [name] else f"output {', '.join(outputs)}")
     lines += [f"new value of {graph.keys[p]}" for p, t in graph.updates.items() if t is node]
     shown = tuple(shorten(line) for line in lines if line)
-    scope = tuple(graph.scopes.get(part, part) for part in node.scope)
-    return Item(node, key, kind, lane, shorten(title), shown, scope, bool(outputs))
+    scope = tuple(around.scopes.get(s) or graph.scopes.get(s, s) for s in node.scope)
+    outer = len(around.scope)
+    scope = scope[outer:] if scope[:outer] == tuple(around.scope) else scope
+    return Item(node, around.path + key, kind, lane, shorten(title), shown, scope, bool(outputs))
+
+
+def kind_of_value(node: Tensor) -> str:
+    """Return the type of ``node``, or how many results it has."""
+    if isinstance(node.type, Several):
+        return count(len(node.type.parts), "result")
+    return str(node.type)
 
 
 def _options(node: Tensor) -> str:
@@ -233,7 +292,7 @@ def _amount(node: Tensor) -> str:
     return f" · {count(node.size, 'parameter' if node.op.trainable else 'value')}"
 
 
-def _is_number(node: Tensor) -> bool:
+def is_number(node: Tensor) -> bool:
     return isinstance(node.op, Constant) and node.op.value.array.size == 1
 
 

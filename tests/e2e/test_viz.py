@@ -76,7 +76,23 @@ def nested():
     return Graph([x], {"loss": gx.sum(h), "dx": gx.grad(gx.sum(h), x)})
 
 
+def loops():
+    """A loop that captures ``w`` and has a loop and a branch in it, and its gradient."""
+    x = gx.input("x", (5, 3))
+    w = gx.parameter(np.ones((3, 3)), name="w", dtype="float32")
+
+    def step(c, u):
+        h = gx.tanh(c @ w + u)
+        inner, _ = gx.scan(lambda a, b: (a * b, None), h, gx.stack([h, h]))
+        return gx.cond(gx.sum(h) > 0, lambda: inner, lambda: inner * 2.0), h
+
+    c, ys = gx.scan(step, gx.zeros((3,)), x)
+    loss = gx.sum(c) + gx.sum(ys)
+    return Graph([x], {"c": c, "ys": ys, "dw": gx.grad(loss, w)})
+
+
 GRAPHS = {
+    "loops": loops,
     "sgd": lambda: model().graph,
     "adam": lambda: model(3, optim.Adam(1e-3)).graph,
     "chain": lambda: chain(60),
@@ -274,6 +290,118 @@ def test_a_tall_picture_is_cut_into_panels():
     assert 0.3 < geometry.height / geometry.width < 3
 
 
+# -- loops ---------------------------------------------------------------------------------------
+
+
+def everything(picture):
+    return [item for part in picture.everything() for item in part.items]
+
+
+def box_of(picture, key):
+    return next(item for item in everything(picture) if item.key == key)
+
+
+def in_a_loop(f):
+    x = gx.input("x", (4,))
+    return placed(Graph([x], {"y": f(x)}))
+
+
+BOXES = {
+    "scan": lambda x: gx.scan(lambda c, u: (gx.sin(c) + u, None), x[0], x)[0],
+    "while_loop": lambda x: gx.while_loop(lambda c: gx.sum(c) < 9, lambda c: gx.sin(c) + 1.0, x),
+    "cond": lambda x: gx.cond(gx.sum(x) > 0, lambda a: gx.sin(a), lambda a: a * 2.0, x),
+    "switch": lambda x: gx.switch(gx.argmax(x), [gx.sin, gx.cos, gx.exp, gx.tanh], x),
+    "checkpoint": lambda x: gx.checkpoint(lambda a: gx.sin(a) * a, x),
+}
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_what_is_done_in_a_step_stands_in_a_box(name):
+    picture = in_a_loop(BOXES[name])
+    assert any(item.inside for item in picture.items)
+    inner = [item for part in list(picture.everything())[1:] for item in part.items]
+    assert "sin" in {item.tensor.op.name for item in inner}
+    assert "in boxes" in picture.subtitle
+
+
+def test_boxes_say_where_values_come_from_and_go():
+    picture = placed(loops())
+    box = box_of(picture, "scan_0")
+    operands = {line.source.title for line in picture.lines if line.target is box}
+    assert {"x", "w"} <= operands
+    users = {line.target.title for line in picture.lines if line.source is box}
+    assert {"c = result_0", "ys = result_1"} <= users
+    assert "from w" in box_of(picture, "scan_0/step/w").lines
+    assert "from x" in box_of(picture, "scan_0/step/x").lines
+    assert any(line.startswith("to ys") for line in box_of(picture, "scan_0/step/tanh_0").lines)
+    assert "next 0" in box_of(picture, "scan_0/step/scan_0/step/multiply_0").lines
+    keys = [item.key for item in everything(picture)]
+    assert len(set(keys)) == len(keys)
+
+
+def lies(picture, origin=(0.0, 0.0)):
+    """Yield the items with their rectangles, each with that of the box around it."""
+    geometry = dot.Geometry(picture, origin)
+    for item in picture.items:
+        (x, y), w, h = geometry.centre(item), item.width / 2, item.height / 2
+        own = (x - w, y - h, x + w, y + h)
+        yield item, own
+        for part in item.inside:
+            for inner, place in lies(part.picture, (own[0] + part.x, own[1] + part.y)):
+                assert own[0] < place[0] < place[2] < own[2], inner.key
+                assert own[1] < place[1] < place[3] < own[3], inner.key
+                yield inner, place
+
+
+@pytest.mark.parametrize("make", [loops, lambda: in_layers().graph], ids=["loops", "layers"])
+def test_what_stands_in_a_box_lies_in_it(make):
+    placed_items = list(lies(placed(make())))
+    assert len(placed_items) > 50
+    for part in placed(make()).everything():  # and on nothing else
+        flat = [(i, r) for i, r in lies(part) if i in part.items]
+        for (_, a), (_, b) in itertools.combinations(flat, 2):
+            assert a[2] < b[0] or b[2] < a[0] or a[3] < b[1] or b[3] < a[1]
+
+
+def in_layers():
+    x, y = gx.input("x", (None, 6, 3)), gx.input("y", (None, 6, 4))
+    out, _ = nn.GRU(3, 4, num_layers=2)(x)
+    return gx.Model(inputs=x, outputs=out, targets=y, loss=nn.mse_loss(out, y),
+                    optimizer=optim.Adam(0.1))  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("make", [loops, in_layers], ids=["loops", "layers"])
+def test_every_format_shows_the_step_of_a_loop(tmp_path, suffix, make):
+    path = tmp_path / f"a{suffix}"
+    gx.visualize(make(), path)
+    picture = placed(make().graph if make is in_layers else make())
+    items = everything(picture)
+    if suffix == ".dot":
+        drawing = pygraphviz.AGraph(string=path.read_text())
+        names = [n for n in drawing.nodes() if re.fullmatch(r"n\d+(_\d+_\d+)*", n)]
+        assert len(names) == len(items)
+    if suffix == ".svg":
+        text = "".join(ElementTree.parse(path).getroot().itertext())
+        assert text.count("step") >= 2
+        assert text.count("tanh_0") >= 1
+    if suffix == ".html":
+        nodes = page_data(path)["nodes"]
+        assert sorted(n["key"] for n in nodes) == sorted(item.key for item in items)
+
+
+def test_a_very_large_step_is_not_drawn_and_says_so(tmp_path):
+    def step(c, u):
+        for _ in range(400):
+            c = gx.sin(c) * u
+        return c, None
+
+    picture = in_a_loop(lambda x: gx.scan(step, x[0], x)[0])
+    (box,) = (item for item in picture.items if item.tensor.op.name == "scan")
+    assert not box.inside
+    assert "step: 802 nodes, too many to draw" in box.lines
+
+
 # -- the page, without a browser -------------------------------------------------------------------
 
 
@@ -325,6 +453,16 @@ def test_the_page_holds_every_node(tmp_path):
     assert "Sequential" in node["text"]
     weight = next(n for n in data["nodes"] if n["key"] == "linear_0.weight")
     assert node["inputs"][1] == data["nodes"].index(weight)
+
+
+def test_the_page_leads_from_a_loop_to_its_operands(tmp_path):
+    gx.visualize(loops(), tmp_path / "a.html")
+    nodes = page_data(tmp_path / "a.html")["nodes"]
+    at = {node["key"]: number for number, node in enumerate(nodes)}
+    assert nodes[at["scan_0/step/w"]]["inputs"] == [at["w"]]
+    assert nodes[at["scan_0/step/w"]]["box"] == at["scan_0"]
+    assert nodes[at["scan_0/step/scan_0/step/multiply_0"]]["box"] == at["scan_0/step/scan_0"]
+    assert nodes[at["scan_0"]]["type"].endswith("results")
 
 
 # -- the page in a browser -------------------------------------------------------------------------
@@ -469,3 +607,29 @@ def test_browser_opens_big_graphs_and_hostile_names(browser, tmp_path):
     gx.visualize(Graph([], {}), tmp_path / "empty.html")
     browser.open((tmp_path / "empty.html").as_uri())
     assert boxes(browser) == 0
+
+
+def test_browser_opens_and_closes_loops(browser, tmp_path):
+    gx.visualize(loops(), tmp_path / "loops.html")
+    page = (tmp_path / "loops.html").as_uri()
+    browser.open(page)
+    whole, height = boxes(browser), browser.js("extent.height")
+    assert whole == browser.js("nodes.length")
+    browser.click('[data-key="scan_0"] > .toggle')
+    inner = "document.querySelectorAll('[data-key^=\"scan_0/\"]').length"
+    assert browser.js(inner) == 0
+    assert boxes(browser) < whole
+    browser.js("foldAll(true)")
+    assert browser.js("extent.height") < height / 2
+    browser.open(page + "#search=square_")  # of what is closed, the box is marked
+    browser.js("foldAll(true)")
+    found = browser.js("[...document.querySelectorAll('.node.match')].map(e => e.dataset.key)")
+    assert len(found) == 1
+    assert found[0].startswith("scan_")
+    browser.open(page + "#collapse=all&node=scan_0/step/scan_0/step/multiply_0")
+    assert browser.js("document.querySelector('.selected').dataset.key").endswith("multiply_0")
+    assert browser.js(inner) > 10
+    browser.press("ArrowUp")
+    assert browser.js("document.querySelector('.selected').dataset.key").startswith("scan_0/")
+    browser.press("c")
+    assert boxes(browser) == whole
