@@ -25,7 +25,8 @@ from graphc.nn.activation import (
     Softsign,
     Tanh,
 )
-from graphc.nn.attention import alibi, scaled_dot_product_attention
+from graphc.nn.attention import scaled_dot_product_attention
+from graphc.nn.attention_bias import alibi
 from graphc.nn.cells import GRUCell, LSTMCell, RNNCell
 from graphc.nn.convlstm import ConvLSTM2d
 from graphc.nn.convolution import (

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from graphc import ops
 from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
-from graphc.ir.op import Array, Elementwise, register
+from graphc.ir.op import Array, register
 from graphc.ir.results import result
-from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
+from graphc.nn.attention_bias import Bias, formula_of
 from graphc.nn.dropout import draw_state, probability
 from graphc.nn.module import Layer, count
 from graphc.nn.training import TrainingOp
@@ -21,12 +21,10 @@ from graphc.ops.attention import Attention, more_samples
 from graphc.ops.attention_formula import Formula
 from graphc.ops.attention_loops import MOST
 from graphc.ops.batched import Case, batching
-from graphc.ops.body import Body, closed, placeholder
 from graphc.ops.cast import cast
 from graphc.ops.operands import as_tensor, common
 from graphc.types import (
     BOOL,
-    FLOAT64,
     INT64,
     AnyDim,
     Shape,
@@ -35,8 +33,6 @@ from graphc.types import (
     show_shape,
     size_of,
 )
-
-Bias = Callable[[Tensor, Tensor], Any]
 
 
 @register
@@ -113,14 +109,15 @@ def scaled_dot_product_attention(
     in PyTorch from 2.5 on (NaN before). ``dropout`` is the probability that a weight is dropped,
     in training only; each call draws its own.
 
-    ``enable_gqa``: heads are the axis before L; each of those of keys and values serves as many
+    Heads are the axis before L. ``enable_gqa``: each of those of keys and values serves as many
     neighbouring heads of queries (Ainslie et al., *GQA*, 2023). ``key_lengths``: integers, one for
-    each sample (all leading axes but the heads'); keys and values from there on are not looked at.
+    each sample (all leading axes but the heads', which stands for samples if it is the only one and
+    ``enable_gqa`` is false); keys and values from there on are not looked at.
     ``window``: query i looks at keys j with ``|i - j| < window`` only (Beltagy et al.,
     *Longformer*, 2020), and blocks beyond are not computed. ``bias``: a function ``(i, j)`` of two
     scalars of int64, made of elementwise functions, which is added to the scores: ``nn.alibi(8)``,
     or ``lambda i, j: slopes * (j - i)`` with ``slopes`` a tensor of shape (heads, 1, 1), which has
-    derivatives as well.
+    derivatives as well. Integers that become floating-point in it have the queries' type.
 
     As PyTorch's ``scaled_dot_product_attention``; ``attn_mask``, ``dropout_p`` and ``is_causal``
     are ``mask``, ``dropout`` and ``causal`` here.
@@ -194,7 +191,8 @@ class _Given:
         self.options |= {"masked": True, "mask_is_bool": given.dtype == BOOL}
 
     def bias(self, bias: Any) -> None:
-        body, self._captured = _formula(bias, self._q, self.heads.rank, self._where)
+        body, outside = formula_of(bias, self._q.dtype, self._where)
+        self._captured = [self.heads.captured(t, self._where) for t in outside]
         self.options["bias"] = body
 
     def attended(self, dropped: AttentionDropout | None) -> Tensor:
@@ -222,12 +220,18 @@ class _Given:
 
 
 class _Heads(NamedTuple):
-    """The leading axes of queries, keys and values."""
+    """The leading axes of queries, keys and values.
+
+    The last of them is that of heads. If there is no other, then heads that share nothing are as
+    good as samples: each may have its own number of keys.
+    """
 
     samples: Shape
     queries: AnyDim
     keys: AnyDim
     rank: int
+    apart: bool
+    """Whether the axis of heads is none of those of samples."""
 
     @staticmethod
     def of(q: Tensor, k: Tensor, v: Tensor, grouped: bool, where: str) -> _Heads:
@@ -241,13 +245,14 @@ class _Heads(NamedTuple):
                 f"attention of queries {q.type}, keys {k.type} and values {v.type}: queries and "
                 f"keys need one number of features, keys and values one length{where}"
             )
-        parts = [_split(t, rank) for t in (q, k, v)]
+        apart = rank > 3 or (grouped and rank == 3)
+        parts = [_split(t, rank, apart) for t in (q, k, v)]
         try:
             samples = broadcast_shapes(*(part[0] for part in parts))
             own, *others = (part[1] for part in parts)
             if not grouped:
                 (own,) = (keys,) = broadcast_shapes(*((h,) for h in (own, *others)))
-                return _Heads(samples, own, keys, rank)
+                return _Heads(samples, own, keys, rank, apart)
         except ShapeError as error:
             raise ShapeError(f"attention: leading axes: {error}{where}") from None
         (keys,) = broadcast_shapes(*((h,) for h in others))
@@ -256,18 +261,18 @@ class _Heads(NamedTuple):
                 f"attention: {own} heads of queries cannot share {keys} of keys and values: with "
                 f"enable_gqa the size of the first axis must be a multiple of the second's{where}"
             )
-        return _Heads(samples, own, keys, rank)
+        return _Heads(samples, own, keys, rank, apart)
 
     @property
     def lead(self) -> Shape:
         """The leading axes of the result."""
-        return (*self.samples, self.queries) if self.rank > 3 else self.samples
+        return (*self.samples, self.queries) if self.apart else self.samples
 
     def four(self, t: Tensor, heads: AnyDim) -> Tensor:
         """Return a tensor with the axes (samples, heads, length, features)."""
         rest = t.type.shape[-2:]
-        own, _ = _split(t, self.rank)
-        aligned = _reshaped(t, (*own, _split(t, self.rank)[1], *rest))
+        own, given = _split(t, self.rank, self.apart)
+        aligned = _reshaped(t, (*own, given, *rest))
         whole = (*self.samples, heads, *rest)
         if aligned.type.shape != whole:
             aligned = ops.broadcast_to(aligned, whole)
@@ -282,23 +287,33 @@ class _Heads(NamedTuple):
                     f"not {mask.dtype.name}{where}"
                 )
             mask = cast(mask, q.dtype)
-        scores = (q.type.shape[-2], k.type.shape[-2])
-        whole = (*self.lead, *scores)
-        shape = (1,) * (len(whole) - mask.ndim) + mask.type.shape
-        try:
-            fits = broadcast_shapes(shape, whole) == whole
-        except ShapeError:
-            fits = False
-        if not fits:
+        whole = (*self.lead, q.type.shape[-2], k.type.shape[-2])
+        if not _broadcasts(mask, whole):
             raise ShapeError(
                 f"attention: mask {mask.type} does not broadcast to {show_shape(whole)}{where}"
             )
-        heads = shape[-3:-2] if self.rank > 3 else (1,)
+        return self._aligned(mask)
+
+    def captured(self, t: Tensor, where: str) -> Tensor:
+        """Return what a bias is made of as it broadcasts to (samples, heads, 1, 1)."""
+        whole = (*self.lead, 1, 1)
+        if not _broadcasts(t, whole):
+            raise ShapeError(
+                f"attention: bias uses {t.describe()}; tensors in it must be scalars or have axes "
+                f"(heads, 1, 1) that broadcast to {show_shape(whole)}: what depends on places is a "
+                f"function of i and j{where}"
+            )
+        return self._aligned(t)
+
+    def _aligned(self, t: Tensor) -> Tensor:
+        """Return what broadcasts to (..., heads, L, S) with the axes (samples, heads, L, S)."""
+        shape = (1,) * (len(self.lead) + 2 - t.ndim) + t.type.shape
+        heads = shape[-3:-2] if self.apart else (1,)
         samples = shape[: len(self.samples)]
         if len(samples) > 1 and set(samples) != {1}:
-            mask = ops.broadcast_to(mask, (*self.samples, *heads, *shape[-2:]))
+            t = ops.broadcast_to(t, (*self.samples, *heads, *shape[-2:]))
             samples = self.samples
-        return _reshaped(mask, (size_of(samples), *heads, *shape[-2:]))
+        return _reshaped(t, (size_of(samples), *heads, *shape[-2:]))
 
     def lengths(self, lengths: Tensor, where: str) -> Tensor:
         """Return the number of keys of each sample."""
@@ -316,10 +331,18 @@ class _Heads(NamedTuple):
         return _reshaped(cast(whole, INT64), (size_of(self.samples),))
 
 
-def _split(t: Tensor, rank: int) -> tuple[Shape, AnyDim]:
+def _split(t: Tensor, rank: int, apart: bool) -> tuple[Shape, AnyDim]:
     """Return the axes of samples of a tensor of at most ``rank`` axes, and its heads."""
     lead = (1,) * (rank - t.ndim) + t.type.shape[:-2]
-    return (lead[:-1], lead[-1]) if rank > 3 else (lead, 1)
+    return (lead[:-1], lead[-1]) if apart else (lead, 1)
+
+
+def _broadcasts(t: Tensor, whole: Shape) -> bool:
+    """Tell whether a tensor broadcasts to a shape."""
+    try:
+        return broadcast_shapes(t.type.shape, whole) == whole
+    except ShapeError:
+        return False
 
 
 def _reshaped(t: Tensor, shape: Shape) -> Tensor:
@@ -335,56 +358,3 @@ def _scale(scale: Any, width: int, where: str) -> float:
             f"{where}"
         )
     return float(scale)
-
-
-def _formula(bias: Any, q: Tensor, rank: int, where: str) -> tuple[Body, list[Tensor]]:
-    """Return a bias as a formula of two places, and what else it is made of."""
-    if not callable(bias):
-        raise DTypeError(
-            f"attention: bias must be a function of two places (i, j), not {bias!r}; pass a tensor "
-            f"as mask{where}"
-        )
-    i, j = (placeholder(name, TensorType(INT64, ())) for name in "ij")
-    made = cast(as_tensor(bias(i, j)), q.dtype)
-    loop = closed([i, j], [], [], [made])
-    for node in loop.body.nodes:
-        simple = isinstance(node.op, Elementwise) and not node.op.indexed
-        if node.inputs and not simple:
-            raise ArgumentError(
-                f"attention: bias(i, j) must be made of elementwise functions of i, j and tensors, "
-                f"and {node.op.name} (made at {node.loc}) is none; compute it outside, or pass a "
-                f"mask{where}"
-            )
-    four = []
-    for t in loop.outside:
-        shape = (1,) * (4 - t.ndim) + t.type.shape
-        if t.ndim > min(4, rank) or (t.ndim and shape[2:] != (1, 1)):
-            raise ShapeError(
-                f"attention: bias uses {t.describe()}; tensors in it must be scalars or have axes "
-                f"(heads, 1, 1): what depends on places is a function of i and j{where}"
-            )
-        four.append(_reshaped(t, shape))
-    return loop.body, four
-
-
-def alibi(num_heads: int) -> Bias:
-    """Return the bias of attention with linear biases: ``-slope |i - j|`` for each head.
-
-    Slopes are ``2^(-8 h / heads)``, h from 1 on; where the number of heads is no power of 2, those
-    of the next smaller one, and every second of those of the next greater (Press, Smith and Lewis,
-    *Train Short, Test Long: Attention with Linear Biases Enables Input Length Extrapolation*, ICLR
-    2022). Pass it to ``nn.scaled_dot_product_attention`` as ``bias``.
-    """
-    heads = count("alibi: num_heads", num_heads, 1)
-    power = 2 ** int(math.log2(heads))
-
-    def slopes(number: int) -> list[float]:
-        return [2.0 ** (-8.0 * (h + 1) / number) for h in range(number)]
-
-    values = [*slopes(power), *slopes(2 * power)[::2]][:heads]
-    table = np.asarray(values).reshape(heads, 1, 1)
-
-    def bias(i: Tensor, j: Tensor) -> Tensor:
-        return constant(table, FLOAT64) * cast(-ops.abs(i - j), FLOAT64)
-
-    return bias

@@ -11,7 +11,8 @@ from graphc.errors import ArgumentError, ShapeError, user_location
 from graphc.ir.source import Initializer, parameter
 from graphc.ir.tensor import Tensor, name_scope
 from graphc.nn import init
-from graphc.nn.attention import AttentionDropout, Bias, attended, attention_weights
+from graphc.nn.attention import AttentionDropout, attended, attention_weights
+from graphc.nn.attention_bias import Bias
 from graphc.nn.dropout import probability
 from graphc.nn.module import Linear, count
 from graphc.nn.positions import rotary

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,19 @@ from graphc.ops.cast import cast
 from graphc.types import BOOL, FLOAT32, INT64, promote
 
 _WEAK = (bool, int, float)  # Python's numbers take the data type of the tensors they meet
+
+_FLOAT: ContextVar[np.dtype[Any]] = ContextVar("float", default=FLOAT32)
+"""What integers become where they must be floating-point."""
+
+
+@contextmanager
+def floats_of(dtype: np.dtype[Any]) -> Iterator[None]:
+    """Let integers become ``dtype`` where they must be floating-point, and float32 otherwise."""
+    before = _FLOAT.set(dtype)
+    try:
+        yield
+    finally:
+        _FLOAT.reset(before)
 
 
 def as_tensor(value: Any) -> Tensor:
@@ -41,7 +57,7 @@ def _weak_dtype(dtype: np.dtype[Any], value: Any) -> np.dtype[Any]:
         return dtype
     if isinstance(value, int):
         return INT64 if dtype == BOOL else dtype
-    return dtype if dtype.kind == "f" else FLOAT32
+    return dtype if dtype.kind == "f" else _FLOAT.get()
 
 
 def common(what: str, *values: Any, floating: bool = False) -> tuple[Tensor, ...]:
@@ -67,7 +83,7 @@ def common(what: str, *values: Any, floating: bool = False) -> tuple[Tensor, ...
         for value in weak:
             dtype = promote(dtype, _weak_dtype(dtype, value))
         if floating and dtype.kind != "f":
-            dtype = FLOAT32
+            dtype = _FLOAT.get()
         return tuple([_to(v, dtype, bool(strong)) for v in given])
     except GraphcError as error:
         raise located(error, what, tuple(v for v in values if isinstance(v, Tensor))) from None
