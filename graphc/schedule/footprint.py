@@ -84,8 +84,8 @@ def _from_zero(touch: Touch, size: int, batch: int, extent: int) -> Slice | None
     if stride <= 0:  # no rows that threads could part
         axes.append((extent // every, stride))
         stride = 0
-    if any(count <= 0 for count, _ in axes):
-        return None
+    if any(count <= 0 for count, step in axes if step):
+        return None  # what does not move along an axis is written even if that is empty: a sum
     lines, pitch = max(axes, key=lambda axis: axis[1], default=(1, 0))
     if lines > 1 and 0 < stride * (extent // every) <= pitch:
         axes.remove((lines, pitch))

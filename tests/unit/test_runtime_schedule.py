@@ -85,7 +85,7 @@ class WatchedFrame(PlainFrame):
                 kernel(i, i + 1, *passed)
         for key, may in masks[1].items():
             changed = spoilt[key].view(np.uint8) != before[key].view(np.uint8)
-            changed = changed.reshape(len(may), -1).any(1)
+            changed = changed.reshape(len(may), spoilt[key].itemsize).any(1)
             assert not (changed & ~may).any(), f"{kernel.name} writes more than it says"
             np.testing.assert_array_equal(
                 sound[key][may], spoilt[key][may], f"{kernel.name} reads more than it says"
@@ -107,6 +107,14 @@ def drawn(seed):
     dtype = "float64" if seed % 4 else "float32"
     graph = random_graph(seed, dtype=dtype, batch=bool(seed % 2))
     return graph, random_feeds(graph, 3, seed)
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, (0, 2)])
+def test_what_is_folded_from_nothing_is_written(axis, monkeypatch):
+    x, w = gx.input("x", (None, 4, 3)), gx.parameter(RNG.standard_normal((4, 1)), name="w")
+    folds = [fold(gx.sin(x) * 2, axis=axis) for fold in (gx.sum, gx.prod, gx.mean)]
+    graph = Graph([x], {f"out{k}": t for k, t in enumerate([*folds, gx.sum(w * x, axis=0)])})
+    watch(graph, {x: np.zeros((0, 4, 3), "float32")}, 0, monkeypatch)
 
 
 @pytest.mark.parametrize("seed", range(40))
