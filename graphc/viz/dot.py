@@ -10,7 +10,7 @@ import html
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import sqrt
 
@@ -186,11 +186,14 @@ def _headings(picture: Picture, geometry: Geometry) -> Iterator[str]:
             yield _text(f"lane_{panel}_{lane}", label, title, 13, x, -14, "center")
 
 
-def _legend(picture: Picture) -> list[list[str]]:
-    """Return the kinds of items and of lines that occur, in rows of the legend."""
-    kinds = {i.kind for part in picture.everything() for i in part.items}
-    lines = {line.kind for part in picture.everything() for line in part.lines}
-    rows = [[k for k in KINDS if k in kinds], [k for k in LINE_STYLE if k in lines]]
+def _legend(picture: Picture) -> list[dict[str, str]]:
+    """Return the kinds of items and of lines that occur and what they mean, in rows."""
+    parts = list(picture.everything())
+    kinds = {i.kind for part in parts for i in part.items}
+    lines = {line.kind for part in parts for line in part.lines}
+    meaning = MEANING | ({"input": MEANING["input"] + ", or its box does"} if parts[1:] else {})
+    rows = [{k: meaning[k] for k in KINDS if k in kinds},
+            {k: LINE_MEANING[k] for k in LINE_STYLE if k in lines}]  # fmt: skip
     return [row for row in rows if row]
 
 
@@ -201,17 +204,16 @@ LINE_MEANING = {
 }
 
 
-def row_of_legend(row: Iterable[str], number: int, x: float, y: float) -> Iterator[str]:
+def row_of_legend(row: Mapping[str, str], number: int, x: float, y: float) -> Iterator[str]:
     """Yield one row of the legend: a swatch and its meaning, side by side."""
-    for kind in row:
-        if kind in MEANING:
+    for kind, meaning in row.items():
+        if kind in STYLE:
             shape, style, fill, border = STYLE[kind]
             yield (
                 f'  legend_{kind} [label="", pos="{_xy(x + 14, y)}", width=0.36, height=0.2, '
                 f'fixedsize=shape, shape={shape}, style="{style}", fillcolor="{fill}", '
                 f'color="{border}"];'
             )
-            meaning = MEANING[kind]
         else:
             for end, place in (("a", x), ("b", x + 28)):
                 yield (
@@ -221,7 +223,6 @@ def row_of_legend(row: Iterable[str], number: int, x: float, y: float) -> Iterat
             head = "" if kind == "adjoint" else f"e,{_xy(x + 28, y)} "
             path = " ".join(_xy(p, y) for p in (x, x + 8, x + 16, x + 22))
             yield f'  legend_{kind}_a -> legend_{kind}_b [{LINE_STYLE[kind]}, pos="{head}{path}"];'
-            meaning = LINE_MEANING[kind]
         yield _text(f"legend_{number}_{kind}", escape(meaning), meaning, 10, x + 34, y)
         x += 34 + text_width(meaning, 10) + 22
 

@@ -384,6 +384,7 @@ def test_every_format_shows_the_step_of_a_loop(tmp_path, suffix, make):
     if suffix == ".svg":
         text = "".join(ElementTree.parse(path).getroot().itertext())
         assert text.count("step") >= 2
+        assert "you feed it, or its box does" in text.replace("\xa0", " ")
         assert text.count("tanh_0") >= 1
     if suffix == ".html":
         nodes = page_data(path)["nodes"]
