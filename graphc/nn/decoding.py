@@ -21,6 +21,7 @@ from graphc.ir.tensor import Tensor
 from graphc.ops.carries import filled, leaves, tensor
 from graphc.ops.control import scan, while_loop
 from graphc.ops.creation import iota
+from graphc.ops.operands import value_of
 from graphc.tree import tree_map
 from graphc.types import FLOAT64, INT64, AnyDim, Shape, show_shape
 
@@ -289,7 +290,8 @@ def _length(what: str, length: Any, where: str) -> int:
 
 def _between(what: str, name: str, value: Any, low: float, high: float, where: str) -> None:
     """Raise if a number, which may also be a tensor or None, is not above low and at most high."""
-    if isinstance(value, (int, float)) and not low < value <= high:
+    number = None if value is None else value_of(value)
+    if number is not None and not np.all((low < number) & (number <= high)):
         raise ArgumentError(
-            f"{what}: {name} must be above {low:g} and at most {high:g}, got {value}{where}"
+            f"{what}: {name} must be above {low:g} and at most {high:g}, got {number}{where}"
         )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, user_location
+from graphc.errors import ArgumentError, DTypeError, user_location
 
 Text = Sequence[Hashable]
 """Words, characters or numbers of classes."""
@@ -22,7 +23,7 @@ def edit_distance(a: Text, b: Text) -> int:
     number: dict[Hashable, int] = {}
     first, second = (
         np.array([number.setdefault(x, len(number)) for x in text], np.int64)
-        for text in (_listed(a), _listed(b))
+        for text in (_listed("edit_distance", a), _listed("edit_distance", b))
     )
     places = np.arange(len(second) + 1)
     row = places
@@ -40,7 +41,7 @@ def error_rate(hypotheses: Sequence[Text], references: Sequence[Text]) -> float:
     above 1. Raises :class:`ArgumentError` unless there are as many of either, and some elements.
     """
     _paired("error_rate", hypotheses, references)
-    total = sum(len(r) for r in references)
+    total = sum(len(_listed("error_rate", r)) for r in references)
     if not total:
         raise ArgumentError(f"error_rate: the references are empty\n  at {user_location()}")
     pairs = zip(hypotheses, references, strict=True)
@@ -62,7 +63,8 @@ def bleu(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], order
     found, counted = [0] * order, [0] * order
     own = others = 0
     for given, alike in zip(hypotheses, references, strict=True):
-        text, known = _listed(given), [_listed(r) for r in alike]
+        text = _listed("bleu", given)
+        known = [_listed("bleu", r) for r in _several("bleu", "references of a hypothesis", alike)]
         if not known:
             raise ArgumentError(f"bleu: a hypothesis has no reference\n  at {user_location()}")
         own += len(text)
@@ -79,15 +81,35 @@ def bleu(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], order
     return math.exp(precision + min(0.0, 1.0 - others / own))
 
 
-def _listed(text: Text) -> list[Hashable]:
-    return text.tolist() if isinstance(text, np.ndarray) else list(text)
+def _listed(what: str, text: Text) -> list[Hashable]:
+    try:
+        found = text.tolist() if isinstance(text, np.ndarray) else list(text)
+        hash(tuple(found))
+    except TypeError:
+        order = "; hypotheses come before lists of references" if what == "bleu" else ""
+        raise DTypeError(
+            f"{what}: a text must be a string, or a list or array of words or numbers, not "
+            f"{text!r}{order}\n  at {user_location()}"
+        ) from None
+    return found
+
+
+def _several(what: str, name: str, given: Sequence[Text]) -> Sequence[Text]:
+    """Return several texts; raise unless there is a list of them."""
+    if not isinstance(given, (Sequence, np.ndarray)):
+        raise DTypeError(
+            f"{what}: {name} must be a list of texts, not {given!r}\n  at {user_location()}"
+        )
+    return given
 
 
 def _runs(text: list[Hashable], n: int) -> Counter[Text]:
     return Counter(tuple(text[k : k + n]) for k in range(len(text) - n + 1))
 
 
-def _paired(what: str, a: Sequence[object], b: Sequence[object]) -> None:
+def _paired(what: str, a: Sequence[Any], b: Sequence[Any]) -> None:
+    _several(what, "hypotheses", a)
+    _several(what, "references", b)
     if len(a) != len(b):
         raise ArgumentError(
             f"{what}: {len(a)} hypotheses and {len(b)} references\n  at {user_location()}"

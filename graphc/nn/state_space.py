@@ -120,6 +120,7 @@ class LRU(Layer):
         )
         if ends is None:
             return real, imaginary, (real[-1], imaginary[-1])
+        ends = ops.minimum(ends, length)
         last = before_end(real, ends) != before_end(real, ends - 1)
         final = tuple(
             ops.where(ends > 0, ops.sum(ops.where(last, t, 0.0), 0), b)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import GraphcError
-from graphc.ir.source import constant, fixed
+from graphc.ir.op import Array
+from graphc.ir.source import Constant, constant, fixed
 from graphc.ir.tensor import Tensor, located
 from graphc.ops.cast import cast
 from graphc.types import BOOL, FLOAT32, INT64, promote
@@ -41,6 +42,13 @@ def is_weak(value: Any) -> bool:
     if isinstance(value, Tensor):
         return value.weak and value.dtype.kind == "f"
     return isinstance(value, _WEAK) and not isinstance(value, np.generic)
+
+
+def value_of(value: Any) -> Array | None:
+    """Return a number, array or constant as an array; None where the value is not known yet."""
+    if isinstance(value, Tensor):
+        return value.op.value.array if isinstance(value.op, Constant) else None
+    return np.asarray(value)
 
 
 def beyond(value: Any, other: Any) -> int:

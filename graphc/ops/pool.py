@@ -82,7 +82,8 @@ def max_pool(
     Arguments are a number or one for each axis of space; ``stride`` is the window by default, and
     padding is less than every element. With ``ceil_mode`` a last window may go over the end. With
     ``return_indices`` the places, in the flat image, come as well. The derivative is that of the
-    first greatest element. As PyTorch's ``max_pool2d``, channels last.
+    first greatest element; a NaN is greater than all, and of several the last one counts. As
+    PyTorch's ``max_pool2d``, channels last.
     """
     (x,) = common("max_pool", x)
     rank = axes_of_space("max_pool", x)

@@ -1,6 +1,7 @@
 """The greatest elements of windows, with their places, in images ``(N, *space, C)``.
 
-The derivative of a maximum goes to the place of the first greatest element, as in PyTorch.
+The derivative of a maximum goes to the place of the first greatest element, or the last NaN, as in
+PyTorch.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class GreatestInWindows(Multiple, Loops):
     """The first greatest element of each window, and its place in the image, in row-major order.
 
     Operands are the image and, for each axis of space, two tables with one number for each window:
-    its first element, and how many it has, ``gaps`` apart. A NaN is greater than all.
+    its first element, and how many it has, ``gaps`` apart. A NaN is greater than all: the last one.
     """
 
     gaps: tuple[int, ...]
@@ -60,7 +61,10 @@ class GreatestInWindows(Multiple, Loops):
             taps = [f[o] + np.arange(c[o]) * gap for f, c, o, gap in windows]
             seen = np.ravel_multi_index(tuple(zip(*product(*taps), strict=True)), x.shape[1:-1])
             window = flat[:, seen]
-            first = np.argmax(window, axis=1)
+            nan, last = np.isnan(window), window.shape[1] - 1
+            first = np.where(
+                nan.any(axis=1), last - np.argmax(nan[:, ::-1], axis=1), np.argmax(window, axis=1)
+            )
             own = (slice(None), *at)
             place[own] = seen[first]
             best[own] = np.take_along_axis(window, first[:, None], 1)[:, 0]
@@ -161,10 +165,10 @@ class GreatestInWindows(Multiple, Loops):
 
 
 def _is_more(value: Value, greatest: Value) -> Value:
-    """Return whether a value takes the place of the greatest before: the first NaN stays."""
+    """Return whether a value takes the place of the greatest before, as each NaN does."""
     if value.dtype.kind != "f":
         return value > greatest
-    return ~(value <= greatest) & greatest.equals(greatest)
+    return (value > greatest) | value.differs(value)
 
 
 def _lines(x: Tensor) -> Tensor:

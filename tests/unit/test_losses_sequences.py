@@ -203,3 +203,13 @@ def test_means_of_what_is_there():
         nn.masked_mean(t, lengths)
     with pytest.raises(ShapeError, match="a mask has the first axes"):
         nn.masked_mean(t, gx.constant([True]))
+
+
+def test_lengths_of_ctc_that_are_known_are_within():
+    x, y, n, m = some(0)
+    rest = [("input_lengths", n, m), ("target_lengths", n, m)]
+    for number, (name, *lengths) in enumerate(rest):
+        for wrong in (-2, 99):
+            lengths[number] = np.where(np.arange(N) == 1, wrong, lengths[number])
+            with pytest.raises(ArgumentError, match=rf"{name} must be from 0 to \d+, got {wrong}"):
+                nn.ctc_loss(x, y, *lengths)

@@ -7,6 +7,7 @@ import pytest
 
 import graphc as gx
 from graphc.errors import ArgumentError, ShapeError
+from graphc.ir.interpret import evaluate
 
 RNG = np.random.default_rng(0)
 
@@ -112,6 +113,27 @@ def test_places_are_pytorchs(torch):
     _, adaptive = gx.adaptive_max_pool(gx.constant(x), 2, return_indices=True)
     other = torch.nn.functional.adaptive_max_pool2d(first, 2, return_indices=True)[1]
     np.testing.assert_array_equal(gx.function([], adaptive)(), np.moveaxis(other.numpy(), 1, -1))
+
+
+@pytest.mark.parametrize("window", [3, 5])  # in registers, and in memory
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_of_several_nan_the_last_has_place_and_gradient(torch, dtype, window):
+    x = RNG.integers(0, 4, (2, 11, 10, 3)).astype(dtype)
+    x[RNG.random(x.shape) < 0.2] = np.nan
+    given = gx.input("x", x.shape, dtype)
+    best, place = gx.max_pool(given, window, 2, 1, return_indices=True)
+    slope = gx.grad(gx.sum(best * gx.cos(gx.astype(place, dtype))), given)
+    outputs = [place, slope, gx.adaptive_max_pool(given, 2, return_indices=True)[1]]
+    first = torch.tensor(np.moveaxis(x, -1, 1).copy(), requires_grad=True)
+    pool = torch.nn.functional
+    other, at = pool.max_pool2d(first, window, 2, 1, return_indices=True)
+    (other * torch.cos(at.to(first.dtype))).sum().backward()
+    adaptive = pool.adaptive_max_pool2d(first, 2, return_indices=True)[1]
+    wanted = [np.moveaxis(t.numpy(), 1, -1) for t in (at, first.grad, adaptive)]
+    read = evaluate(outputs, {given: x})
+    for found, tensor, w in zip(gx.function(given, outputs)(x), outputs, wanted, strict=True):
+        np.testing.assert_allclose(found, w, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(read[tensor], w, rtol=1e-6, atol=1e-6)
 
 
 def test_of_equal_elements_the_first_has_the_gradient():

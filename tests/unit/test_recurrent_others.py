@@ -137,6 +137,14 @@ def test_linear_recurrences_are_those_of_complex_numbers(ends, length):
         same(a, b, f"result {number}")
 
 
+def test_what_ends_behind_the_last_step_has_the_last_state():
+    layer = nn.LRU(3, 4)
+    x = gx.input("x", (3, 4, 3))
+    whole, beyond = (layer(x, lengths=gx.constant(np.array(n))) for n in ([4, 2, 4], [5, 2, 99]))
+    found = gx.function(x, [*whole[1], *beyond[1]])(RNG.standard_normal((3, 4, 3)))
+    np.testing.assert_array_equal(found[:2], found[2:])
+
+
 def test_linear_recurrences_start_in_a_ring_and_have_no_end_of_memory():
     layer = nn.LRU(2, 500, 0.9, 0.99, max_phase=0.5)
     nu, theta = arrays(layer)[:2]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from graphc import nn
-from graphc.errors import ArgumentError
+from graphc.errors import ArgumentError, DTypeError
 
 
 def test_edit_distances():
@@ -74,3 +74,18 @@ def test_bleu():
     for arguments in (([list("ab")], []), ([list("ab")], [[]]), ([list("ab")], [["a"]], 0)):
         with pytest.raises(ArgumentError, match="bleu: "):
             nn.bleu(*arguments)
+
+
+def test_what_is_no_text_is_refused():
+    words, references = [["a", "b"]], [[["a", "b"], ["a"]]]
+    cases = [
+        (lambda: nn.bleu(references, words), "bleu: a text must be .*hypotheses come before"),
+        (lambda: nn.bleu(words, [3]), "bleu: references of a hypothesis must be a list"),
+        (lambda: nn.bleu(3, references), "bleu: hypotheses must be a list of texts, not 3"),
+        (lambda: nn.edit_distance("a", 3), "edit_distance: a text must be .*, not 3"),
+        (lambda: nn.edit_distance("a", np.array(3)), "edit_distance: a text must be"),
+        (lambda: nn.error_rate(["a"], [3]), "error_rate: a text must be a string"),
+    ]
+    for call, message in cases:
+        with pytest.raises(DTypeError, match=rf"{message}(.|\n)*test_scoring.py"):
+            call()

@@ -13,7 +13,7 @@ from graphc.ir.tensor import Tensor
 from graphc.nn.losses.common import Reduction, floating, invalid, mismatch, misshapen, reduced
 from graphc.ops.control import scan
 from graphc.ops.creation import iota
-from graphc.ops.operands import as_tensor
+from graphc.ops.operands import as_tensor, value_of
 from graphc.ops.slices import part
 from graphc.types import INT64, AnyDim
 
@@ -67,7 +67,8 @@ def ctc_loss(
     ``input_lengths`` and ``target_lengths`` ``(N,)`` say how many steps and labels are there: what
     is behind is not looked at. Without N, ``(T, C)``, ``(S,)`` and scalars. A mean divides the loss
     of each sample by its number of labels, at least 1. Where the steps are too few, the loss is
-    infinite; with ``zero_infinity`` it is 0, and so is its gradient.
+    infinite, and its gradient 0 (PyTorch's is NaN); with ``zero_infinity`` both are 0. Lengths must
+    be from 0 to T and to S: those of constants are checked.
 
     As PyTorch's ``ctc_loss`` but for the batch; targets one behind the other in one axis are not
     supported. PyTorch's gradient by ``log_probs`` has ``exp(log_probs)`` added, which its
@@ -85,6 +86,8 @@ def ctc_loss(
     for t in ends:
         if t.type.shape != lead:
             raise mismatch(what, x, t, "lengths have one element for each sample")
+    _within(what, "input_lengths", ends[0], x.type.shape[-2])
+    _within(what, "target_lengths", ends[1], y.type.shape[-1])
     classes = x.type.shape[-1]
     if isinstance(blank, bool) or not isinstance(blank, (int, np.integer)):
         raise invalid(what, f"blank must be an integer, not {blank!r}")
@@ -141,6 +144,15 @@ def _unspelled(x: Tensor, y: Tensor, steps: Tensor, labels: Tensor, blank: int) 
 def _column(y: Tensor, value: int) -> Tensor:
     """Return a column of ``value``, a row for each of ``y``."""
     return ops.full((y.type.shape[0], 1), value, dtype=y.dtype)
+
+
+def _within(what: str, name: str, lengths: Tensor, most: AnyDim) -> None:
+    """Raise where a length that is known is negative, or goes over the end."""
+    found = value_of(lengths)
+    if found is not None:
+        wrong = found[(found < 0) | (found > most if isinstance(most, int) else False)]
+        if wrong.size:
+            raise invalid(what, f"{name} must be from 0 to {most}, got {wrong[0]}")
 
 
 def _integers(what: str, name: str, value: Any) -> Tensor:
