@@ -42,16 +42,17 @@ def scan(
     anything. Each is a tensor or tuples, lists and dicts of tensors, or None. Tensors and
     parameters from outside are used as they are, and have derivatives of any order like the rest.
     The body is compiled once, whatever the ``length``: an integer, the name of a size ("batch" that
-    of the batch), that of ``xs`` along ``axis``, or a scalar integer tensor. Of that many steps, at
-    most ``max_length`` or as many as ``xs`` has slices, the first ones are taken; what others would
-    leave is 0, and costs memory, not time. With ``reverse`` the last slices come first, and what a
-    step leaves stands where its slices do. With ``unroll=k`` the loop takes k steps at once, with
-    True all; that may save time, and changes nothing where the length is open. As ``jax.lax.scan``.
+    of the batch), that of ``xs`` along ``axis``, or a scalar integer tensor. The first steps, as
+    many as that tensor says, are taken of ``max_length``, or of those of ``xs``: all if it says
+    more, none if it is negative. What others would leave is 0, and costs memory, not time. With
+    ``reverse`` the last slices come first, and what a step leaves stands where its slices do. With
+    ``unroll=k`` the loop takes k steps at once, with True all; that may save time, and changes
+    nothing where the length is open. As ``jax.lax.scan``.
 
     Derivatives in reverse mode need values of all steps. With ``checkpoint=k`` the carry of every
     k-th step is kept, and the k steps from there on are computed again: of n steps, n / k + k are
     in memory, least where k is about the root of n (Griewank and Walther, *Evaluating Derivatives*,
-    2008, section 12.2). The length must be fixed.
+    2008, section 12.2). The length must be fixed: neither open nor a tensor.
 
     A tensor of the body that depends on neither carry nor slice is computed once, before the loop.
     A random draw is another one in each step: the one that a draw before the loop, of all steps,
@@ -200,7 +201,10 @@ class _Loop:
         elif sequences:
             count = sequences[0].type.shape[0]
         else:
-            raise ArgumentError(f"scan: pass xs, or a length{where}")
+            raise ArgumentError(
+                f"scan: pass xs, or a length; the size of the batch, which is None in a shape, is "
+                f'length="batch"{where}'
+            )
         for t in sequences:
             if t.type.shape[0] != count:
                 raise ShapeError(

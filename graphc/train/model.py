@@ -276,10 +276,12 @@ class Model(Built):
     def _require_rows(self) -> None:
         for slot in self._slots:
             if not slot.batched:
+                shape = slot.tensor.type.shape
+                known = "fixed shape" if all(isinstance(d, int) for d in shape) else "shape"
                 raise wrong(
-                    f"fit: the {slot.label} has the fixed shape "
-                    f"{show_shape(slot.tensor.type.shape)}, so its rows cannot be drawn; declare "
-                    "its first dimension None, or use train_step"
+                    f"fit: the {slot.label} has the {known} {show_shape(shape)}, which does not "
+                    "begin with the batch, so its rows cannot be drawn; declare its first "
+                    "dimension None (gx.moveaxis takes it elsewhere), or use train_step"
                 )
 
     def _validation(self, given: Any) -> Data | None:

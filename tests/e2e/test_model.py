@@ -330,6 +330,13 @@ def test_inputs_without_a_batch_axis():
     assert model.evaluate([1.0, 1.0, 2.0]) == {"loss": 1.0}
     with pytest.raises(ValueError, match=r"input 'a' has the fixed shape \(3,\)"):
         model.fit(np.ones((4, 3)))
+    for shape in (("N", 3), (1, "N")):
+        b = gx.input("b", shape)
+        model = gx.Model(
+            inputs=b, outputs=w[0] * b, loss=gx.sum(w) * gx.sum(b), optimizer=optim.SGD(0.5)
+        )
+        with pytest.raises(ValueError, match=r"'b' has the shape \(.*, which does not begin with"):
+            model.fit(np.ones((1, 3)))
 
 
 # -- several inputs and targets --------------------------------------------------------------------

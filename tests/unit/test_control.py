@@ -315,6 +315,8 @@ def test_errors_say_what_to_do():
          lambda: gx.cond(p, lambda: x, lambda: (x, x))),
         (DTypeError, "branch 1 int64", lambda: gx.cond(p, lambda: x, lambda: x.astype("int64"))),
         (ShapeError, "shapes must be equal", lambda: gx.cond(p, lambda: x, lambda: gx.sum(x))),
+        (ArgumentError, 'is length="batch"',
+         lambda: gx.scan(lambda c, _: (c, c), x, length=gx.input("X", (None, 3)).shape[0])),
         (DTypeError, "branch 1 must be a function", lambda: gx.cond(p, lambda: x, x)),
         (DTypeError, "index must be an integer", lambda: gx.switch(p, [lambda: x])),
         (ArgumentError, "one branch or more", lambda: gx.switch(gx.input("k", (), "int64"), [])),

@@ -46,8 +46,8 @@ def test_without_slices_there_must_be_a_most():
     n, c = gx.input("n", (), "int64"), gx.input("c", ())
     last, ys = gx.scan(lambda c, _: (c * 2.0, c), c, None, n, max_length=5)
     f = gx.function([c, n], [last, ys, gx.grad(last, c)])
-    for count in (0, 3, 5, 8):
-        own = min(count, 5)
+    for count in (-1, 0, 3, 5, 8):
+        own = min(max(count, 0), 5)
         last, ys, slope = f(1.0, count)
         assert last == slope == 2.0**own
         np.testing.assert_array_equal(ys, [*(2.0 ** np.arange(own)), *[0.0] * (5 - own)])
