@@ -46,7 +46,8 @@ class MultiheadAttention(FromTorch):
     in inference, without dropout; with ``need_weights=False`` they are None.
 
     By keyword: ``key_lengths``, ``window`` and ``bias`` of
-    :func:`nn.scaled_dot_product_attention`, and ``cache``: see :meth:`cache`. ``rotary`` is the
+    :func:`nn.scaled_dot_product_attention`, and ``cache``: see :meth:`cache`; the places of queries
+    then count from its beginning. ``rotary`` is the
     base of rotary positions, which turn queries and keys (:func:`nn.rotary`).
 
     ``in_proj_weight`` (embed_dim, 3 embed_dim) holds the projections of queries, keys and values
@@ -76,12 +77,13 @@ class MultiheadAttention(FromTorch):
         self._dropped = AttentionDropout(name="dropout") if self.dropout else None
         widths = [width if d is None else count("MultiheadAttention: kdim, vdim", d, 1)
                   for d in (kdim, vdim)]  # fmt: skip
+        self._widths = (width, *widths)
         start = weight_init or init.xavier_uniform()
         if widths == [width, width]:
             shape = (width, 3 * width)
             self.in_proj_weight = self.parameter("in_proj_weight", start, shape, dtype=dtype)
         else:
-            for letter, wide in zip("qkv", (width, *widths), strict=True):
+            for letter, wide in zip("qkv", self._widths, strict=True):
                 label = f"{letter}_proj_weight"
                 setattr(self, label, self.parameter(label, start, (wide, width), dtype=dtype))
         self.in_proj_bias: Tensor | None = None
@@ -139,11 +141,11 @@ class MultiheadAttention(FromTorch):
         value = key if value is None else value
         single = query.ndim == 2
         inputs = [ops.expand_dims(x, 0) if single else x for x in (query, key, value)]
-        for x in inputs:
-            if x.ndim != 3:
+        for what, x, width in zip(("query", "key", "value"), inputs, self._widths, strict=True):
+            if x.ndim != 3 or x.type.shape[-1] != width:
                 raise ShapeError(
-                    f"MultiheadAttention takes axes (N, length, features), got {x.describe()}"
-                    f"\n  at {user_location()}"
+                    f"MultiheadAttention takes a {what} of axes (N, length, {width}), got "
+                    f"{x.describe()}\n  at {user_location()}"
                 )
         if query is key and key is value:
             inputs = [inputs[0]] * 3
@@ -151,7 +153,8 @@ class MultiheadAttention(FromTorch):
         k, v, added = self._extended(k, v)
         q, k, v = (ops.permute_dims(x, (0, 2, 1, 3)) for x in (q, k, v))
         mask = self._mask(key_padding_mask, attn_mask, q, k, added, single)
-        options: dict[str, Any] = {"key_lengths": key_lengths, "window": window, "bias": bias}
+        options: dict[str, Any] = {"mask": mask, "key_lengths": key_lengths}
+        options |= {"window": window, "bias": bias}
         after = None
         if cache is not None:
             if mask is not None or key_lengths is not None or added:
@@ -159,15 +162,15 @@ class MultiheadAttention(FromTorch):
                     "MultiheadAttention: with a cache, masks, key_lengths and added keys are not "
                     f"supported\n  at {user_location()}"
                 )
-            q, k, v, mask, after = self._continued(q, k, v, cache)
-            is_causal, options["key_lengths"] = False, after.length
+            q, k, v, options, after = self._continued(q, k, v, cache, window, bias)
+            is_causal = False
         elif self.rotary is not None:
             q, k = (rotary(x, base=self.rotary) for x in (q, k))
         if is_causal and added:
             causal = _places(q, 2) >= _places(k, 3)
-            mask = _both(mask, causal | (_places(k, 3) >= k.type.shape[2] - added))
-            is_causal = False
-        options |= {"mask": mask, "causal": is_causal}
+            causal = causal | (_places(k, 3) >= k.type.shape[2] - added)
+            options["mask"], is_causal = _both(mask, causal), False
+        options["causal"] = is_causal
         out = attended(q, k, v, dropout=self.dropout, dropped=self._dropped, **options)
         weights: Tensor | None = None
         if need_weights:
@@ -243,32 +246,49 @@ class MultiheadAttention(FromTorch):
                 t = t if not single else ops.expand_dims(t, 0)
                 t = ops.expand_dims(t, (1, 2))
             elif t.ndim == 3:
-                n, heads = q.type.shape[:2]
-                t = ops.reshape(t, (n, heads, *t.type.shape[1:]))
+                t = _of_heads(t, q, added)
             found = _both(found, t)
         return found
 
     def _continued(
-        self, q: Tensor, k: Tensor, v: Tensor, cache: KVCache
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, KVCache]:
-        """Return queries, all keys and values, a mask of those there are, and the cache after."""
-        length = q.type.shape[2]
-        places = cache.length + iota((length,), 0, INT64)
+        self, q: Tensor, k: Tensor, v: Tensor, cache: KVCache, window: int | None, bias: Any
+    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Any], KVCache]:
+        """Return queries, all keys and values, options of attention, and the cache after."""
+        length, before = q.type.shape[2], cache.length
+        places = before + iota((length,), 0, INT64)
         if self.rotary is not None:
             q, k = (rotary(x, places, base=self.rotary) for x in (q, k))
         keys = ops.index_copy(cache.keys, places, k, axis=2)
         values = ops.index_copy(cache.values, places, v, axis=2)
         mask: Tensor | None = None
+        own, other = ops.expand_dims(places, 1), iota((1, keys.type.shape[2]), 1, INT64)
         if length != 1:  # of one, the length says it
-            mask = iota((1, keys.type.shape[2]), 1, INT64) <= ops.expand_dims(places, 1)
-        after = cache.length + extent(length, INT64)
-        return q, keys, values, mask, KVCache(keys, values, after)
+            mask = other <= own
+        if window is not None:
+            near = own - other < count("attention: window", window, 1)
+            mask = near if mask is None else ops.logical_and(mask, near)
+        after = KVCache(keys, values, before + extent(length, INT64))
+        shifted = (lambda i, j: bias(i + before, j)) if callable(bias) else bias
+        options = {"mask": mask, "key_lengths": after.length, "bias": shifted}
+        return q, keys, values, options, after
 
 
 def _places(x: Tensor, axis: int) -> Tensor:
     """Return the places along the axis 2 of ``x``, along an axis of scores."""
     shape = tuple(x.type.shape[2] if a == axis else 1 for a in range(4))
     return iota(shape, axis, INT64)
+
+
+def _of_heads(mask: Tensor, q: Tensor, added: int) -> Tensor:
+    """Return a mask (N * heads, L, S) of a user with axes of samples and heads."""
+    n, heads, length, _ = q.type.shape
+    rows, *rest = mask.type.shape
+    if isinstance(n, int) and isinstance(rows, int) and rows != n * heads:  # type: ignore[operator]
+        raise ShapeError(
+            f"MultiheadAttention: attn_mask {mask.type} must be (L, S) or (N * heads, L, S), here "
+            f"({n} * {heads}, {length}, ...)\n  at {user_location()}"
+        )
+    return ops.reshape(mask, (n, heads, *rest))
 
 
 def _both(first: Tensor | None, second: Tensor) -> Tensor:

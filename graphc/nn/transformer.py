@@ -182,6 +182,11 @@ class _Stack(FromTorch):
             raise DTypeError(
                 f"{own} needs a {kind.__name__}, not {layer!r}\n  at {user_location()}"
             )
+        if norm is not None and not isinstance(norm, Layer):
+            raise DTypeError(
+                f"{own}: norm must be a layer, such as nn.LayerNorm(d_model), or None, not {norm!r}"
+                f"\n  at {user_location()}"
+            )
         repeats = range(count(f"{own}: num_layers", num_layers))
         self.layers = [layer.again(f"layers.{n}") for n in repeats]
         self.norm = norm

@@ -256,6 +256,28 @@ def test_a_cache_with_rotary_positions():
         np.testing.assert_allclose(share[:, 0, : at + 1].sum(-1), 1.0)
 
 
+@pytest.mark.parametrize("options", [
+    {"window": 2}, {"window": 1}, {"bias": nn.alibi(H)}, {"window": 3, "bias": nn.alibi(H)},
+    {"bias": lambda i, j: gx.sin(0.3 * i * j)},
+])  # fmt: skip
+@pytest.mark.parametrize("parts", [(1,) * 6, (3, 3), (2, 1, 3)])
+def test_places_of_queries_go_on_with_a_cache(options, parts):
+    layer = nn.MultiheadAttention(E, H, dtype="float64")
+    x = gx.input("x", (N, 6, E), "float64")
+    X = RNG.standard_normal((N, 6, E))
+    wanted, shares = gx.function(x, list(layer(x, is_causal=True, **options)))(X)
+    cache, steps, at = layer.cache(N, 8), {}, 0
+    for count in set(parts):
+        some = gx.input("some", (N, count, E), "float64")
+        *found, after = layer(some, cache=cache, **options)
+        steps[count] = gx.function(some, found, updates=cache.updates(after))
+    for count in parts:
+        found, share = steps[count](X[:, at : at + count])
+        same(found, wanted[:, at : at + count], f"tokens from {at}")
+        same(share[..., :6], shares[:, at : at + count], f"weights from {at}")
+        at += count
+
+
 def test_dropout_is_for_training():
     x, y = gx.input("x", (None, L, E)), gx.input("y", (None, L, E))
     out = nn.TransformerEncoderLayer(E, H, 20, 0.5)(x, is_causal=True)
@@ -329,7 +351,17 @@ def test_learned_positions():
         (lambda: nn.TransformerEncoderLayer(12, 3, activation="tan"), ArgumentError, "one of"),
         (lambda: nn.TransformerEncoderLayer(12, 3, activation=3), DTypeError, "name or a function"),
         (lambda: nn.TransformerEncoder(nn.Linear(3, 3), 2), DTypeError, "TransformerEncoderLayer"),
+        (lambda: nn.TransformerEncoder(encoder_layer(), 2, norm="layer"), DTypeError,
+         "norm must be a layer"),
         (lambda: nn.MultiheadAttention(12, 3)(gx.input("x", (12,))), ShapeError, "axes"),
+        (lambda: nn.MultiheadAttention(12, 3)(gx.input("x", (2, 5, 8))), ShapeError,
+         r"query of axes \(N, length, 12\)"),
+        (lambda: nn.MultiheadAttention(12, 3, kdim=4)(*(gx.input("x", (2, 5, 12)),) * 3),
+         ShapeError, r"key of axes \(N, length, 4\)"),
+        (lambda: nn.MultiheadAttention(12, 3)(
+            gx.input("x", (2, 5, 12)), attn_mask=np.zeros((2, 5, 5), bool)),
+         ShapeError, r"\(N \* heads, L, S\), here \(2 \* 3, 5"),
+        (lambda: cached(window=0), ArgumentError, "window must be"),
         (lambda: cached(key_lengths=np.array([1])), ArgumentError, "with a cache"),
         (lambda: nn.Transformer(12, 3)(gx.input("x", (1, 2, 4)), gx.input("y", (1, 2, 12))),
          ShapeError, "12 features"),
@@ -339,6 +371,10 @@ def test_what_cannot_be_is_said(make, error, said):
     with pytest.raises(error, match=said) as caught:
         make()
     assert "test_transformer.py" in str(caught.value)
+
+
+def encoder_layer():
+    return nn.TransformerEncoderLayer(12, 3)
 
 
 def cached(**options):
