@@ -75,7 +75,7 @@ OTHERS = {
     "Hardsigmoid": "nn.HardSigmoid",
     "CrossMapLRN2d": "nn.LocalResponseNorm", "Container": "nn.Layer", "RNNBase": "nn.RNN",
     "RNNCellBase": "nn.RNNCell", "SyncBatchNorm": "nn.BatchNorm2d",
-    "LinearCrossEntropyLoss": "nn.Linear and nn.cross_entropy",
+    "LinearCrossEntropyLoss": "nn.linear_cross_entropy",
     "KLDivLoss": "nn.kl_div", "Swish": "nn.SiLU", "RMSProp": "optim.RMSprop",
     "AdaGrad": "optim.Adagrad", "EarlyStopping": "gx.callbacks.EarlyStopping",
     "ModelCheckpoint": "gx.callbacks.Checkpoint", "DataLoader": "gx.data.batches",

@@ -2,9 +2,11 @@
 
 What is decoded is a function ``step(state, token) -> (logits, state)`` of symbols: ``token`` is
 ``(N,)`` of int64, ``logits`` ``(N, classes)``, and the state a tensor or tuples, lists and dicts
-of tensors that have the batch as their first axis, such as that of an LSTM or the keys and values
-of an attention. It is traced once. A prompt goes through the network beforehand: what it leaves is
-the first state, its last token the first one.
+of tensors. These have the batch as their first axis, such as the state of an LSTM or the keys and
+values of an attention, or are scalars, which are one for all samples, such as how many keys there
+are: a cache of :class:`nn.MultiheadAttention` is a state. The function is traced once. A prompt
+goes through the network beforehand: what it leaves is the first state, its last token the first
+one.
 """
 
 from __future__ import annotations
@@ -162,10 +164,12 @@ class _Beams:
     def tiled(self, value: Any) -> Tensor:
         """Return a part of the state, of each beam the same."""
         own = tensor("beam_search", value, self.where)
-        if not own.ndim or own.type.shape[0] != self.batch:
+        if not own.ndim:  # one for all samples
+            return own
+        if own.type.shape[0] != self.batch:
             raise ShapeError(
                 f"beam_search: the state {own.describe()} must have the batch "
-                f"{show_shape((self.batch,))} as its first axis{self.where}"
+                f"{show_shape((self.batch,))} as its first axis, or be a scalar{self.where}"
             )
         rest = own.type.shape[1:]
         wide = ops.broadcast_to(ops.expand_dims(own, 1), (self.batch, self.beams, *rest))
@@ -190,7 +194,7 @@ class _Beams:
         rows = self.together(origin + iota((self.batch, 1), 0, INT64) * self.beams)
 
         def chosen(t: Tensor) -> Tensor:
-            return ops.take(t, rows, axis=0)
+            return ops.take(t, rows, axis=0) if t.ndim else t
 
         def kept(t: Tensor) -> Tensor:
             return ops.reshape(chosen(self.together(t)), t.type.shape)

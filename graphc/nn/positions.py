@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from graphc import ops
-from graphc.errors import ShapeError, user_location
+from graphc.errors import IndexingError, ShapeError, user_location
 from graphc.ir.source import Initializer, constant
 from graphc.ir.tensor import Tensor
 from graphc.nn import init
-from graphc.nn.module import Layer, count
+from graphc.nn.module import Layer, count, floating
 from graphc.ops.cast import cast
 from graphc.ops.creation import iota
 from graphc.ops.operands import as_tensor
@@ -30,6 +30,11 @@ def rotary(
     or broadcast to (..., T); without them they are 0, 1, ...
     """
     t = as_tensor(x)
+    floating("rotary", t)
+    if t.ndim < 2:
+        raise ShapeError(
+            f"rotary needs axes (..., T, d), got {t.describe()}\n  at {user_location()}"
+        )
     length, width = t.type.shape[-2:]
     if not isinstance(width, int) or width % 2:
         raise ShapeError(
@@ -70,25 +75,39 @@ class _Positions(Layer):
     table: Tensor
 
     def forward(self, x: Tensor, start: Any = 0) -> Tensor:
-        length, width = x.type.shape[-2:]
-        room, own = self.table.type.shape
-        fits = not isinstance(length, int) or length <= room  # type: ignore[operator]
+        kind, where = type(self).__name__, f"\n  at {user_location()}"
+        floating(kind, x)
+        table = self._table_of(x.dtype)
+        room, own = table.type.shape
+        assert isinstance(room, int)
+        length, width = x.type.shape[-2:] if x.ndim > 1 else (None, None)
+        fits = not isinstance(length, int) or length <= room
         if width != own or not fits:
             raise ShapeError(
-                f"{type(self).__name__} has a table of shape ({room}, {own}), which does not fit "
-                f"{x.describe()}\n  at {user_location()}"
+                f"{kind} has a table of shape ({room}, {own}), which does not fit "
+                f"{x.describe()}{where}"
             )
-        if isinstance(start, int) and isinstance(length, int):
-            rows = self.table[start : start + length]
+        if isinstance(start, (int, np.integer)) and isinstance(length, int):
+            if not 0 <= start <= room - length:
+                raise IndexingError(
+                    f"{kind}: {length} positions from start={start} on are not all among the "
+                    f"{room} of its table{where}"
+                )
+            rows = table[int(start) : int(start) + length]
         else:
-            rows = ops.take(self.table, start + iota((length,), 0, INT64), axis=0)
+            rows = ops.take(table, start + iota((length,), 0, INT64), axis=0)
         return x + cast(rows, x.dtype)
+
+    def _table_of(self, dtype: np.dtype[Any]) -> Tensor:
+        """Return the table for inputs of a data type."""
+        return self.table
 
 
 class SinusoidalPositions(_Positions):
     """Adds sines and cosines of positions to (..., T, embed_dim): :func:`nn.sinusoidal`.
 
-    Called with ``start``, a number or a tensor, positions count from there.
+    Called with ``start``, a number or a tensor, positions count from there. One that the table does
+    not have raises an IndexError.
     """
 
     def __init__(
@@ -97,13 +116,18 @@ class SinusoidalPositions(_Positions):
         super().__init__(name)
         width = count("SinusoidalPositions: embed_dim", embed_dim, 1)
         room = count("SinusoidalPositions: max_len", max_len, 1)
-        self.table = constant(sinusoidal(room, width, base), FLOAT32)
+        self._rows = sinusoidal(room, width, base)
+        self.table = constant(self._rows, FLOAT32)
+
+    def _table_of(self, dtype: np.dtype[Any]) -> Tensor:
+        return self.table if dtype == FLOAT32 else constant(self._rows, dtype)
 
 
 class LearnedPositions(_Positions):
     """Adds a learned row for each position to (..., T, embed_dim), normal at the start.
 
-    Called with ``start``, a number or a tensor, positions count from there.
+    Called with ``start``, a number or a tensor, positions count from there. One that the table does
+    not have raises an IndexError.
     """
 
     def __init__(

@@ -261,3 +261,30 @@ def test_layers_generate():
 def test_what_decoding_refuses(call, kind, message):
     with pytest.raises(kind, match=f"{message}(.|\\n)*test_decoding.py"):
         call(start())
+
+
+def test_a_cache_is_a_state_of_beams():
+    """Beams that carry keys and values write what beams do that look at whole texts again."""
+    layer = nn.MultiheadAttention(HIDDEN, 2, dtype="float64")
+    first = gx.input("first", (2,), "int64")
+
+    def logits(x, **options):
+        out, *_, after = layer(x, need_weights=False, **options)
+        return 9.0 * out[:, -1] @ gx.constant(OUTER), after
+
+    def cached(cache, token):
+        return logits(gx.take(gx.constant(EMBEDDED), token, axis=0)[:, None], cache=cache)
+
+    def whole(state, token):
+        past = gx.concat([state[:, 1:], gx.take(gx.constant(EMBEDDED), token, axis=0)[:, None]], 1)
+        seen = gx.any(past != 0.0, -1)
+        return logits(past, key_padding_mask=~seen)[0], past
+
+    room = gx.zeros((2, 4, HIDDEN), dtype="float64")
+    found = [
+        nn.beam_search(step, state, first, 4, num_beams=3)
+        for step, state in ((cached, layer.cache(2, 4)), (whole, room))
+    ]
+    (tokens, scores), (others, same) = gx.function(first, found)(np.array([0, 3]))
+    np.testing.assert_array_equal(tokens, others)
+    np.testing.assert_allclose(scores, same, rtol=1e-12)

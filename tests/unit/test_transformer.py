@@ -308,6 +308,10 @@ def test_rotary_products_depend_on_distances():
         np.testing.assert_allclose(one[:, pairs[0]] + 1j * one[:, pairs[1]], z, rtol=1e-12)
     with pytest.raises(ShapeError, match="even size"):
         nn.rotary(gx.input("x", (3, 5)))
+    with pytest.raises(ShapeError, match=r"axes \(\.\.\., T, d\)"):
+        nn.rotary(gx.zeros((4,)))
+    with pytest.raises(DTypeError, match=r"floating-point(.|\n)*test_transformer\.py"):
+        nn.rotary(gx.zeros((3, 4), dtype="int64"))
 
 
 def test_sinusoidal_positions():
@@ -323,6 +327,26 @@ def test_sinusoidal_positions():
     whole, moved = gx.function([x, start], [layer(x), layer(x, start)])(X, 2)
     np.testing.assert_allclose(whole, X + table[:4], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(moved, X + table[2:], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [nn.SinusoidalPositions, lambda e, n: nn.LearnedPositions(n, e)])
+def test_positions_that_a_table_does_not_have(make):
+    layer, x = make(4, 5), gx.input("x", (2, 4))
+    for start in (4, -1, np.int64(7)):
+        with pytest.raises(IndexError, match=r"among the 5(.|\n)*test_transformer\.py"):
+            layer(x, start=start)
+    assert layer(x, start=3).type == layer(x, start=np.int64(0)).type == x.type
+    with pytest.raises(ShapeError, match="does not fit"):
+        layer(gx.input("x", (4,)))
+    with pytest.raises(DTypeError, match="floating-point"):
+        layer(gx.input("x", (2, 4), "int64"))
+
+
+def test_sinusoidal_positions_in_double_precision():
+    x = gx.input("x", (7, 6), "float64")
+    X = RNG.standard_normal((7, 6))
+    got = gx.function(x, nn.SinusoidalPositions(6, 9)(x, start=2))(X)
+    np.testing.assert_allclose(got, X + nn.sinusoidal(9, 6)[2:], rtol=1e-15, atol=1e-15)
 
 
 def test_learned_positions():
