@@ -34,6 +34,9 @@ from graphc.types import (
     size_of,
 )
 
+_TORCH = {"attn_mask": "mask", "dropout_p": "dropout", "is_causal": "causal"}
+"""What PyTorch calls arguments, and their names here."""
+
 
 @register
 class DroppedAttention(TrainingOp):
@@ -92,7 +95,7 @@ class AttentionDropout(Layer):
 def scaled_dot_product_attention(
     query: Any, key: Any, value: Any, mask: Any = None, causal: bool = False,
     dropout: float = 0.0, scale: float | None = None, *, enable_gqa: bool = False,
-    key_lengths: Any = None, window: int | None = None, bias: Bias | None = None,
+    key_lengths: Any = None, window: int | None = None, bias: Bias | None = None, **unknown: Any,
 ) -> Tensor:  # fmt: skip
     """Return ``softmax(query key^T * scale + mask) value``, without the scores in memory.
 
@@ -122,6 +125,11 @@ def scaled_dot_product_attention(
     As PyTorch's ``scaled_dot_product_attention``; ``attn_mask``, ``dropout_p`` and ``is_causal``
     are ``mask``, ``dropout`` and ``causal`` here.
     """
+    for name in unknown:
+        hint = f"; use {_TORCH[name]}" if name in _TORCH else ""
+        raise DTypeError(
+            f"scaled_dot_product_attention takes no argument {name!r}{hint}\n  at {user_location()}"
+        )
     options = {"mask": mask, "causal": causal, "scale": scale, "enable_gqa": enable_gqa}
     options |= {"key_lengths": key_lengths, "window": window, "bias": bias}
     return attended(query, key, value, dropout=dropout, **options)

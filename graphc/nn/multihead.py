@@ -283,10 +283,10 @@ def _of_heads(mask: Tensor, q: Tensor, added: int) -> Tensor:
     """Return a mask (N * heads, L, S) of a user with axes of samples and heads."""
     n, heads, length, _ = q.type.shape
     rows, *rest = mask.type.shape
-    if isinstance(n, int) and isinstance(rows, int) and rows != n * heads:  # type: ignore[operator]
+    if isinstance(n, int) and isinstance(rows, int) and rows != n * heads:
         raise ShapeError(
-            f"MultiheadAttention: attn_mask {mask.type} must be (L, S) or (N * heads, L, S), here "
-            f"({n} * {heads}, {length}, ...)\n  at {user_location()}"
+            f"MultiheadAttention: attn_mask {mask.type} must have axes (L, S) or (N * heads, L, S)"
+            f", here ({n} * {heads}, {length}, ...)\n  at {user_location()}"
         )
     return ops.reshape(mask, (n, heads, *rest))
 

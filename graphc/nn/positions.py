@@ -80,9 +80,9 @@ class _Positions(Layer):
         table = self._table_of(x.dtype)
         room, own = table.type.shape
         assert isinstance(room, int)
-        length, width = x.type.shape[-2:] if x.ndim > 1 else (None, None)
+        length, width = (0, *x.type.shape)[-2:]
         fits = not isinstance(length, int) or length <= room
-        if width != own or not fits:
+        if x.ndim < 2 or width != own or not fits:
             raise ShapeError(
                 f"{kind} has a table of shape ({room}, {own}), which does not fit "
                 f"{x.describe()}{where}"
