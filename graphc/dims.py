@@ -156,7 +156,7 @@ class Dim:
         if isinstance(other, int):
             if other in (0, 1):
                 return self if other else 0
-            return Dim(tuple((product, factor * other) for product, factor in self.terms))
+            return Dim(tuple([(product, factor * other) for product, factor in self.terms]))
         total: dict[Product, int] = {}
         for a, times in self.terms:
             for b, factor in other.terms:

@@ -105,7 +105,7 @@ def test_shapes_that_do_not_broadcast_name_both_operands():
 @pytest.mark.parametrize(
     ("name", "kwargs"),
     [("elu", {"alpha": -1.0}), ("celu", {"alpha": 0.0}), ("gelu", {"approximate": "erf"}),
-     ("hardtanh", {"min_val": 1.0, "max_val": 1.0})],
+     ("hardtanh", {"min_val": 2.0, "max_val": 1.0})],
 )  # fmt: skip
 def test_parameters_out_of_range(name, kwargs):
     with pytest.raises(ValueError, match=next(iter(kwargs))):

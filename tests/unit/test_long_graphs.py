@@ -12,7 +12,7 @@ import pytest
 import graphc as gx
 from graphc import nn, optim
 
-MOST = 14_000
+MOST = 15_500
 """Calls for each step of the recurrence: 17 operations with their gradients, in 8 kernel calls."""
 
 

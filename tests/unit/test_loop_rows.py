@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from compiled import in_table
 
 import graphc as gx
 from graphc import nn
@@ -208,7 +209,8 @@ def test_a_loop_of_one_kernel_is_one_record(threads, shape):
     xs, a = gx.input("xs", ("length", *shape)), gx.input("a", ())
     _, trail = gx.scan(lambda s, x: (s * x + a,) * 2, gx.zeros(shape), xs)
     loss = gx.sum(trail * trail)
-    f = gx.function([xs, a], [loss, gx.grad(loss, xs)])
+    with in_table():
+        f = gx.function([xs, a], [loss, gx.grad(loss, xs)])
     with gx.config(threads=threads):
         for length in (30, 9, 3, 30):
             values = RNG.uniform(-0.9, 0.9, (length, *shape)).astype("float32")
