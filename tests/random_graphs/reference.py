@@ -17,11 +17,12 @@ import numpy as np
 
 from graphc.ir.graph import ancestors, replace_inputs
 from graphc.ir.interpret import evaluate
-from graphc.ir.op import Assembly, Composite, Elementwise, Source, View
+from graphc.ir.op import Assembly, Composite, Elementwise, Loops, Source, View
 from graphc.ir.results import Result, unpacked
 from graphc.ir.source import Input
 from graphc.ir.tensor import Tensor
-from graphc.types import Several
+from graphc.ops.scan import Scan
+from graphc.types import Several, dim_at
 
 EXACT = {
     "where", "max", "min", "maximum", "minimum", "abs", "negative", "sign", "clip", "relu",
@@ -47,6 +48,17 @@ def rounds(node: Tensor) -> bool:
     return node.dtype.kind == "f" and not exact
 
 
+def _steps_within(node: Tensor, batch: int) -> float:
+    """Return how many roundings, of either sign, an op that loops has in an element."""
+    if isinstance(node.op, Scan):
+        return float(max(1, dim_at(node.op.length, batch) * len(node.op.body.nodes)) ** 0.5)
+    if not isinstance(node.op, Loops) or not node.inputs:
+        return 1.0
+    types = [x.type for x in node.inputs]
+    flops = dim_at(node.op.flops(node.type, *types), batch)
+    return float(max(1.0, flops / max(1, dim_at(types[0].size, batch))) ** 0.5)
+
+
 def wide_evaluate(
     roots: Iterable[Tensor], feeds: Mapping[Tensor, np.ndarray], batch: int,
     rng: np.random.Generator | None = None, amplitude: float = AMPLITUDE,
@@ -66,8 +78,14 @@ def wide_evaluate(
                 value = np.asarray(feeds[node])
             else:
                 operands = [values[x] for x in node.inputs]
-                if rounds(node) and not isinstance(node.op, (Elementwise, Result)):
-                    operands = [moved(x, unit) for x in operands]
+                parts = node.type.parts if isinstance(node.type, Several) else ()
+                units = [float(np.finfo(t.dtype).eps) / 2 for t in parts if t.dtype.kind == "f"]
+                if units and node.op.name not in EXACT:
+                    own = max(units) * _steps_within(node, batch)
+                    operands = [moved(x, own) for x in operands]
+                elif rounds(node) and not isinstance(node.op, (Elementwise, Result)):
+                    own = unit * _steps_within(node, batch)
+                    operands = [moved(x, own) for x in operands]
                 value = node.op.bind(batch).numpy(*operands)
             if isinstance(node.type, Several):  # each result is looked at as it is taken
                 values[node] = value
