@@ -228,7 +228,9 @@ def _copied(loop: Repeat, threads: int, meeting: bool) -> _Copy:
             looks.append(len(schedule.words))
             meets = meeting
         result.places.append(len(schedule.words) + RECORD_HEAD)
-        level = 1 + max((own for _, own in schedule.levels), default=-1)
+        # Where threads do not meet, one may be at any record while another is: all are of a level,
+        # so that no two buffers in the loop share memory.
+        level = 0 if rows else 1 + max((own for _, own in schedule.levels), default=-1)
         meets = not rows and (meets or shared)
         schedule.add(part, level, rows or part.extent, SHARED * shared | BARRIER * meets)
         schedule.divisible_nanoseconds += part.nanoseconds * shared

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from compiled import in_table
@@ -200,6 +202,27 @@ def heads(f, length):
         found.append(words[at + 1])
         at += words[at] or 1  # between the copies of a loop's records there are zeros
     return found
+
+
+def test_buffers_of_such_a_loop_share_no_memory():
+    """One thread may be at the first record of a step while another is at the last."""
+    w, v = (gx.parameter(RNG.standard_normal(s).astype("float32") / 6) for s in ((4, 32), (32, 4)))
+
+    def step(s, _):
+        return s + gx.sin(gx.tanh(s @ w) @ v) + gx.sum(gx.exp(s @ w), axis=1, keepdims=True), None
+
+    x = gx.input("x", (None, 4))
+    f = gx.function(x, gx.scan(step, x, length=500)[0])
+    with gx.config(threads=2):
+        f(np.zeros((64, 4), "float32"))
+        batches = f._executable._batches
+        (bound,) = batches
+        assert f.report.schedule.count("all  ") >= 4
+    buffers = {b for call in batches._calls if call.loops for b in call.needs}
+    places = [(at, at + b.nbytes(64)) for b, at in bound.plan.offsets.items() if b in buffers]
+    assert len(places) > 4
+    for (_, end), (start, _) in itertools.pairwise(sorted(places)):
+        assert end <= start
 
 
 @pytest.mark.parametrize("threads", [1, 2])
