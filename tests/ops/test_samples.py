@@ -21,8 +21,6 @@ COUNT = 3
 
 ONE_BY_ONE = {
     "add_at": "of rows of tables that optimisers alone change",
-    "attention": "of operands that may have axes for heads or not",
-    "attention_gradient": "of operands that may have axes for heads or not",
     "coalesced": "of rows of tables that optimisers alone change",
     "put_at": "of rows of tables that optimisers alone change",
 }
