@@ -160,7 +160,7 @@ MACHINE = {
     "emit/vmath/variants.py:has_wide": _CROSS,
     "run/batches.py:_bind": _THREADS + "test_results_do_not_depend_on_the_number_of_threads",
     "run/batches.py:_schedule": _THREADS + "test_results_do_not_depend_on_the_number_of_threads",
-    "run/batches.py:timetable": "unit/test_timetable.py::test_every_record_is_there_in_order",
+    "run/batches.py:described": "unit/test_timetable.py::test_every_record_is_there_in_order",
     "run/batches.py:table": _THREADS + "test_results_do_not_depend_on_the_number_of_threads",
     "schedule/levels.py:_block": "unit/test_runtime_schedule.py::"
     "test_blocks_and_threads_do_not_change_a_bit",

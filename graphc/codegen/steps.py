@@ -64,28 +64,17 @@ MOST_CALLS = 16
 
 def steps_in_kernels(pairs: Sequence[Pair]) -> list[Pair]:
     """Return the calls of a program, each loop of short steps as one of them."""
+    depths = {loop: depth for call, _ in pairs for depth, loop in enumerate(call.loops)}
+    if not depths:
+        return list(pairs)
     pairs = list(pairs)
-    tried: set[Around] = set()
-    while True:
-        loop = _next(pairs, tried)
-        if loop is None:
-            break
-        tried.add(loop)
+    for loop in sorted(depths, key=depths.__getitem__, reverse=True):  # those inside come first
         inside = [i for i, (call, _) in enumerate(pairs) if loop in call.loops]
         first, own = inside[0], [pairs[i] for i in inside]
         if inside == list(range(first, first + len(own))) and _is_short(own, loop):
             pairs[first : first + len(own)] = [_one(own, loop)]
     kernels = told_apart([kernel for _, kernel in pairs])
     return [(call, kernel) for (call, _), kernel in zip(pairs, kernels, strict=True)]
-
-
-def _next(pairs: Sequence[Pair], tried: set[Around]) -> Around | None:
-    """Return a loop that has no other one inside, or only such as were tried."""
-    found = [loop for call, _ in pairs for loop in call.loops[::-1] if loop not in tried]
-    inner = {loop for loop in found if all(
-        call.loops[-1] is loop or call.loops[-1] in tried
-        for call, _ in pairs if loop in call.loops)}  # fmt: skip
-    return next((loop for loop in found if loop in inner), None)
 
 
 def _is_short(pairs: Sequence[Pair], loop: Around) -> bool:
@@ -247,7 +236,7 @@ class _Together:
                 terms.append((own, 1))
             if further:
                 terms.append((Integer(1), further))
-        elif not isinstance(argument, Offset):
+        else:
             terms.append((self._integer(rest), 1))
         return summed(terms)
 

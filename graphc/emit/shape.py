@@ -7,6 +7,7 @@ Enough for High-Performance BLIS*, 2016); sizes are in elements of ``itemsize`` 
 from __future__ import annotations
 
 from math import lcm
+from typing import NamedTuple
 
 from graphc.machine import known
 from graphc.machine.isa import Isa
@@ -95,24 +96,38 @@ def broad(itemsize: int) -> int:
     return max(1, panels) * width(itemsize)
 
 
-def scratch(itemsize: int) -> tuple[int, int, int, int, int, int, int]:
-    """Return where in a thread's scratch lie two panels, turned tiles, a block of A, more panels.
+class Scratch(NamedTuple):
+    """Where the parts of a thread's scratch start, in elements."""
 
-    Then come three tables of where runs of steps start; the last is where these end.
-    """
+    panel: int
+    other: int
+    """A second panel: one is copied while the other is multiplied."""
+    turned: int
+    """Tiles of the transpose of C."""
+    block: int
+    """Of A."""
+    panels: int
+    """Those that blocks of A share."""
+    tables: int
+    """Three, of where runs of steps start."""
+    end: int
+
+
+def scratch(itemsize: int) -> Scratch:
+    """Return where the parts of a thread's scratch start."""
     panel, tiles = DEPTH * width(itemsize), square(itemsize) * width(itemsize)
-    block = (
-        rows(itemsize) + high(itemsize)
-    ) * DEPTH  # a low tile may have more rows than there are
     start = 2 * panel + tiles
-    tables = start + block + DEPTH * broad(itemsize)
+    # A low tile may have more rows than there are.
+    panels = start + (rows(itemsize) + high(itemsize)) * DEPTH
+    tables = panels + DEPTH * broad(itemsize)
     tables += -tables % (8 // itemsize)
-    return 0, panel, 2 * panel, start, start + block, tables, tables + 3 * DEPTH * 8 // itemsize
+    end = tables + 3 * DEPTH * 8 // itemsize
+    return Scratch(0, panel, 2 * panel, start, panels, tables, end)
 
 
 def scratch_bytes() -> int:
     """Return the bytes that a thread needs to multiply matrices of either type."""
-    return max(scratch(itemsize)[-1] * itemsize for itemsize in (4, 8))
+    return max(scratch(itemsize).end * itemsize for itemsize in (4, 8))
 
 
 def piece(itemsize: int) -> int:

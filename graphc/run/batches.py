@@ -114,17 +114,17 @@ class Batches:
             self._keep(bound, function, found)
         return found
 
-    def needed(self, batch: int) -> int:
-        """Return the bytes of an arena for ``batch`` rows and no others."""
-        with paused():
-            return plan_arena(self._buffers, batch, self._schedule(batch)[1]).nbytes
+    def described(self, batch: int) -> tuple[int, str]:
+        """Return the bytes of an arena for ``batch`` rows and no others, and what runs in a step.
 
-    def timetable(self, batch: int) -> str:
-        """Return what runs in a whole step, in order, as text; none if it is Python that runs."""
+        That is text, in order; none if it is Python that runs.
+        """
         with paused():
-            schedule = self._schedule(batch)[0]
-        threads = options().thread_count()
-        return "" if schedule is None else timetable(schedule, self._calls, batch, threads)
+            schedule, lifetimes = self._schedule(batch)
+            nbytes = plan_arena(self._buffers, batch, lifetimes).nbytes
+        if schedule is None:
+            return nbytes, ""
+        return nbytes, timetable(schedule, self._calls, batch, options().thread_count())
 
     def predictions(self, function: str, batch: int) -> Iterator[Prediction]:
         """Yield what is known of every call that a module's function makes."""

@@ -126,8 +126,7 @@ class Executable:
     def report(self) -> Report:
         """Costs for the batch size of the last call (1 before any)."""
         result = self._report_at(self._batch)
-        result.arena_bytes = self._batches.needed(self._batch)
-        result.schedule = self._batches.timetable(self._batch)
+        result.arena_bytes, result.schedule = self._batches.described(self._batch)
         result.cache_hits, result.cache_misses = self.cache_hits, self.cache_misses
         result.compile_seconds, result.loads = self.compile_seconds, self.loads
         return result

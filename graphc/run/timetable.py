@@ -46,17 +46,17 @@ class Entry:
 
 def entries(schedule: Schedule) -> Iterator[Entry]:
     """Yield the records that call kernels, in the order of the table; those of loops once."""
-    words, records = schedule.words, iter(schedule.records)
+    words, records, walked = schedule.words, iter(schedule.records), list(_walk(schedule.words))
     loops = [
         (at - words[at + RECORD_HEAD + 2], at, words[at + RECORD_HEAD + 1])
-        for at, sharing in _walk(words)
+        for at, sharing in walked
         if sharing & TURN
     ]
-    told = [at for at, sharing in _walk(words) if sharing & (START | CHECK)]
+    told = [at for at, sharing in walked if sharing & (START | CHECK)]
     looks = {at + words[at + RECORD_HEAD + 1] for at in told}  # turns whose number memory tells
     chains: list[tuple[int, int, int]] = []
     meets = False
-    for at, sharing in _walk(words):
+    for at, sharing in walked:
         meets |= bool(sharing & BARRIER)
         if sharing & CHAIN:
             start, own = at + words[at], at + RECORD_HEAD
@@ -113,8 +113,7 @@ def timetable(schedule: Schedule, calls: Sequence[Call], batch: int, threads: in
 
 def _line(entry: Entry, calls: Sequence[Call]) -> str:
     record = entry.record
-    own = [calls[n] for n in record.numbers if n < len(calls)]
-    nodes = dict.fromkeys(n.op.name for call in own for n in call.nodes)
+    nodes = dict.fromkeys(n.op.name for number in record.numbers for n in calls[number].nodes)
     each = record.extent // max(1, entry.rows)
     count = f"{entry.rows:,} x {each:,}" if each > 1 else f"{entry.rows:,}"
     indent = "  " * len(entry.around)

@@ -152,8 +152,10 @@ def _at_once(loop: Repeat, threads: int) -> Schedule | None:
 
     Not where threads had better share each step.
     """
-    rows, (record, *_) = own_rows(loop, threads), leaves(loop.parts)
-    if not loop.entry or (not rows and _is_shared(record, threads)):
+    if not loop.entry:
+        return None
+    rows, (record,) = own_rows(loop, threads), leaves(loop.parts)
+    if not rows and _is_shared(record, threads):
         return None
     words = [*record.arguments, loop.count, *loop.strides[0]]
     whole = replace(
@@ -204,10 +206,11 @@ def _copied(loop: Repeat, threads: int, meeting: bool) -> _Copy:
 
     ``meeting`` says whether all threads take it.
     """
-    result, alone, rows = _Copy(), not _divides(loop, threads), own_rows(loop, threads)
+    result, rows = _Copy(), own_rows(loop, threads)
     looks: list[int] = []
     schedule = result.schedule
-    meets = not (alone or rows)  # the first record of a step follows the last of the one before
+    # The first record of a step follows the last of the one before.
+    meets = not rows and any(_is_shared(record, threads) for record in leaves(loop.parts))
     for part in loop.parts:
         if isinstance(part, Repeat):
             inner = _copied(part, threads, meeting)

@@ -191,7 +191,7 @@ def emit_sweep(v: Vectors, function: Any) -> None:
     transpose = v.part(module, "transpose", "iipipi", emit_transpose)
     pack = v.part(module, "pack", packing.KINDS, packing.emit_pack)
     ROWS, WIDTH, SQUARE = (f(size) for f in (shape.rows, shape.width, shape.square))
-    even, odd, turned, held, kept = (scratch + at for at in shape.scratch(size)[:-2])
+    even, odd, turned, held, kept, *_ = (scratch + at for at in shape.scratch(size))
     minus_one = code.room(v.real, 1)
     code.builder.store(ir.Constant(v.real, -1.0), minus_one.ir)
     weight = update.differs(0).choose(factor, minus_one)

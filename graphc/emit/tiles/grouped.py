@@ -35,8 +35,9 @@ def emit_contract(v: Vectors, function: Any) -> None:
     together = _together(code, count, k)
     # All of a few are known before the rows; of many, those that are multiplied at a time.
     known = (count <= DEPTH).choose(most(count, 1), together)
-    *_, kept, tables, _ = shape.scratch(v.itemsize)
-    a_runs, b_runs, dense = (scratch.table(tables) + x for x in (0, DEPTH, 2 * DEPTH))
+    places = shape.scratch(v.itemsize)
+    packed = scratch + places.panels
+    a_runs, b_runs, dense = (scratch.table(places.tables) + x for x in (0, DEPTH, 2 * DEPTH))
     dotted = _is_dotted(v, code, around, columns, n, k, a_k, count, known).differs(0)
     with code.loop(0, together) as run:
         (dense + run).store(run * k * shape.width(v.itemsize))
@@ -48,7 +49,7 @@ def emit_contract(v: Vectors, function: Any) -> None:
             (b_runs + run).store(b_r)
         with code.when(dotted):
             pack = v.part(function.module, "pack_columns", dots.PACK_KINDS, dots.emit_pack)
-            code.call(pack, n, k, runs, b_runs, b, b_k, b_j, scratch + kept)
+            code.call(pack, n, k, runs, b_runs, b, b_k, b_j, packed)
         with code.loop(lo // m, ceildiv(hi, m)) as e:
             top, end = most(lo - e * m, 0), least(hi - e * m, m)
             a_e, b_e = _offsets(e, around)
@@ -57,7 +58,7 @@ def emit_contract(v: Vectors, function: Any) -> None:
                 dot = v.part(function.module, "dots", dots.KINDS, dots.emit_dots)
                 code.call(
                     dot, end - top, n, k, runs, a_runs, a + (a_e + top * a_i), a_i,
-                    (first > 0).choose(1, 0), scratch + kept, out + top * c_i, c_i,
+                    (first > 0).choose(1, 0), packed, out + top * c_i, c_i,
                 )  # fmt: skip
             with (code.loop(0, dotted.choose(0, columns)) as p,
                   code.loop(0, most(runs, 1), together) as run):  # fmt: skip
