@@ -130,8 +130,8 @@ class _Cell(Recurrent):
     """One step of a sequence."""
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool, *, dtype: DTypeLike, trainable: bool,
-        name: str | None,
+        self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: DTypeLike = FLOAT32,
+        trainable: bool = True, name: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__((input_size, hidden_size), trainable, name)
         self._own = self._weights(self.input_size, self.hidden_size, bias, dtype, "")
@@ -187,12 +187,6 @@ class GRUCell(_Cell):
     gates = 3
     biases_add_up = False
 
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: DTypeLike = FLOAT32,
-        trainable: bool = True, name: str | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(input_size, hidden_size, bias, dtype=dtype, trainable=trainable, name=name)
-
     def _step(self, v: Tensor, r: Tensor, state: Carry) -> Carry:
         return gru_step(v, r, state)
 
@@ -207,12 +201,6 @@ class LSTMCell(_Cell):
 
     gates = 4
     states = ("h", "c")
-
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: DTypeLike = FLOAT32,
-        trainable: bool = True, name: str | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(input_size, hidden_size, bias, dtype=dtype, trainable=trainable, name=name)
 
     def _step(self, v: Tensor, r: Tensor, state: Carry) -> Carry:
         return lstm_step(v, r, state)

@@ -13,13 +13,14 @@ from graphc.errors import ArgumentError, ShapeError, user_location
 from graphc.ir.tensor import Tensor
 from graphc.nn import init
 from graphc.nn.cells import lstm_step
-from graphc.nn.module import Layer, count
-from graphc.nn.steps import Carry, before_end, ends_of, given_state, over_steps
-from graphc.ops.geometry import Window, per_axis, spatial
+from graphc.nn.convolution import Moving
+from graphc.nn.module import count
+from graphc.nn.steps import Carry, by_samples, by_steps, given_state, over_steps
+from graphc.ops.geometry import per_axis, spatial
 from graphc.types import FLOAT32, DTypeLike, size_of
 
 
-class ConvLSTM2d(Layer):
+class ConvLSTM2d(Moving):
     """An LSTM whose products are convolutions, over sequences of images (Shi et al., 2015,
     arXiv:1506.04214): ``layer(x, state=None, lengths=None) -> (outputs, (h, c))``.
 
@@ -47,7 +48,7 @@ class ConvLSTM2d(Layer):
         hidden = count("ConvLSTM2d: hidden_channels", hidden_channels, 1)
         self._channels = fan_in, hidden
         size = per_axis("ConvLSTM2d", "kernel_size", kernel_size, 2)
-        self._own: Window = spatial("ConvLSTM2d", 2, size, stride, padding, dilation)
+        self._own = spatial("ConvLSTM2d", 2, size, stride, padding, dilation)
         window = self._own.window
         if not all(k % 2 for k in window):
             raise ArgumentError(
@@ -77,30 +78,18 @@ class ConvLSTM2d(Layer):
         return self._own.window
 
     @property
-    def stride(self) -> tuple[int, ...]:
-        return self._own.stride
-
-    @property
     def padding(self) -> tuple[tuple[int, int], ...]:
         """What is put before and after each axis of the input."""
         return self._own.padding
 
-    @property
-    def dilation(self) -> tuple[int, ...]:
-        return self._own.dilation
-
     def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
-        alone = x.ndim == 4
         if x.ndim not in (4, 5) or x.type.shape[-1] != self.in_channels:
             raise ShapeError(
                 f"ConvLSTM2d({self.in_channels}, {self.hidden_channels}) needs images of axes "
                 f"(N, T, H, W, {self.in_channels}) or (T, H, W, {self.in_channels}), got "
                 f"{x.describe()}\n  at {user_location()}"
             )
-        steps = ops.expand_dims(x, 1) if alone else ops.moveaxis(x, 1, 0)
-        ends = ends_of("ConvLSTM2d", x, lengths, 3)
-        if ends is not None:
-            steps = ops.where(before_end(steps, ends), steps, 0.0)
+        steps, ends, alone = by_steps("ConvLSTM2d", x, lengths, 3)
         added = self._added(steps)
         shape = (*added.type.shape[1:-1], self.hidden_channels)
         own = shape[1:] if alone else shape
@@ -113,10 +102,8 @@ class ConvLSTM2d(Layer):
             return lstm_step(v, ops.conv(before[0], self.weight_hh, padding=half), before)
 
         out, final = over_steps(advance, begin, added, ends)
-        if alone:
-            h, c = (ops.squeeze(t, 0) for t in final)
-            return ops.squeeze(out, 1), (h, c)
-        return ops.moveaxis(out, 0, 1), final
+        last = tuple(ops.squeeze(t, 0) for t in final) if alone else final
+        return by_samples(out, alone), last
 
     def _added(self, steps: Tensor) -> Tensor:
         """Return what the images add to the gates, one convolution of all."""

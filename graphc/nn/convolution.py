@@ -20,7 +20,21 @@ _MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circu
 """PyTorch's name for how an image is padded, and NumPy's."""
 
 
-class _Windowed(Layer):
+class Moving(Layer):
+    """A layer with a window that moves over images."""
+
+    _own: Window
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        return self._own.stride
+
+    @property
+    def dilation(self) -> tuple[int, ...]:
+        return self._own.dilation
+
+
+class _Windowed(Moving):
     """What convolutions and their transposes share: parameters, and images without a batch."""
 
     rank: ClassVar[int]
@@ -119,20 +133,12 @@ class _Conv(_Windowed):
         )  # fmt: skip
         kind = type(self).__name__
         self.padding_mode = one_of(f"{kind}: padding_mode", padding_mode, _MODES)
-        self._own: Window = spatial(kind, self.rank, self._window, stride, padding, dilation)
-
-    @property
-    def stride(self) -> tuple[int, ...]:
-        return self._own.stride
+        self._own = spatial(kind, self.rank, self._window, stride, padding, dilation)
 
     @property
     def padding(self) -> tuple[tuple[int, int], ...]:
         """What is put before and after each axis."""
         return self._own.padding
-
-    @property
-    def dilation(self) -> tuple[int, ...]:
-        return self._own.dilation
 
     def forward(self, x: Tensor) -> Tensor:
         return self._forward(x)
@@ -215,7 +221,7 @@ class _ConvTranspose(_Windowed):
             raise ArgumentError(
                 f"{kind}: padding must be numbers, not {padding!r}\n  at {user_location()}"
             )
-        self._own: Window = spatial(kind, self.rank, self._window, stride, padding, dilation)
+        self._own = spatial(kind, self.rank, self._window, stride, padding, dilation)
         self._extra = per_axis(kind, "output_padding", output_padding, self.rank, 0)
         for extra, step, gap in zip(self._extra, self.stride, self.dilation, strict=True):
             if extra >= max(step, gap):
@@ -225,10 +231,6 @@ class _ConvTranspose(_Windowed):
                 )
 
     @property
-    def stride(self) -> tuple[int, ...]:
-        return self._own.stride
-
-    @property
     def padding(self) -> tuple[int, ...]:
         """What is taken off each end of the result."""
         return tuple(low for low, _ in self._own.padding)
@@ -236,10 +238,6 @@ class _ConvTranspose(_Windowed):
     @property
     def output_padding(self) -> tuple[int, ...]:
         return self._extra
-
-    @property
-    def dilation(self) -> tuple[int, ...]:
-        return self._own.dilation
 
     def _fan(self) -> int:
         return math.prod(self._window) * (self.out_channels // self.groups)

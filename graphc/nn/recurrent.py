@@ -24,7 +24,7 @@ from graphc.nn.cells import (
 )
 from graphc.nn.dropout import Dropout
 from graphc.nn.module import count, one_of
-from graphc.nn.steps import Carry, before_end, ends_of, given_state, over_steps
+from graphc.nn.steps import Carry, by_samples, by_steps, given_state, over_steps
 from graphc.types import FLOAT32, DTypeLike
 
 
@@ -83,17 +83,13 @@ class _Sequence(Recurrent):
         return self._dropout
 
     def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
-        alone = x.ndim == 2
         if x.ndim not in (2, 3) or x.type.shape[-1] != self.input_size:
             raise ShapeError(
                 f"{type(self).__name__}({self.input_size}, {self.hidden_size}) needs sequences of "
                 f"axes (N, T, {self.input_size}) or (T, {self.input_size}), got {x.describe()}"
                 f"\n  at {user_location()}"
             )
-        steps = ops.expand_dims(x, 1) if alone else ops.moveaxis(x, 1, 0)
-        ends = ends_of(type(self).__name__, x, lengths, 1)
-        if ends is not None:
-            steps = ops.where(before_end(steps, ends), steps, 0.0)
+        steps, ends, alone = by_steps(type(self).__name__, x, lengths, 1)
         first = self._first(state, steps, alone)
         finals: list[Carry] = []
         for layer in range(self._num_layers):
@@ -107,7 +103,7 @@ class _Sequence(Recurrent):
                 left.append(out)
                 finals.append(final)
             steps = ops.concat(left, axis=2) if len(left) > 1 else left[0]
-        outputs = ops.squeeze(steps, 1) if alone else ops.moveaxis(steps, 0, 1)
+        outputs = by_samples(steps, alone)
         last = tuple(ops.stack(ts) for ts in zip(*finals, strict=True))
         last = tuple(ops.squeeze(t, 1) for t in last) if alone else last
         return outputs, last if len(last) > 1 else last[0]

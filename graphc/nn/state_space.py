@@ -14,7 +14,7 @@ from graphc.ir.source import Initializer
 from graphc.ir.tensor import Tensor
 from graphc.nn import init
 from graphc.nn.module import Layer, count
-from graphc.nn.steps import Carry, before_end, ends_of, given_state, over_steps
+from graphc.nn.steps import Carry, before_end, by_samples, by_steps, given_state, over_steps
 from graphc.ops.associative import associative_scan
 from graphc.types import FLOAT32, DTypeLike
 
@@ -71,16 +71,12 @@ class LRU(Layer):
         return self._sizes[1]
 
     def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
-        alone = x.ndim == 2
         if x.ndim not in (2, 3) or x.type.shape[-1] != self.size:
             raise ShapeError(
                 f"LRU({self.size}, {self.state_size}) needs sequences of axes (N, T, {self.size}) "
                 f"or (T, {self.size}), got {x.describe()}\n  at {user_location()}"
             )
-        steps = ops.expand_dims(x, 1) if alone else ops.moveaxis(x, 1, 0)
-        ends = ends_of("LRU", x, lengths, 1)
-        if ends is not None:
-            steps = ops.where(before_end(steps, ends), steps, 0.0)
+        steps, ends, alone = by_steps("LRU", x, lengths, 1)
         decay = ops.exp(self.nu)
         scale = ops.sqrt(-ops.expm1(-2.0 * decay))
         added = self._halves(steps @ self.weight_in)
@@ -95,7 +91,7 @@ class LRU(Layer):
         if ends is not None:
             out = ops.where(before_end(out, ends), out, 0.0)
         last = tuple(ops.squeeze(t, 0) for t in final) if alone else final
-        return (ops.squeeze(out, 1) if alone else ops.moveaxis(out, 0, 1)), last
+        return by_samples(out, alone), last
 
     def _halves(self, both: Tensor) -> Pair:
         """Return real and imaginary parts that lie side by side."""

@@ -39,6 +39,25 @@ def ends_of(kind: str, x: Tensor, lengths: Any, rest: int) -> Tensor | None:
     return ops.reshape(ops.astype(ends, INT64), (*(lead or (1,)), *[1] * rest))
 
 
+def by_steps(kind: str, x: Tensor, lengths: Any, rest: int) -> tuple[Tensor, Tensor | None, bool]:
+    """Return ``(T, N, ...)`` of a user's sequences, where they end, and whether ``x`` is one alone.
+
+    ``x`` has ``rest`` axes behind that of the steps; what lies behind an end is 0.
+    """
+    alone = x.ndim == rest + 1
+    steps = ops.expand_dims(x, 1) if alone else ops.moveaxis(x, 1, 0)
+    ends = ends_of(kind, x, lengths, rest)
+    if ends is not None:
+        steps = ops.where(before_end(steps, ends), steps, 0.0)
+    return steps, ends, alone
+
+
+def by_samples(steps: Tensor, alone: bool) -> Tensor:
+    """Return ``(N, T, ...)``, or the one sequence alone, of steps ``(T, N, ...)``."""
+    result: Tensor = ops.squeeze(steps, 1) if alone else ops.moveaxis(steps, 0, 1)
+    return result
+
+
 def before_end(steps: Tensor, ends: Tensor) -> Tensor:
     """Return which steps of ``(T, N, ...)`` are there."""
     return iota((steps.type.shape[0], *[1] * ends.ndim), 0, INT64) < ends

@@ -7,7 +7,7 @@ Normalization in the Transformer Architecture*, 2020. Formulas, names and defaul
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,11 +30,14 @@ _ACTIVATIONS: dict[str, Callable[[Any], Tensor]] = {"relu": ops.relu, "gelu": op
 class _TransformerLayer(FromTorch):
     """What layers of encoders and of decoders share: feed-forward, norms, residuals."""
 
+    attentions: ClassVar[tuple[str, ...]] = ("self_attn",)
+    """The layers of attention: a norm and a dropout for each, and for what follows."""
+
     def __init__(
-        self, d_model: int, nhead: int, dim_feedforward: int, dropout: float,
-        activation: Activation, layer_norm_eps: float, batch_first: bool, norm_first: bool,
-        bias: bool, weight_init: Initializer | None, dtype: DTypeLike, trainable: bool,
-        name: str | None,
+        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
+        activation: Activation = "relu", layer_norm_eps: float = 1e-5, batch_first: bool = True,
+        norm_first: bool = False, bias: bool = True, *, weight_init: Initializer | None = None,
+        dtype: DTypeLike = FLOAT32, trainable: bool = True, name: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name, trainable=trainable)
         kind = type(self).__name__
@@ -54,18 +57,20 @@ class _TransformerLayer(FromTorch):
             )
         self._activation, self.norm_first = activation, bool(norm_first)
         linear: dict[str, Any] = {"bias": bias, "weight_init": weight_init, "dtype": dtype}
-        self._attention = {"dropout": dropout, **linear}
-        self.self_attn = MultiheadAttention(d_model, nhead, name="self_attn", **self._attention)
+        self.self_attn = MultiheadAttention(
+            d_model, nhead, dropout=dropout, name="self_attn", **linear
+        )  # fmt: skip
         hidden = count(f"{kind}: dim_feedforward", dim_feedforward, 1)
         self.linear1 = Linear(d_model, hidden, name="linear1", **linear)
         self.dropout = Dropout(dropout, name="dropout")
         self.linear2 = Linear(hidden, d_model, name="linear2", **linear)
-        for number in range(1, self._sublayers + 1):
+        for number in range(1, len(self.attentions) + 2):
             norm = LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype, name=f"norm{number}")
             setattr(self, f"norm{number}", norm)
             setattr(self, f"dropout{number}", Dropout(dropout, name=f"dropout{number}"))
-
-    _sublayers = 2
+        for other in self.attentions[1:]:
+            made = MultiheadAttention(d_model, nhead, dropout=dropout, name=other, **linear)
+            setattr(self, other, made)
 
     def again(self, name: str) -> _TransformerLayer:
         """Return another layer of the same arguments, with weights of its own."""
@@ -89,17 +94,6 @@ class TransformerEncoderLayer(_TransformerLayer):
     :class:`nn.MultiheadAttention`. With ``cache``, one of its, the layer returns ``(output,
     after)``: so it is a layer of a decoder without an encoder, such as GPT's, that generates.
     """
-
-    def __init__(
-        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
-        activation: Activation = "relu", layer_norm_eps: float = 1e-5, batch_first: bool = True,
-        norm_first: bool = False, bias: bool = True, *, weight_init: Initializer | None = None,
-        dtype: DTypeLike = FLOAT32, trainable: bool = True, name: str | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(
-            d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first,
-            norm_first, bias, weight_init, dtype, trainable, name,
-        )  # fmt: skip
 
     def cache(self, batch: int, length: int) -> KVCache:
         """Return an empty cache: see :meth:`MultiheadAttention.cache`."""
@@ -131,21 +125,8 @@ class TransformerDecoderLayer(_TransformerLayer):
     :class:`nn.MultiheadAttention`.
     """
 
-    _sublayers = 3
-
-    def __init__(
-        self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
-        activation: Activation = "relu", layer_norm_eps: float = 1e-5, batch_first: bool = True,
-        norm_first: bool = False, bias: bool = True, *, weight_init: Initializer | None = None,
-        dtype: DTypeLike = FLOAT32, trainable: bool = True, name: str | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(
-            d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first,
-            norm_first, bias, weight_init, dtype, trainable, name,
-        )  # fmt: skip
-        self.multihead_attn = MultiheadAttention(
-            d_model, nhead, name="multihead_attn", **self._attention
-        )  # fmt: skip
+    attentions = ("self_attn", "multihead_attn")
+    multihead_attn: MultiheadAttention
 
     def forward(
         self, tgt: Tensor, memory: Tensor, tgt_mask: Any = None, memory_mask: Any = None,
