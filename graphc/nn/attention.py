@@ -10,7 +10,7 @@ import numpy as np
 
 from graphc import ops
 from graphc.errors import ArgumentError, DTypeError, ShapeError, user_location
-from graphc.ir.op import Array, register
+from graphc.ir.op import Array, register, reshaped
 from graphc.ir.results import result
 from graphc.ir.tensor import Tensor, apply
 from graphc.nn.attention_bias import Bias, formula_of
@@ -143,14 +143,14 @@ def attended(
     p = probability("scaled_dot_product_attention: dropout", dropout)
     given = _given(query, key, value, p=p, **options)
     out = given.attended(dropped)
-    return _reshaped(out, (*given.heads.lead, *out.type.shape[-2:]))
+    return reshaped(out, (*given.heads.lead, *out.type.shape[-2:]))
 
 
 def attention_weights(query: Any, key: Any, value: Any, **options: Any) -> Tensor:
     """Return the weights of attention, of all pairs of queries and keys, without dropout."""
     given = _given(query, key, value, p=0.0, **options)
     weights = given.formula().p
-    return _reshaped(weights, (*given.heads.lead, *weights.type.shape[-2:]))
+    return reshaped(weights, (*given.heads.lead, *weights.type.shape[-2:]))
 
 
 def _given(
@@ -280,11 +280,11 @@ class _Heads(NamedTuple):
         """Return a tensor with the axes (samples, heads, length, features)."""
         rest = t.type.shape[-2:]
         own, given = _split(t, self.rank, self.apart)
-        aligned = _reshaped(t, (*own, given, *rest))
+        aligned = reshaped(t, (*own, given, *rest))
         whole = (*self.samples, heads, *rest)
         if aligned.type.shape != whole:
             aligned = ops.broadcast_to(aligned, whole)
-        return _reshaped(aligned, (size_of(self.samples), heads, *rest))
+        return reshaped(aligned, (size_of(self.samples), heads, *rest))
 
     def mask(self, mask: Tensor, q: Tensor, k: Tensor, where: str) -> Tensor:
         """Return a mask that broadcasts to (samples, heads, queries, keys)."""
@@ -321,7 +321,7 @@ class _Heads(NamedTuple):
         if len(samples) > 1 and set(samples) != {1}:
             t = ops.broadcast_to(t, (*self.samples, *heads, *shape[-2:]))
             samples = self.samples
-        return _reshaped(t, (size_of(samples), *heads, *shape[-2:]))
+        return reshaped(t, (size_of(samples), *heads, *shape[-2:]))
 
     def lengths(self, lengths: Tensor, where: str) -> Tensor:
         """Return the number of keys of each sample."""
@@ -336,7 +336,7 @@ class _Heads(NamedTuple):
                 f"attention: key_lengths {lengths.type} must be one for each sample, "
                 f"{show_shape(self.samples)}{where}"
             ) from None
-        return _reshaped(cast(whole, INT64), (size_of(self.samples),))
+        return reshaped(cast(whole, INT64), (size_of(self.samples),))
 
 
 def _split(t: Tensor, rank: int, apart: bool) -> tuple[Shape, AnyDim]:
@@ -351,10 +351,6 @@ def _broadcasts(t: Tensor, whole: Shape) -> bool:
         return broadcast_shapes(t.type.shape, whole) == whole
     except ShapeError:
         return False
-
-
-def _reshaped(t: Tensor, shape: Shape) -> Tensor:
-    return t if t.type.shape == shape else ops.reshape(t, shape)
 
 
 def _scale(scale: Any, width: int, where: str) -> float:

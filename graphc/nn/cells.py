@@ -82,9 +82,9 @@ class Recurrent(FromTorch):
     def hidden_size(self) -> int:
         return self._sizes[1]
 
-    def _weights(self, fan_in: int, out: int, bias: bool, dtype: DTypeLike, suffix: str) -> Weights:
+    def _make(self, fan_in: int, out: int, bias: bool, dtype: DTypeLike, suffix: str) -> None:
         """Make the weights of a step from ``fan_in`` features to a state h of ``out``."""
-        hidden, made = self.hidden_size, Weights()
+        hidden = self.hidden_size
         width, bound = self.gates * hidden, 1.0 / hidden**0.5
         shapes: dict[str, tuple[int, ...]] = {
             "weight_ih": (fan_in, width),
@@ -96,34 +96,34 @@ class Recurrent(FromTorch):
             shapes["weight_hr"] = (hidden, out)
         for label, shape in shapes.items():
             start, own = init.uniform(-bound, bound), f"{label}{suffix}"
-            made[label] = self.parameter(own, start, shape, dtype=dtype)
-            setattr(self, own, made[label])
-        return made
+            setattr(self, own, self.parameter(own, start, shape, dtype=dtype))
+
+    def _weight(self, label: str, suffix: str) -> Tensor:
+        """Return a weight as it is now: it may have become a function of others."""
+        found: Tensor = getattr(self, f"{label}{suffix}")
+        return found
+
+    def _with_bias(self, part: str, x: Tensor, suffix: str) -> Tensor:
+        """Return ``x`` and the bias ``"ih"`` or ``"hh"``, if there is one."""
+        bias = getattr(self, f"bias_{part}{suffix}", None)
+        return x if bias is None else x + bias
 
     @abstractmethod
     def _step(self, v: Tensor, r: Tensor, state: Carry) -> Carry:
         """Return the state after a step, of what the input and what the state add to the gates."""
 
-    def _added(self, weights: Weights, x: Tensor) -> Tensor:
+    def _added(self, suffix: str, x: Tensor) -> Tensor:
         """Return what an input, or those of all steps, adds to the gates."""
-        v = weights.with_bias("ih", x @ weights["weight_ih"])
-        return weights.with_bias("hh", v) if self.biases_add_up else v
+        v = self._with_bias("ih", x @ self._weight("weight_ih", suffix), suffix)
+        return self._with_bias("hh", v, suffix) if self.biases_add_up else v
 
-    def _advance(self, weights: Weights, v: Tensor, state: Carry) -> Carry:
+    def _advance(self, suffix: str, v: Tensor, state: Carry) -> Carry:
         """Return the state after a step, of what the input adds to the gates."""
-        r = state[0] @ weights["weight_hh"]
-        after = self._step(v, r if self.biases_add_up else weights.with_bias("hh", r), state)
-        if "weight_hr" in weights:
-            after = (after[0] @ weights["weight_hr"], *after[1:])
+        r = state[0] @ self._weight("weight_hh", suffix)
+        after = self._step(v, r if self.biases_add_up else self._with_bias("hh", r, suffix), state)
+        if hasattr(self, f"weight_hr{suffix}"):
+            after = (after[0] @ self._weight("weight_hr", suffix), *after[1:])
         return after
-
-
-class Weights(dict[str, Tensor]):
-    """The weights of a step, by PyTorch's names without the number of a layer."""
-
-    def with_bias(self, part: str, x: Tensor) -> Tensor:
-        """Return ``x`` and the bias ``"ih"`` or ``"hh"``, if there is one."""
-        return x + self[f"bias_{part}"] if f"bias_{part}" in self else x
 
 
 class _Cell(Recurrent):
@@ -134,7 +134,7 @@ class _Cell(Recurrent):
         trainable: bool = True, name: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__((input_size, hidden_size), trainable, name)
-        self._own = self._weights(self.input_size, self.hidden_size, bias, dtype, "")
+        self._make(self.input_size, self.hidden_size, bias, dtype, "")
 
     def forward(self, x: Tensor, state: Any = None) -> Any:
         kind = type(self).__name__
@@ -144,11 +144,10 @@ class _Cell(Recurrent):
                 f"(N, {self.input_size}) or ({self.input_size},), got {x.describe()}"
                 f"\n  at {user_location()}"
             )
-        v = self._added(self._own, x)
+        v = self._added("", x)
         shape = (*x.type.shape[:-1], self.hidden_size)
-        after = self._advance(
-            self._own, v, given_state(self, state, [shape] * len(self.states), v.dtype)
-        )
+        before = given_state(self, state, [shape] * len(self.states), v.dtype)
+        after = self._advance("", v, before)
         return after if len(after) > 1 else after[0]
 
 

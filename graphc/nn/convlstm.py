@@ -57,10 +57,10 @@ class ConvLSTM2d(Moving):
             )
         bound = 1.0 / (hidden * math.prod(window)) ** 0.5
         start = init.uniform(-bound, bound)
-        shapes = {"weight_ih": (*window, fan_in, 4 * hidden)}
-        shapes["weight_hh"] = (*window, hidden, 4 * hidden)
-        made = {n: self.parameter(n, start, shape, dtype=dtype) for n, shape in shapes.items()}
-        self.weight_ih, self.weight_hh = made["weight_ih"], made["weight_hh"]
+        shape = (*window, fan_in, 4 * hidden)
+        self.weight_ih = self.parameter("weight_ih", start, shape, dtype=dtype)
+        shape = (*window, hidden, 4 * hidden)
+        self.weight_hh = self.parameter("weight_hh", start, shape, dtype=dtype)
         self.bias: Tensor | None = None
         if bias:
             self.bias = self.parameter("bias", start, (4 * hidden,), dtype=dtype)

@@ -246,7 +246,7 @@ class MultiheadAttention(FromTorch):
                 t = t if not single else ops.expand_dims(t, 0)
                 t = ops.expand_dims(t, (1, 2))
             elif t.ndim == 3:
-                t = _of_heads(t, q, added)
+                t = _of_heads(t, q)
             found = _both(found, t)
         return found
 
@@ -279,7 +279,7 @@ def _places(x: Tensor, axis: int) -> Tensor:
     return iota(shape, axis, INT64)
 
 
-def _of_heads(mask: Tensor, q: Tensor, added: int) -> Tensor:
+def _of_heads(mask: Tensor, q: Tensor) -> Tensor:
     """Return a mask (N * heads, L, S) of a user with axes of samples and heads."""
     n, heads, length, _ = q.type.shape
     rows, *rest = mask.type.shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -72,8 +73,6 @@ def sinusoidal(length: int, width: int, base: float = 10000.0) -> np.ndarray[Any
 class _Positions(Layer):
     """Adds a row of a table to each place of a sequence."""
 
-    table: Tensor
-
     def forward(self, x: Tensor, start: Any = 0) -> Tensor:
         kind, where = type(self).__name__, f"\n  at {user_location()}"
         floating(kind, x)
@@ -98,9 +97,9 @@ class _Positions(Layer):
             rows = ops.take(table, start + iota((length,), 0, INT64), axis=0)
         return x + cast(rows, x.dtype)
 
+    @abstractmethod
     def _table_of(self, dtype: np.dtype[Any]) -> Tensor:
         """Return the table for inputs of a data type."""
-        return self.table
 
 
 class SinusoidalPositions(_Positions):
@@ -140,4 +139,7 @@ class LearnedPositions(_Positions):
             count("LearnedPositions: embed_dim", embed_dim, 1),
         )
         start = weight_init or init.normal(std=0.02)
-        self.weight = self.table = self.parameter("weight", start, shape, dtype=dtype)
+        self.weight = self.parameter("weight", start, shape, dtype=dtype)
+
+    def _table_of(self, dtype: np.dtype[Any]) -> Tensor:
+        return self.weight

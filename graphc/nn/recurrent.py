@@ -17,7 +17,6 @@ from graphc.nn.cells import (
     ACTIVATIONS,
     Nonlinearity,
     Recurrent,
-    Weights,
     gru_step,
     lstm_step,
     rnn_step,
@@ -62,12 +61,13 @@ class _Sequence(Recurrent):
         self._out = proj or self.hidden_size
         self._dropouts = [Dropout(dropout) for _ in range(self._num_layers - 1)]
         self._dropout = Dropout(dropout).p if not self._dropouts else self._dropouts[0].p
-        self._own: list[Weights] = []
+        self._suffixes: list[str] = []
         for layer in range(self._num_layers):
             fan_in = self._out * self._directions if layer else self.input_size
             for ending in ("", "_reverse")[: self._directions]:
                 suffix = f"_l{layer}{ending}"
-                self._own.append(self._weights(fan_in, self._out, bias, dtype, suffix))
+                self._make(fan_in, self._out, bias, dtype, suffix)
+                self._suffixes.append(suffix)
 
     @property
     def num_layers(self) -> int:
@@ -99,7 +99,7 @@ class _Sequence(Recurrent):
             for direction in range(self._directions):
                 number = layer * self._directions + direction
                 begin = tuple(t[number] for t in first)
-                out, final = self._run(steps, self._own[number], begin, ends, direction == 1)
+                out, final = self._run(steps, self._suffixes[number], begin, ends, direction == 1)
                 left.append(out)
                 finals.append(final)
             steps = ops.concat(left, axis=2) if len(left) > 1 else left[0]
@@ -109,12 +109,12 @@ class _Sequence(Recurrent):
         return outputs, last if len(last) > 1 else last[0]
 
     def _run(
-        self, steps: Tensor, weights: Weights, begin: Carry, ends: Tensor | None, reverse: bool
+        self, steps: Tensor, suffix: str, begin: Carry, ends: Tensor | None, reverse: bool
     ) -> tuple[Tensor, Carry]:
         """Return the outputs of a layer in a direction, and its last state."""
-        added = self._added(weights, steps)
+        added = self._added(suffix, steps)
         return over_steps(
-            lambda v, state: self._advance(weights, v, state), begin, added, ends, reverse
+            lambda v, state: self._advance(suffix, v, state), begin, added, ends, reverse
         )
 
     def _first(self, state: Any, steps: Tensor, alone: bool) -> Carry:
@@ -123,7 +123,7 @@ class _Sequence(Recurrent):
         count = self._num_layers * self._directions
         sizes = (self._out, self.hidden_size)[: len(self.states)]
         shapes = [(count, *batch, size) for size in sizes]
-        dtype = np.result_type(steps.dtype, self._own[0]["weight_ih"].dtype)
+        dtype = np.result_type(steps.dtype, self._weight("weight_ih", self._suffixes[0]).dtype)
         first = given_state(self, state, shapes, dtype)
         return tuple(ops.expand_dims(t, 1) for t in first) if alone else first
 

@@ -10,7 +10,6 @@ import numpy as np
 from graphc.errors import ArgumentError, ShapeError, user_location
 from graphc.ir.source import Parameter
 from graphc.ir.tensor import Tensor
-from graphc.nn.embedding import Embedding
 from graphc.nn.module import Layer, Linear
 from graphc.types import show_shape
 
@@ -64,7 +63,7 @@ def take_weights(
 
 def _named(layer: Layer) -> Iterator[tuple[str, tuple[Tensor, bool]]]:
     """Yield the names of parameters, and whether a matrix is transposed."""
-    matrices = isinstance(layer, (Linear, FromTorch)) and not isinstance(layer, Embedding)
+    matrices = isinstance(layer, (Linear, FromTorch))
     for name, value in vars(layer).items():
         if name.startswith("_"):
             continue

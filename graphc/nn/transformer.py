@@ -45,8 +45,7 @@ class _TransformerLayer(FromTorch):
         self._arguments = {
             "d_model": d_model, "nhead": nhead, "dim_feedforward": dim_feedforward,
             "dropout": dropout, "activation": activation, "layer_norm_eps": layer_norm_eps,
-            "norm_first": norm_first, "bias": bias, "weight_init": weight_init, "dtype": dtype,
-            "trainable": trainable,
+            "bias": bias, "weight_init": weight_init, "dtype": dtype, "trainable": trainable,
         }  # fmt: skip
         if isinstance(activation, str):
             activation = _ACTIVATIONS[one_of(f"{kind}: activation", activation, _ACTIVATIONS)]
@@ -74,7 +73,7 @@ class _TransformerLayer(FromTorch):
 
     def again(self, name: str) -> _TransformerLayer:
         """Return another layer of the same arguments, with weights of its own."""
-        return type(self)(**self._arguments, name=name)
+        return type(self)(**self._arguments, norm_first=self.norm_first, name=name)
 
     def _around(self, x: Tensor, number: int, part: Callable[[Tensor], Tensor]) -> Tensor:
         """Return ``x`` after a part with its norm, dropout and residual."""
@@ -250,11 +249,11 @@ class Transformer(FromTorch):
             return LayerNorm(d_model, layer_norm_eps, bias=bias, dtype=dtype, name=f"{of}.norm")
 
         self._width = d_model
-        self.encoder: Layer = custom_encoder or TransformerEncoder(
+        self.encoder: Layer = custom_encoder if custom_encoder is not None else TransformerEncoder(
             TransformerEncoderLayer(d_model, nhead, **options), num_encoder_layers, norm("encoder"),
             name="encoder",
         )  # fmt: skip
-        self.decoder: Layer = custom_decoder or TransformerDecoder(
+        self.decoder: Layer = custom_decoder if custom_decoder is not None else TransformerDecoder(
             TransformerDecoderLayer(d_model, nhead, **options), num_decoder_layers, norm("decoder"),
             name="decoder",
         )  # fmt: skip

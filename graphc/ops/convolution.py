@@ -18,7 +18,7 @@ import numpy as np
 from graphc.errors import ShapeError
 from graphc.ir.op import Array, Composite, add_all, register
 from graphc.ir.tensor import Tensor, apply
-from graphc.ops.batched import Case, batching, one_axis
+from graphc.ops.batched import merged
 from graphc.ops.creation import filled
 from graphc.ops.einsum import einsum
 from graphc.ops.interleave import Interleave
@@ -133,6 +133,7 @@ class _Windowed(Composite):
         return x.reshape(*x.shape[:-1], self.groups, x.shape[-1] // self.groups)
 
 
+@merged(0)
 @register
 class Convolution(_Windowed):
     """Sum over a window and over the channels of a group: ``(N, *lengths, out)``."""
@@ -251,11 +252,6 @@ class Convolution(_Windowed):
     def flops(self, out: TensorType, *types: TensorType) -> AnyDim:
         *window, depth, _ = types[1].shape
         return out.size * math.prod(dim_at(k, 0) for k in (*window, depth)) * 2
-
-
-@batching(Convolution)
-def _of_samples(case: Case) -> Sequence[Tensor] | None:
-    return None if case.has[1] else one_axis(case, (0,))  # samples are more images
 
 
 @register

@@ -305,9 +305,9 @@ def pool_window(
 
 def pool_sizes(what: str, given: Any, rank: int) -> tuple[int | None, ...]:
     """Return how many windows a user wants along each axis of space, None for its length."""
-    listed = given if isinstance(given, (tuple, list)) else (given,) * rank
+    listed = given if isinstance(given, (tuple, list)) else (given,)
+    listed = tuple(listed) * rank if len(listed) == 1 else listed
     asked = per_axis(what, "output_size", [1 if m is None else m for m in listed], rank)
-    listed = listed if len(listed) == rank else asked
     return tuple(None if m is None else k for m, k in zip(listed, asked, strict=True))
 
 

@@ -15,7 +15,7 @@ from graphc.ir.source import constant
 from graphc.ir.tensor import Tensor, apply
 from graphc.kernel.value import Integer, Name, select
 from graphc.ops.comparison import equal, where
-from graphc.ops.creation import iota_along, zeros_like
+from graphc.ops.creation import extent, iota_along, zeros_like
 from graphc.ops.gather import (
     SECTION,
     Change,
@@ -230,7 +230,7 @@ def coalesced(indices: Tensor, rows: Tensor, length: AnyDim) -> tuple[Tensor, Te
     ``indices`` is ``(n,)`` and ``rows`` ``(n, ...)``; so are the results, with places in ascending
     order, then -1, whose rows are zero.
     """
-    own = where(indices < 0, indices + length, indices)
+    own = where(indices < 0, indices + extent(length, indices.dtype), indices)
     at, order, *_ = results(apply(Sorted(), own))
     place, sums = results(apply(Coalesced(), at, order, rows))
     return place, sums

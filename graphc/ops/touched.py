@@ -145,6 +145,8 @@ class Touched:
 def touched(gradient: Tensor) -> Tensor | None:
     """Return which rows a gradient touches, booleans ``(rows, 1, ...)``; None if it may be all."""
     nodes = ancestors([gradient])
+    if not any(map(is_scattered, nodes)):
+        return None
     known = Touched(nodes)
     if not known.is_zero(gradient):
         return None

@@ -155,29 +155,28 @@ def _one_by_one(case: Case) -> list[Tensor]:
 # -- a user's axes ---------------------------------------------------------------------------------
 
 
-def _spelled(name: str, axes: Any, tree: Any, where: str) -> Any:
-    """Return an axis, or None, for each leaf of ``tree``."""
+def _spelled(name: str, axes: Any, tree: Any, where: str) -> list[int | None]:
+    """Return an axis, or None, for each leaf of ``tree``, in order."""
     if axes is None or isinstance(axes, int):
-        return tree_map(lambda leaf: axes, tree)
+        return [axes] * len(tree_leaves(tree))
+    pairs: list[tuple[Any, Any]] | None = None
     if isinstance(tree, dict) and isinstance(axes, dict) and axes.keys() == tree.keys():
-        return {key: _spelled(name, axes[key], part, where) for key, part in tree.items()}
-    pair = isinstance(tree, (tuple, list)) and isinstance(axes, (tuple, list))
-    if pair and len(axes) == len(tree):
-        parts = zip(axes, tree, strict=True)
-        return type(tree)([_spelled(name, own, part, where) for own, part in parts])
-    raise ArgumentError(
-        f"vmap: {name} {axes!r} must be a number or None, or have the structure of what it is "
-        f"for{where}"
-    )
+        pairs = [(axes[key], part) for key, part in tree.items()]
+    sequences = isinstance(tree, (tuple, list)) and isinstance(axes, (tuple, list))
+    if sequences and len(axes) == len(tree):
+        pairs = list(zip(axes, tree, strict=True))
+    if pairs is None:
+        raise ArgumentError(
+            f"vmap: {name} {axes!r} must be a number or None, or have the structure of what it is "
+            f"for{where}"
+        )
+    return [axis for own, part in pairs for axis in _spelled(name, own, part, where)]
 
 
-def _together(f: Callable[[Any, Any], Any], tree: Any, axes: Any) -> Any:
+def _together(f: Callable[[Any, Any], Any], tree: Any, axes: Sequence[int | None]) -> Any:
     """Return ``tree`` with ``f(leaf, axis)`` for each leaf."""
-    if isinstance(tree, dict):
-        return {key: _together(f, part, axes[key]) for key, part in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        return type(tree)([_together(f, a, b) for a, b in zip(tree, axes, strict=True)])
-    return f(tree, axes)
+    own = iter(axes)
+    return tree_map(lambda leaf: f(leaf, next(own)), tree)
 
 
 def _normal(name: str, axis: int, ndim: int, t: Tensor, where: str) -> int:
@@ -186,7 +185,7 @@ def _normal(name: str, axis: int, ndim: int, t: Tensor, where: str) -> int:
     return axis % ndim
 
 
-def _size(given: Any, axes: Any, where: str) -> AnyDim:
+def _size(given: Any, axes: Sequence[int | None], where: str) -> AnyDim:
     """Return the number of samples, which all agree about."""
     found: list[tuple[AnyDim, Tensor]] = []
 

@@ -26,7 +26,8 @@ FEW = 2
 
 def rows(graph: Graph, hits: Counter[str]) -> Graph:
     """Return the graph with updates and folds of scattered gradients at the rows they touch."""
-    if not any(map(is_scattered, graph.nodes)):
+    found = filter(is_scattered, graph.nodes)
+    if not any(_is_few(node.inputs[1].type.size, node.type.shape[0]) for node in found):
         return graph
     joined = _joined(graph, hits)
     return joined.rebuild(_AtRows(joined, hits).rule)
@@ -86,7 +87,7 @@ class _AtRows:
     def _pays(self, x: Tensor) -> bool:
         """Tell whether the rows that ``x`` touches are few, and known by the same places."""
         places = self.known.places[x]
-        return len(places) == 1 and all(_is_few(i.type.size, x.type.shape[0]) for i in places)
+        return len(places) == 1 and _is_few(places[0].type.size, x.type.shape[0])
 
     def _update(self, value: Tensor, parameter: Tensor) -> Tensor:
         step = self.known.step(value, parameter)

@@ -30,7 +30,7 @@ def product_of_lookup(node: Tensor) -> Tensor | None:
     if op.transpose_a or w.ndim != 2:
         return None
     found = _lookup(x)
-    if found is None or not _is_small(found[0].type.shape[0], found[1].size):
+    if found is None:
         return None
     table, places = found
     return apply(Take(0), apply(op, table, w), places)
@@ -41,7 +41,7 @@ def sum_of_lookup(node: Tensor) -> Tensor | None:
     """``take(table, i) + b = take(table + b, i)``, where there are fewer rows than places."""
     for x, b in (node.inputs, node.inputs[::-1]):
         found = _lookup(x) if b.type.shape == x.type.shape[-1:] else None
-        if found is not None and _is_small(found[0].type.shape[0], found[1].size):
+        if found is not None:
             return apply(Take(0), apply(Add(), found[0], b), found[1])
     return None
 
@@ -55,7 +55,7 @@ def product_with_lookup(node: Tensor) -> Tensor | None:
     if not op.transpose_a or op.transpose_b or x.ndim != 2 or g.ndim != 2:
         return None
     found = _lookup(x)
-    if found is None or not _is_small(found[0].type.shape[0], found[1].size):
+    if found is None:
         return None
     table, places = found
     shape = (table.type.shape[0], g.type.shape[1])
@@ -94,12 +94,12 @@ def scatter_of_product(node: Tensor) -> Tensor | None:
 
 
 def _lookup(x: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Return a matrix and the places of its rows that ``x`` is made of, if it is."""
+    """Return a matrix and the places of its rows that ``x`` is made of, if these are more."""
     op = x.op
     if isinstance(op, Take):
         table, index = x.inputs[:2]
         whole = not op.axis and len(x.inputs) == 2 and table.ndim == 2
-        return (table, index) if whole else None
+        return (table, index) if whole and _is_small(table.type.shape[0], index.size) else None
     if not isinstance(op, (PermuteDims, Reshape)):
         return None
     found = _lookup(x.inputs[0])

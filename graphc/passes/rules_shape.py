@@ -126,14 +126,18 @@ def sum_of_parts(node: Tensor) -> Tensor | None:
     if not any(isinstance(x.op, Embed) for x in node.inputs):
         return None
     terms = _terms(node)
-    parts = [t for t in terms if isinstance(t.op, Embed) and t.op.value == 0]
+    whole = [t for t in terms if t.type.shape == node.type.shape]
+    parts = [t for t in whole if isinstance(t.op, Embed) and t.op.value == 0]
     for axis in range(node.ndim) if len(parts) > 1 else ():
         found = _tiling(parts, axis)
         if found:
             total = apply(Concat(axis), *[t.inputs[0] for t in found])
             done = set(map(id, found))
             for t in terms:
-                total = total if id(t) in done else apply(Add(), total, t)
+                if id(t) in done:
+                    done.remove(id(t))  # a second time, it is one more
+                else:
+                    total = apply(Add(), total, t)
             return total
     return None
 

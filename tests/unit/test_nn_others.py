@@ -243,6 +243,22 @@ def test_weight_norm_trains_as_pytorchs(kind, axis):
     same(model.predict(value), wanted, "weight_norm")
 
 
+@pytest.mark.parametrize("kind", ["lstm", "cell", "positions"])
+def test_weight_norm_reaches_the_weight_that_a_layer_uses(kind):
+    layer, name, shape = {
+        "lstm": (nn.LSTM(3, 4), "weight_hh_l0", (2, 5, 3)),
+        "cell": (nn.GRUCell(3, 4), "weight_hh", (2, 3)),
+        "positions": (nn.LearnedPositions(5, 3), "weight", (2, 5, 3)),
+    }[kind]
+    nn.weight_norm(layer, name)
+    x = gx.input("x", shape)
+    out = layer(x)
+    loss = gx.sum((out[0] if isinstance(out, tuple) else out) ** 2)
+    made = [t for t in layer.parameters if t.name.endswith((f"{name}_g", f"{name}_v"))]
+    assert len(made) == 2
+    assert all(s is not None for s in gx.grad(loss, made))
+
+
 @pytest.mark.parametrize("kind", ["linear", "conv"])
 @pytest.mark.parametrize("count", [1, 3])
 def test_spectral_norm_trains_as_pytorchs(kind, count):

@@ -265,6 +265,25 @@ def looked_up(rows, shape, turned=True):
     return loss, *gx.grad(loss, [table, w, b])
 
 
+def test_a_part_that_stands_twice_in_a_sum_counts_twice():
+    x, y, z = gx.input("x", (3, 2)), gx.input("y", (2, 2)), gx.input("z", (5, 2))
+    e, f = gx.pad(x, ((0, 2), (0, 0))), gx.pad(y, ((3, 0), (0, 0)))
+    values = [np.full(t.shape, v, "float32") for t, v in ((x, 1), (y, 10), (z, 100))]
+    wide = np.float32([[1]] * 3 + [[10]] * 2) * np.ones(2, "float32")
+    once = np.float32([[1]] * 3 + [[0]] * 2)
+    for total, rest in (((e + e) + f, 0), (((e + z) + e) + f, 100), (f + (e + (z + e)), 100)):
+        got = gx.function([x, y, z], total)(*values)
+        np.testing.assert_array_equal(got, wide + once + rest)
+
+
+def test_parts_of_another_rank_are_left_alone():
+    x, y = gx.input("x", (3, 2)), gx.input("y", (2,))
+    total = gx.pad(x, ((0, 1), (0, 1))) + gx.pad(y, ((1, 0),))
+    got = gx.function([x, y], total)(np.ones((3, 2)), np.ones(2))
+    expected = np.pad(np.ones((3, 2)), ((0, 1), (0, 1)))
+    np.testing.assert_array_equal(got, expected + np.array([0, 1, 1]))
+
+
 @pytest.mark.parametrize("turned", [True, False])
 def test_small_tables_are_multiplied_once(turned):
     _, after, hits = run(simplify.simplify, *looked_up(5, (None, 12), turned))

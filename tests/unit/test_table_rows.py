@@ -202,3 +202,13 @@ def test_which_rows_a_gradient_touches():
     np.testing.assert_array_equal(found[:, 0], [False, True, False, False, True, True])
     assert touched(gx.grad(gx.sum(p[np.array([1])]) + gx.sum(p * p), p)) is None
     assert isinstance(a.op, Take)
+
+
+def test_rows_of_a_table_whose_length_is_open():
+    x, i = gx.input("x", ("n", 4), "float64"), gx.input("i", (3,), "int64")
+    g = gx.grad(gx.sum(gx.take(x, i, axis=0) ** 2), x)
+    f = gx.function([x, i], gx.vector_norm(g))
+    values = np.arange(400.0).reshape(100, 4)
+    wanted = np.zeros((100, 4))
+    np.add.at(wanted, [5, 7, 5], 2 * values[[5, 7, 5]])
+    np.testing.assert_allclose(f(values, [5, 7, -95]), np.linalg.norm(wanted), rtol=1e-12)

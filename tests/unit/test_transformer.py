@@ -418,3 +418,11 @@ def test_weights_that_do_not_fit():
     with pytest.raises(ShapeError, match=r"linear1\.weight transposed has shape \(3, 3\)"):
         layer.load_torch({**shapes, "linear1.weight": np.zeros((3, 3))})
     layer.load_torch({f"encoder.{n}": a for n, a in shapes.items()}, prefix="encoder.")
+
+
+def test_layers_again_are_as_the_first_one_is_now():
+    layer = nn.TransformerEncoderLayer(8, 2, dropout=0.0)
+    layer.norm_first = True
+    assert all(own.norm_first for own in nn.TransformerEncoder(layer, 2).layers)
+    nothing = nn.Sequential()
+    assert nn.Transformer(8, 2, 1, 1, custom_encoder=nothing).encoder is nothing

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from compiled import plain_python
@@ -276,3 +278,20 @@ def test_samples_drop_weights_of_their_own():
                      optimizer=optim.SGD(0.1), seed=0)  # fmt: skip
     whole = gx.vmap(lambda a: nn.scaled_dot_product_attention(a, a, a))(x)
     np.testing.assert_allclose(model.predict(data), gx.function(x, whole)(data), rtol=1e-5)
+
+
+class Pair(NamedTuple):
+    left: object
+    right: object
+
+
+def test_named_tuples_keep_their_kind():
+    x, w = gx.input("x", X.shape, "float64"), gx.input("w", W.shape, "float64")
+    f = gx.vmap(
+        lambda p: Pair(p.left @ p.right, p.right), in_axes=(Pair(0, None),), out_axes=Pair(0, None)
+    )
+    out = f(Pair(x, w))
+    assert isinstance(out, Pair)
+    left, right = gx.function([x, w], [out.left, out.right])(X, W)
+    np.testing.assert_allclose(left, X @ W, rtol=1e-12)
+    np.testing.assert_array_equal(right, W)

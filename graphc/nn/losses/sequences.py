@@ -116,7 +116,7 @@ def _unspelled(x: Tensor, y: Tensor, steps: Tensor, labels: Tensor, blank: int) 
     y = ops.where(sequence_mask(labels[:, 0], y.type.shape[1]), ops.astype(y, INT64), blank)
     blanks = ops.full_like(y, blank)
     pairs = ops.reshape(ops.stack([blanks, y], axis=2), (y.type.shape[0], 2 * y.type.shape[1]))
-    places = ops.concat([pairs, _column(y, blank)], axis=1)
+    places = ops.pad(pairs, ((0, 0), (0, 1)), constant_values=blank)
     count = places.type.shape[1]
     behind = ops.pad(places, ((0, 0), (2, 0)), constant_values=blank)
     before = part(behind, 1, 0, count)
@@ -139,11 +139,6 @@ def _unspelled(x: Tensor, y: Tensor, steps: Tensor, labels: Tensor, blank: int) 
     paths, _ = scan(step, first, (ops.moveaxis(own, 1, 0), counted))
     last = ops.take_along_axis(paths, ops.concat([2 * labels + 1, 2 * labels + 2], axis=1), axis=1)
     return -ops.logaddexp(last[:, 0], last[:, 1])
-
-
-def _column(y: Tensor, value: int) -> Tensor:
-    """Return a column of ``value``, a row for each of ``y``."""
-    return ops.full((y.type.shape[0], 1), value, dtype=y.dtype)
 
 
 def _within(what: str, name: str, lengths: Tensor, most: AnyDim) -> None:
